@@ -1,0 +1,1 @@
+"""The commands operators and developers type."""

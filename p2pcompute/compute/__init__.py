@@ -1,0 +1,1 @@
+"""What runs kernels: compiler, sandbox, workers, engines."""

@@ -1,0 +1,1 @@
+"""PTX on the CPU: parse, canonicalise, classify, analyse, lower to LLVM, run."""

@@ -1,0 +1,1 @@
+"""One running peer: the effect loop on trio and the composition root."""

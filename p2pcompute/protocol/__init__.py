@@ -1,0 +1,1 @@
+"""How peers behave: sans-IO state machines. Time comes in as an argument, effects go out."""

@@ -1,0 +1,1 @@
+"""gossipsub v1.1, sans-IO and wire-compatible."""

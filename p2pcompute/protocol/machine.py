@@ -1,0 +1,231 @@
+"""What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
+
+Order is the contract: a machine returns effects in the order they must happen. Every effect that stands after a
+`Persist` in the same list leaves only when the journal is durable up to that record; effects before it may leave at
+once. Machines never read a clock, never draw a random number of their own and never block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Now:
+    """The two clocks, in milliseconds: `mono_ms` for timers, `wall_ms` (Unix time) for expiry of documents."""
+
+    mono_ms: int
+    wall_ms: int
+
+
+class Random(Protocol):
+    """The part of random.Random that machines use; seeded in simulation, from the system otherwise."""
+
+    def random(self) -> float: ...
+    def randrange(self, start: int, stop: int | None = None, /) -> int: ...
+    def randbytes(self, n: int, /) -> bytes: ...
+    def shuffle(self, x: list[bytes], /) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Environment:
+    """All that a machine may ask of its surroundings besides its arguments."""
+
+    me: bytes
+    """This peer's 32-byte ed25519 public key."""
+    sign: Callable[[bytes], bytes]
+    """Message -> 64-byte signature by `me`."""
+    verify: Callable[[bytes, bytes, bytes], bool]
+    """(public key, message, signature) -> whether it holds. Never raises."""
+    rng: Random
+    secret: bytes
+    """32 bytes that never leave this peer: the key of commitment salts, so that a crash cannot make a second one."""
+
+
+class Priority(enum.IntEnum):
+    """Under pressure a driver drops `LOW` first; `HIGH` is never dropped, only its peer is."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """A change of connection. `peer` is the remote public key; `address` its text form, for logs and rate limits."""
+
+    peer: bytes
+    up: bool
+    outbound: bool = False
+    address: str = ""
+    protocols: tuple[str, ...] = ()
+
+
+# Outcomes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ok:
+    """A request was answered; `frame` is the answer, unverified."""
+
+    frame: bytes
+
+
+class Missed(enum.Enum):
+    """Why a request has no answer."""
+
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+
+
+Outcome = Ok | Missed
+
+
+# Effects ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Send:
+    """One-way frame on a channel (a protocol id) to each peer."""
+
+    peers: tuple[bytes, ...]
+    channel: str
+    frame: bytes
+    priority: Priority = Priority.NORMAL
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Ask `peer`; the driver calls on_response(request_id) exactly once, at the latest after `timeout_ms`."""
+
+    peer: bytes
+    request_id: int
+    frame: bytes
+    timeout_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a request that came in through on_request."""
+
+    request_id: int
+    frame: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Call on_timer(key) at `at_mono_ms`; setting a key again moves it; `None` clears it."""
+
+    key: str
+    at_mono_ms: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Connect:
+    """Try to reach a peer at one of these addresses. Success and failure show as on_peer, or as nothing."""
+
+    peer: bytes
+    addresses: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Disconnect:
+    peer: bytes
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Persist:
+    """Append a record to the journal; what follows in the list waits until it is durable."""
+
+    record: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunJob:
+    """Run a manifest's kernels. The driver calls on_job(token) exactly once."""
+
+    token: str
+    manifest: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelJob:
+    token: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring these blobs (root, size in bytes) into the local store from `peer`; then on_fetch(token)."""
+
+    token: str
+    peer: bytes
+    blobs: tuple[tuple[bytes, int], ...]
+    timeout_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grant:
+    """Let `peer` read these blobs until `until_wall_ms`; an empty list takes back what was granted under `token`."""
+
+    token: str
+    peer: bytes
+    roots: tuple[bytes, ...]
+    until_wall_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Emit:
+    """Something happened that people, metrics or invariants want to know. `fields` hold plain values only."""
+
+    name: str
+    fields: Mapping[str, object]
+
+
+Effect = Send | Request | Reply | SetTimer | Connect | Disconnect | Persist | RunJob | CancelJob | Fetch | Grant | Emit
+
+
+# Jobs -------------------------------------------------------------------------------------------------------------
+
+
+class JobStatus(enum.IntEnum):
+    """How a run of a manifest ended. `OK` and `TRAP` are properties of the task: every honest peer sees the same.
+    The others are properties of this machine or of its limits."""
+
+    OK = 0
+    TRAP = 1
+    TIMEOUT = 2
+    REFUSED = 3
+    CRASHED = 4
+    CANCELLED = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """`outputs` gives (Merkle root, size in bytes) of each output buffer in the manifest's order, already in the blob
+    store; only for OK. `reason` is one sentence for a person; for a TRAP it names launch, block and thread."""
+
+    status: JobStatus
+    outputs: tuple[tuple[bytes, int], ...] = ()
+    device_us: int = 0
+    reason: str = ""
+
+
+class IllegalTransitionError(Exception):
+    """A machine was asked for a move its table does not have: a defect of ours, never a peer's doing."""
+
+
+def follow(table: Mapping[tuple[str, str], str], state: str, event: str) -> str:
+    """The next state, by the machine's transition table. Raises IllegalTransitionError when there is none."""
+    try:
+        return table[state, event]
+    except KeyError:
+        raise IllegalTransitionError(f"no transition from {state} on {event}") from None
+
+
+def effects(*groups: Sequence[Effect]) -> list[Effect]:
+    """The groups one after the other, as one list."""
+    return [effect for group in groups for effect in group]

@@ -1,0 +1,1 @@
+"""What a home holds: journal, blobs, keys."""

@@ -1,0 +1,1 @@
+"""What travels: schemas, canonical codec, limits, Merkle trees. Pure."""

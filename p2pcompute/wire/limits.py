@@ -1,0 +1,67 @@
+"""Named bounds. Every map, queue, message and number that a peer can grow has its limit here.
+
+Units stand last in each name. A limit is checked once, at the border where the bytes come in.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * 1024
+GIB: Final = 1024 * 1024 * 1024
+
+# Documents and messages ------------------------------------------------------------------------------------------
+DOCUMENT_BYTES_MAX: Final = 64 * KIB
+"""One signed document. The largest, an Offer with eight addresses and a delegation, is under 2 KiB."""
+GOSSIP_RPC_BYTES_MAX: Final = 256 * KIB
+RPC_FRAME_BYTES_MAX: Final = 256 * KIB
+"""One request or response frame between two peers."""
+ADDRESSES_MAX: Final = 8
+ADDRESS_BYTES_MAX: Final = 256
+LABEL_BYTES_MAX: Final = 64
+"""Region, model, class and other short names."""
+REASON_BYTES_MAX: Final = 512
+"""A sentence for a person inside a Decline or Failure."""
+
+# Time ------------------------------------------------------------------------------------------------------------
+CLOCK_SKEW_MS_MAX: Final = 30_000
+"""How far a peer's wall clock may differ from ours before its documents look not yet valid."""
+OFFER_LIFETIME_MS: Final = 600_000
+QUOTE_LIFETIME_MS: Final = 2_000
+QUOTE_WAIT_MS: Final = 500
+DOCUMENT_LIFETIME_MS_MAX: Final = 400 * 24 * 3600 * 1000
+"""Longest validity any document may claim; only delegations come near it."""
+
+# Manifests -------------------------------------------------------------------------------------------------------
+MANIFEST_BYTES_MAX: Final = 256 * KIB
+SOURCES_MAX: Final = 64
+SOURCE_BYTES_MAX: Final = 4 * MIB
+PTX_BYTES_MAX: Final = 8 * MIB
+BUFFERS_MAX: Final = 128
+BUFFER_BYTES_MAX: Final = 16 * GIB
+LAUNCHES_MAX: Final = 1_024
+REPEATS_MAX: Final = 1_000_000
+ARGUMENTS_MAX: Final = 256
+ARGUMENT_BYTES_MAX: Final = 4_096
+"""CUDA's own limit on the bytes of all parameters of a kernel."""
+BLOCK_THREADS_MAX: Final = 1_024
+BLOCK_DIMS_MAX: Final = (1_024, 1_024, 64)
+GRID_DIMS_MAX: Final = (2**31 - 1, 65_535, 65_535)
+SHARED_BYTES_MAX: Final = 227 * KIB
+DEVICE_MS_MAX: Final = 24 * 3600 * 1000
+MEMORY_BYTES_MAX: Final = 64 * GIB
+
+# Book and market -------------------------------------------------------------------------------------------------
+OFFERS_MAX: Final = 200_000
+OFFERS_PER_OPERATOR_MAX: Final = 1_024
+REPLICAS_MAX: Final = 16
+PROBES_MAX: Final = 16
+SLOTS_MAX: Final = 1_024
+PRICE_MAX: Final = 10**15
+"""Micro-credits. Keeps every product with a duration inside 64 bits."""
+
+# Blobs -----------------------------------------------------------------------------------------------------------
+BLOB_LEAF_BYTES: Final = 4 * KIB
+BLOB_CHUNK_BYTES: Final = 256 * KIB
+"""What travels in one piece: 64 leaves and the tree path that proves them."""

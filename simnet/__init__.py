@@ -1,0 +1,1 @@
+"""The simulated network: the same protocol code on other edges."""
