@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pcompute.errors import HomeError, UsageError
+from p2pcompute.storage.files import sync_directory
 from p2pcompute.wire.limits import GIB, MIB
 
 RECORD_BYTES_MAX: Final = 1 * MIB
@@ -84,7 +85,7 @@ class Journal:
                 journal._db.executescript(_SCHEMA)
                 journal.epoch = secrets.token_bytes(EPOCH_BYTES)
                 journal._transact(lambda db: db.execute("INSERT INTO meta VALUES ('epoch', ?)", (journal.epoch,)))
-                _sync_directory(path.parent)
+                sync_directory(path.parent)
             except BaseException:
                 journal._db.close()
                 raise
@@ -310,11 +311,3 @@ def _damaged(path: Path, where: str) -> str:
 def _check32(lsn: int, piece: int, body: bytes) -> int:
     """CRC-32 over place and content: a record that moved is as damaged as one that changed."""
     return zlib.crc32(body, zlib.crc32(lsn.to_bytes(8, "little") + piece.to_bytes(4, "little")))
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
