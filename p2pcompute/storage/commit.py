@@ -1,12 +1,13 @@
 """Group commit: callers that wait at the same time share one synchronisation of the disk.
 
-One writer works at a time, in a thread. Whatever is enqueued while it waits for the disk goes into the next batch, so
-the batch grows by itself as the disk gets slower than the callers.
+One thread writes. Whatever is enqueued while it waits for the disk goes into the next batch, so the batch grows by
+itself as the disk gets slower than the callers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -47,10 +48,13 @@ class GroupCommitter:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._trio = trio.lowlevel.current_trio_token()
+        self._changed = threading.Condition()
+        """Guards `_pending`, `_closing` and `_fault`, which the writing thread shares."""
         self._pending: list[Ticket] = []
-        self._wake = trio.Event()
         self._closing = False
         self._fault = ""
+        self._ended = trio.Event()
 
     async def commit(self, record: bytes) -> int:
         """Enqueue `record` and wait until it is durable; its lsn. A cancelled caller's record is still written.
@@ -63,68 +67,67 @@ class GroupCommitter:
     def enqueue(self, record: bytes) -> Ticket:
         """Put `record` in line at once, without waiting; `await ticket.wait()` before anything that relies on it."""
         check_record(record)
-        if self._fault or self._closing:
-            raise HomeError(self._fault or "the journal is closing")
-        if len(self._pending) >= PENDING_RECORDS_MAX:
-            raise HomeError(f"the disk is {PENDING_RECORDS_MAX} journal records behind; stopping is safer than waiting")
         ticket = Ticket(record)
-        self._pending.append(ticket)
-        self._wake.set()
+        with self._changed:
+            if self._fault or self._closing:
+                raise HomeError(self._fault or "the journal is closing")
+            if len(self._pending) >= PENDING_RECORDS_MAX:
+                raise HomeError(f"the disk is {PENDING_RECORDS_MAX} journal records behind; the peer has to stop")
+            self._pending.append(ticket)
+            self._changed.notify()
         return ticket
 
-    async def run(self) -> None:
-        """Write batches until closed and empty. A batch on its way to the disk is finished even when cancelled."""
-        while self._pending or not self._closing:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            while self._pending:
-                batch, self._pending = self._pending[:BATCH_RECORDS_MAX], self._pending[BATCH_RECORDS_MAX:]
-                with trio.CancelScope(shield=True):
-                    await self._write(batch)
+    async def close(self, *, abandon: bool = False) -> None:
+        """Take no more records and wait for the writer to end: when all in line are written, or, to `abandon` them,
+        after the batch on its way to the disk. Cannot be cancelled."""
+        with self._changed:
+            self._closing = True
+            abandoned = self._pending if abandon else []
+            if abandon:
+                self._pending = []
+            self._changed.notify()
+        _settle(abandoned, [0] * len(abandoned), "the journal was closed before the record was written")
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
 
-    def close(self) -> None:
-        """Take no more records; `run` ends when the last one is written."""
-        self._closing = True
-        self._wake.set()
-
-    def abandon(self) -> None:
-        """The writer has stopped: whoever still waits is told so."""
-        self._closing = True
-        self._settle(self._pending, fault=self._fault or "the journal was closed before the record was written")
-        self._pending = []
-
-    async def _write(self, batch: list[Ticket]) -> None:
-        if self._fault:
-            self._settle(batch, fault=self._fault)
-            return
+    def write(self) -> None:
+        """The writing thread: one batch after the other, until closed and empty."""
         try:
-            lsns = await trio.to_thread.run_sync(self._journal.append, [ticket.record for ticket in batch])
-        except P2PComputeError as error:
-            self._fault = str(error)
-            self._settle(batch, fault=self._fault)
-            return
-        for ticket, lsn in zip(batch, lsns, strict=True):
-            ticket.settle(lsn)
+            while batch := self._next_batch():
+                lsns, fault = [0] * len(batch), self._fault
+                if not fault:
+                    try:
+                        lsns = self._journal.append([ticket.record for ticket in batch])
+                    except Exception as error:  # whatever it is, those who wait have to be told
+                        fault = str(error) if isinstance(error, P2PComputeError) else f"the journal failed: {error!r}"
+                        with self._changed:
+                            self._fault = fault
+                self._trio.run_sync_soon(_settle, batch, lsns, fault)
+        finally:
+            self._trio.run_sync_soon(self._ended.set)
 
-    @staticmethod
-    def _settle(batch: list[Ticket], fault: str) -> None:
-        for ticket in batch:
-            ticket.settle(0, fault)
+    def _next_batch(self) -> list[Ticket]:
+        with self._changed:
+            while not self._pending and not self._closing:
+                self._changed.wait()
+            batch, self._pending = self._pending[:BATCH_RECORDS_MAX], self._pending[BATCH_RECORDS_MAX:]
+            return batch
+
+
+def _settle(batch: list[Ticket], lsns: list[int], fault: str) -> None:
+    for ticket, lsn in zip(batch, lsns, strict=True):
+        ticket.settle(lsn, fault)
 
 
 @contextlib.asynccontextmanager
 async def open_committer(journal: Journal) -> AsyncIterator[GroupCommitter]:
-    """A committer whose writer runs as long as the block; at its end all records in line are written first. The
-    journal stays open."""
+    """A committer that writes as long as the block runs; at its end all records in line are written first, unless it
+    ends by an error. The journal stays open."""
     committer = GroupCommitter(journal)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(committer.run)
-        try:
-            yield committer
-            committer.close()
-        except BaseException:
-            nursery.cancel_scope.cancel()
-            raise
-        finally:
-            if nursery.cancel_scope.cancel_called:
-                committer.abandon()
+    threading.Thread(target=committer.write, name="journal", daemon=True).start()
+    try:
+        yield committer
+    except BaseException:
+        await committer.close(abandon=True)
+        raise
+    await committer.close()

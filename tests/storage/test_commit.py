@@ -64,11 +64,12 @@ async def test_leaving_the_block_writes_what_is_in_line(journal: Journal) -> Non
         committer.enqueue(b"late")
 
 
+@pytest.mark.parametrize("error", [HomeError("disk full"), ValueError("disk full")])
 async def test_a_failed_write_reaches_every_waiter_and_later_caller(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(records: Sequence[bytes]) -> list[int]:
-        raise HomeError("disk full")
+        raise error
 
     monkeypatch.setattr(journal, "append", fail)
     async with open_committer(journal) as committer:
