@@ -64,6 +64,15 @@ class PeerInfo:
     protocols: tuple[str, ...] = ()
 
 
+class Ruling(enum.Enum):
+    """What a receiver makes of a gossip message. REJECT only for faults that need no context (encoding, limits,
+    signature): it is held against the sender. Whatever depends on local state or clocks is IGNORE."""
+
+    ACCEPT = "accept"
+    IGNORE = "ignore"
+    REJECT = "reject"
+
+
 # Outcomes ---------------------------------------------------------------------------------------------------------
 
 
@@ -99,20 +108,24 @@ class Send:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """Ask `peer`; the driver calls on_response(request_id) exactly once, at the latest after `timeout_ms`."""
+    """Ask `peer`; the driver calls on_response(request_id) exactly once, at the latest after `timeout_ms`.
+
+    With `addresses` the driver may dial the peer first; without, an unconnected peer is Missed.CLOSED at once, so that
+    nobody can make us dial what a stranger chose."""
 
     peer: bytes
     request_id: int
     frame: bytes
     timeout_ms: int
+    addresses: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer a request that came in through on_request."""
+    """Answer a request that came in through on_request; None refuses it (the asker sees Missed.CLOSED)."""
 
     request_id: int
-    frame: bytes
+    frame: bytes | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
