@@ -139,8 +139,10 @@ class Journal:
 
     def snapshot(self, lsn: int, state: bytes) -> None:
         """Keep `state`, which stands for all records up to and including `lsn`, instead of any older snapshot."""
-        if not 0 <= lsn <= self.last_lsn:
-            raise UsageError(f"a snapshot at record {lsn} is not possible; the journal ends at {self.last_lsn}")
+        if not self.forgotten_lsn <= lsn <= self.last_lsn:
+            raise UsageError(
+                f"no snapshot at record {lsn}; the journal has {self.forgotten_lsn + 1} to {self.last_lsn}"
+            )
         if len(state) > SNAPSHOT_BYTES_MAX:
             raise UsageError(f"a snapshot of {len(state)} bytes; the limit is {SNAPSHOT_BYTES_MAX}")
         pieces = [state[at : at + PIECE_BYTES] for at in range(0, max(len(state), 1), PIECE_BYTES)]

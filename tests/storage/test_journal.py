@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from p2pcompute.errors import HomeError, UsageError
 from p2pcompute.storage import journal as journal_module
@@ -85,9 +87,15 @@ def test_a_snapshot_larger_than_one_row_comes_back_whole(path: Path, monkeypatch
         assert journal.latest_snapshot() == (0, state)
 
 
-def test_a_snapshot_of_the_future_is_refused(path: Path) -> None:
-    with Journal.create(path) as journal, pytest.raises(UsageError, match="the journal ends at 0"):
-        journal.snapshot(1, b"")
+def test_a_snapshot_must_stand_for_records_that_are_there(path: Path) -> None:
+    with Journal.create(path) as journal:
+        journal.append([b"a", b"b", b"c"])
+        journal.snapshot(2, b"ab")
+        journal.compact()
+        for lsn in (1, 4, -1):
+            with pytest.raises(UsageError, match=f"no snapshot at record {lsn}; the journal has 3 to 3"):
+                journal.snapshot(lsn, b"")
+        assert journal.latest_snapshot() == (2, b"ab")
 
 
 def test_numbering_goes_on_after_all_records_are_compacted(path: Path) -> None:
@@ -257,3 +265,73 @@ def test_a_torn_log_loses_whole_commits_from_the_end_only(
         assert found == commits[durable]
         assert again.append([b"next"]) == [len(found) + 1]
         assert [body for _, body in again.replay()] == [*found, b"next"]
+
+
+class JournalAgainstModel(RuleBasedStateMachine):
+    """Any order of writes, snapshots, compactions and power failures, with the log folded into the file every few
+    pages: nothing that was durable is lost, and numbering goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temporary = tempfile.TemporaryDirectory()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(journal_module, "WAL_PAGES_BEFORE_CHECKPOINT", 4)
+        self.life = 0
+        self.path = Path(self.temporary.name) / "0" / "journal.db"
+        self.path.parent.mkdir()
+        self.journal = Journal.create(self.path)
+        self.epoch = self.journal.epoch
+        self.records: dict[int, bytes] = {}
+        self.newest = 0
+        self.state: tuple[int, bytes] | None = None
+
+    def teardown(self) -> None:
+        self.journal.close()
+        self.patch.undo()
+        self.temporary.cleanup()
+
+    @rule(batch=st.lists(st.binary(max_size=5_000), max_size=4))
+    def append(self, batch: list[bytes]) -> None:
+        lsns = self.journal.append(batch)
+        assert lsns == list(range(self.newest + 1, self.newest + 1 + len(batch)))
+        self.records.update(zip(lsns, batch))
+        self.newest += len(batch)
+
+    @rule(state=st.binary(max_size=5_000), data=st.data())
+    def snapshot(self, state: bytes, data: st.DataObject) -> None:
+        lsn = data.draw(st.integers(self.state[0] if self.state else 0, self.newest))
+        self.journal.snapshot(lsn, state)
+        self.state = (lsn, state)
+
+    @rule(keep=st.none() | st.integers(0, 20))
+    def compact(self, keep: int | None) -> None:
+        covered = self.state[0] if self.state else 0
+        gone = [lsn for lsn in self.records if lsn <= (covered if keep is None else min(covered, keep))]
+        assert self.journal.compact(keep) == len(gone)
+        for lsn in gone:
+            del self.records[lsn]
+
+    @rule()
+    def begin_new_epoch(self) -> None:
+        self.epoch = self.journal.begin_new_epoch()
+
+    @rule()
+    def power_fails(self) -> None:
+        """Only what the disk holds at this moment is left: the files are copied under the running process."""
+        self.life += 1
+        copy = Path(self.temporary.name) / str(self.life)
+        shutil.copytree(self.path.parent, copy)
+        self.journal.close()
+        self.path = copy / "journal.db"
+        self.journal = Journal.open(self.path)
+
+    @invariant()
+    def all_durable_is_there(self) -> None:
+        assert dict(self.journal.replay()) == self.records
+        assert self.journal.latest_snapshot() == self.state
+        assert self.journal.last_lsn == self.newest
+        assert self.journal.epoch == self.epoch
+
+
+TestJournalAgainstModel = JournalAgainstModel.TestCase
+TestJournalAgainstModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
