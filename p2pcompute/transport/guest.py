@@ -41,7 +41,7 @@ class Guest:
 
     async def run(self, addresses: Sequence[str]) -> None:
         """Until cancelled. A host that fails is replaced; connections never notice."""
-        await trio.to_thread.run_sync(_import_host)
+        await trio.to_thread.run_sync(_import_host, abandon_on_cancel=True)
         from p2pcompute.transport.host import Host
 
         while True:
