@@ -136,9 +136,7 @@ def test_without_landlock_the_report_says_so_and_apply_fails(monkeypatch: pytest
         landlock.deny_everything()
 
 
-@pytest.mark.parametrize(
-    ("abi", "rights", "size_bytes"), [(1, 13, 8), (2, 14, 8), (3, 15, 8), (4, 15, 16), (7, 16, 24)]
-)
+@pytest.mark.parametrize(("abi", "rights", "size"), [(1, 13, 8), (2, 14, 8), (3, 15, 8), (4, 15, 16), (7, 16, 24)])
 def test_the_ruleset_holds_what_each_kernel_knows(abi: int, rights: int, size: int) -> None:
     attribute = landlock.ruleset(abi)
     assert len(attribute) == size
