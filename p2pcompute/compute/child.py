@@ -20,16 +20,17 @@ _LAST_WORDS_BYTES_MAX: Final = 2048
 
 
 class Child:
-    """`python -m MODULE DESCRIPTOR PARENT_PID`, in its own session, with an empty environment.
+    """`python -m MODULE DESCRIPTOR PARENT_PID ARGUMENTS...`, in its own session, with an empty environment.
 
     Must be made on the thread that runs trio: the kernel kills the child when the *thread* that started it ends, and
     trio's helper threads come and go. Close it with `aclose`, always.
     """
 
-    def __init__(self, module: str, frame_bytes_max: int) -> None:
+    def __init__(self, module: str, frame_bytes_max: int, *arguments: int) -> None:
         ours, theirs = socket.socketpair()
         self._stderr, stderr = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe must not block the child
-        command = [sys.executable, "-E", "-P", "-m", module, str(theirs.fileno()), str(os.getpid())]
+        numbers = (theirs.fileno(), os.getpid(), *arguments)
+        command = [sys.executable, "-E", "-P", "-m", module, *map(str, numbers)]
         with theirs:
             try:
                 self._process = subprocess.Popen(
@@ -56,9 +57,9 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def kill(self) -> None:
-        """SIGKILL; does nothing once the child was collected."""
-        self._process.kill()
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
     async def aclose(self) -> str:
         """Kill the child, wait until it is gone, free what it held; returns one sentence on how it had ended. Cannot be

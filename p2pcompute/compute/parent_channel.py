@@ -15,12 +15,13 @@ from p2pcompute.compute.channel import LENGTH, PIECE_BYTES_MAX, ChannelClosedErr
 
 
 class ParentChannel:
-    """The parent's end. One frame at a time in each direction; a cancelled call leaves the channel torn, and the child
+    """The parent's end. One sender and one receiver at a time. A cancelled `send` leaves the channel torn, and the child
     must then be killed."""
 
     def __init__(self, connection: socket.socket, frame_bytes_max: int) -> None:
         self._socket = trio.socket.from_stdlib_socket(connection)
         self._frame_bytes_max = frame_bytes_max
+        self._incoming = bytearray()
 
     async def send(self, frame: bytes, descriptors: Sequence[int] = ()) -> None:
         """Raises ChannelClosedError."""
@@ -32,27 +33,30 @@ class ParentChannel:
                 data = data[sent:]
             while data:
                 data = data[await self._socket.send(data) :]
-        except OSError as error:
+        except (OSError, trio.ClosedResourceError) as error:
             raise ChannelClosedError(str(error)) from error
 
     async def receive(self) -> bytes:
-        """Raises ChannelClosedError at the end of the stream, or when the child announces too long a frame."""
-        (length,) = LENGTH.unpack(await self._exactly(LENGTH.size))
+        """The next frame; a cancelled call loses nothing. Raises ChannelClosedError at the end of the stream, or when
+        the child announces too long a frame."""
+        await self._fill(LENGTH.size)
+        (length,) = LENGTH.unpack_from(self._incoming)
         if length > self._frame_bytes_max:
             raise ChannelClosedError(f"the child announced {length} bytes; the limit is {self._frame_bytes_max}")
-        return await self._exactly(length)
+        await self._fill(LENGTH.size + length)
+        frame = bytes(self._incoming[LENGTH.size : LENGTH.size + length])
+        del self._incoming[: LENGTH.size + length]
+        return frame
 
-    async def _exactly(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
+    async def _fill(self, count: int) -> None:
+        while len(self._incoming) < count:
             try:
-                piece = await self._socket.recv(min(count - len(data), PIECE_BYTES_MAX))
-            except OSError as error:
+                piece = await self._socket.recv(PIECE_BYTES_MAX)
+            except (OSError, trio.ClosedResourceError) as error:
                 raise ChannelClosedError(str(error)) from error
             if not piece:
                 raise ChannelClosedError("the child closed the channel")
-            data += piece
-        return bytes(data)
+            self._incoming += piece
 
     def close(self) -> None:
         self._socket.close()
