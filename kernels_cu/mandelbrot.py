@@ -35,16 +35,17 @@ def build(scale: int) -> Work:
 def reference(work: Work) -> dict[str, Array]:
     """The kernel's operations in the kernel's order, on all pixels that are still inside at once."""
     width, height = int(work.scalars["width"]), int(work.scalars["height"])
-    step = work.scalars["step"]
-    cx = np.tile(work.scalars["left"] + np.arange(width, dtype=np.float32) * step, height)
-    cy = np.repeat(work.scalars["top"] - np.arange(height, dtype=np.float32) * step, width)
+    left, top, step = (np.float32(work.scalars[name]) for name in ("left", "top", "step"))
+    cx = np.tile(left + np.arange(width, dtype=np.float32) * step, height)
+    cy = np.repeat(top - np.arange(height, dtype=np.float32) * step, width)
     steps = np.zeros(width * height, np.int32)
     inside = np.arange(width * height)
     x, y = np.zeros_like(cx), np.zeros_like(cy)
     for _ in range(int(work.scalars["steps_max"])):
         xx, yy = x * x, y * y
         stays = xx + yy <= np.float32(4.0)
-        inside, x, y, xx, yy, cx, cy = (a[stays] for a in (inside, x, y, xx, yy, cx, cy))
+        inside = inside[stays]
+        x, y, xx, yy, cx, cy = (a[stays] for a in (x, y, xx, yy, cx, cy))
         y = np.float32(2.0) * x * y + cy
         x = xx - yy + cx
         steps[inside] += 1

@@ -25,6 +25,7 @@ from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest, encode_manifest
 
+_WORKER_MODULE = "p2pcompute.compute.worker"
 _START_S: Final = 60.0
 """A worker imports numpy and LLVM and compiles one empty kernel: 0.5 s on an idle machine."""
 _PREPARE_S: Final = 120.0
@@ -139,40 +140,40 @@ class CpuEngine:
         if self._child is not None and self._child.is_alive:
             return self._child
         await self._drop()
-        self._child = Child("p2pcompute.compute.worker", jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max)
-        with trio.move_on_after(_START_S):
+        self._child = Child(_WORKER_MODULE, jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max)
+        with trio.move_on_after(_START_S) as starting:
             try:
                 answer = jobs.decode_answer(await self._child.channel.receive())
             except (ChannelClosedError, msgspec.MsgspecError):
                 raise SandboxError(f"the CPU engine's worker {await self._drop()}") from None
             if not isinstance(answer, jobs.Ready) or answer.fault:
                 raise SandboxError(answer.fault if isinstance(answer, jobs.Ready) else "the worker broke its protocol")
-            return self._child
-        raise SandboxError(f"the CPU engine's worker did not start within {_START_S:.0f} s")
+        if starting.cancelled_caught:
+            raise SandboxError(f"the CPU engine's worker did not start within {_START_S:.0f} s")
+        return self._child
 
     async def _drive(self, child: Child, manifest: Manifest, memory: SharedMemory) -> jobs.Done:
         """One job on a ready worker. Raises ChannelClosedError when it dies or breaks the protocol."""
-        answer: jobs.Started | jobs.Done | None = None
-        with trio.move_on_after(_PREPARE_S):
+        with trio.move_on_after(_PREPARE_S) as preparing:
             await child.channel.send(jobs.encode(jobs.Job(encode_manifest(manifest))), [memory.descriptor])
             answer = await self._answer(child)
-        if answer is None:
+        if preparing.cancelled_caught:
             return await self._give_up(f"preparing the kernels took longer than {_PREPARE_S:.0f} s", 0)
         if isinstance(answer, jobs.Done):
             return answer
         started_ns = time.perf_counter_ns()
-        answer = None
-        with trio.move_on_after(manifest.device_ms_max / 1000):
+        with trio.move_on_after(manifest.device_ms_max / 1000) as running:
             answer = await self._answer(child)
-        if answer is None:
-            with trio.move_on_after(_GRACE_S):
+        if running.cancelled_caught:
+            with trio.move_on_after(_GRACE_S) as stopping:
                 await child.channel.send(jobs.encode(jobs.Abort()))
                 answer = await self._answer(child)
-        elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
-        if answer is None:
-            return await self._give_up(f"the kernels ran longer than {manifest.device_ms_max} ms", elapsed_us)
+            if stopping.cancelled_caught:
+                elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
+                return await self._give_up(f"the kernels ran longer than {manifest.device_ms_max} ms", elapsed_us)
         if isinstance(answer, jobs.Started):
             raise ChannelClosedError("broke its protocol: it said Started twice")
+        elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
         return jobs.Done(answer.status, min(answer.device_us, elapsed_us), answer.reason)
 
     async def _answer(self, child: Child) -> jobs.Started | jobs.Done:

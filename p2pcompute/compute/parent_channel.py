@@ -15,8 +15,7 @@ from p2pcompute.compute.channel import LENGTH, PIECE_BYTES_MAX, ChannelClosedErr
 
 
 class ParentChannel:
-    """The parent's end. One sender and one receiver at a time. A cancelled `send` leaves the channel torn, and the child
-    must then be killed."""
+    """The parent's end. One sender and one receiver at a time. A cancelled `send` tears the channel: kill the child."""
 
     def __init__(self, connection: socket.socket, frame_bytes_max: int) -> None:
         self._socket = trio.socket.from_stdlib_socket(connection)

@@ -203,6 +203,65 @@ P2P_FN double p2p_hypot(double x, double y) {
   return x != x || y != y ? x + y : a * sqrt(fma(r, r, 1.0));
 }
 
+// erfc(x) = exp(-x^2) F(q) / (1 + 2 x) for x in [0.45, 28], q = (x - 4) / (x + 4): Shepherd and Laframboise, "Chebyshev
+// approximation of (1 + 2x) exp(x^2) erfc(x)", Mathematics of Computation 36 (1981).
+P2P_FN double p2p_erfc_tail(double x) {
+  double q = (x - 4.0) / (x + 4.0);
+  double p = 1.53672517323026849e-9;
+  p = fma(p, q, 2.38787923349505407e-9);
+  p = fma(p, q, -1.47664909861123726e-8);
+  p = fma(p, q, -1.96720257956668563e-8);
+  p = fma(p, q, 1.10666280925696802e-7);
+  p = fma(p, q, 7.70623156669405863e-8);
+  p = fma(p, q, -8.25635489199084733e-7);
+  p = fma(p, q, 2.91908002766177467e-7);
+  p = fma(p, q, 5.70968007343806758e-6);
+  p = fma(p, q, -0.0000112211095921905296);
+  p = fma(p, q, -0.0000243991384818681587);
+  p = fma(p, q, 0.000150621392260089241);
+  p = fma(p, q, -0.000199256724675221585);
+  p = fma(p, q, -0.000757773232877542387);
+  p = fma(p, q, 0.00503196998405464415);
+  p = fma(p, q, -0.0161977340646139838);
+  p = fma(p, q, 0.0371675155368198179);
+  p = fma(p, q, -0.0663303658117285339);
+  p = fma(p, q, 0.0937328349983867857);
+  p = fma(p, q, -0.101039066036322518);
+  p = fma(p, q, 0.0680970542546917736);
+  p = fma(p, q, 0.0153796521026200093);
+  p = fma(p, q, -0.139621116840562507);
+  p = fma(p, q, 1.23299511862555251);
+  double h = x * x, l = fma(x, x, -h);
+  double y = exp(-h);
+  return p / (1.0 + 2.0 * x) * fma(-l, y, y);
+}
+P2P_FN double p2p_erf_head(double x) {
+  double s = x * x, p = 5.957176147748911404e-11;
+  p = fma(p, s, -1.137284885679167367e-9);
+  p = fma(p, s, 1.465977527404743581e-8);
+  p = fma(p, s, -1.635031270105469501e-7);
+  p = fma(p, s, 1.646100048412136803e-6);
+  p = fma(p, s, -0.00001492559526683118157);
+  p = fma(p, s, 0.0001205533111164271092);
+  p = fma(p, s, -0.0008548326980833789905);
+  p = fma(p, s, 0.005223977624818014467);
+  p = fma(p, s, -0.02686617064507679325);
+  p = fma(p, s, 0.1128379167095487867);
+  p = fma(p, s, -0.3761263890318374806);
+  return fma(fma(p, s, 0.1283791670955125739), x, x);
+}
+P2P_FN double p2p_erf(double x) {
+  double a = fabs(x);
+  if (a < 1.0 || x != x) return p2p_erf_head(x);
+  return copysign(1.0 - p2p_erfc_tail(fmin(a, 7.0)), x);  // erf(7) rounds to 1
+}
+P2P_FN double p2p_erfc(double x) {
+  if (x < 0.5 || x != x) return x < -1.0 ? 2.0 - p2p_erfc_tail(fmin(-x, 7.0)) : 1.0 - p2p_erf_head(x);
+  return p2p_erfc_tail(fmin(x, 28.0));  // erfc(28) is below the smallest double
+}
+P2P_FN double p2p_normcdf(double x) { return 0.5 * p2p_erfc(x * -0.70710678118654752); }
+P2P_FN double p2p_rcbrt(double x) { return 1.0 / p2p_cbrt(x); }
+
 // Whether the real y is an odd integer.
 P2P_FN bool p2p_is_odd(double y) {
   double h = 0.5 * y;
@@ -235,14 +294,17 @@ P2P_FN double p2p_pow(double x, double y) {
   double s = f / d, sl = (fma(-s, d, f) - s * dl) / d;
   double q = s * s, ql = fma(s, s, -q) + 2.0 * s * sl;
   double c = q * s, cl = fma(q, s, -c) + (q * sl + ql * s);
-  double p = 0.14617037548791650;
-  p = fma(p, q, 0.15331674030167862);
-  p = fma(p, q, 0.18182890556695604);
-  p = fma(p, q, 0.22222211115144162);
-  p = fma(p, q, 0.28571428626095892);
-  p = fma(p, q, 0.39999999999899239);
-  p = fma(p, q, 3.3989e-16);  // what the double nearest 2/3 lacks of the fitted coefficient
-  double t = c * 0.66666666666666663, tl = fma(c, 0.66666666666666663, -t) + cl * 0.66666666666666663 + c * p;
+  double p = 0.107628674236432111;  // to 2^-66: y multiplies the error by up to 700
+  p = fma(p, q, 0.104562783757782071);
+  p = fma(p, q, 0.117668153034060815);
+  p = fma(p, q, 0.13333296483973291);
+  p = fma(p, q, 0.153846157618126102);
+  p = fma(p, q, 0.181818181796525147);
+  p = fma(p, q, 0.222222222222284446);
+  p = fma(p, q, 0.285714285714285646);
+  p = fma(p, q, 0.4);
+  p = fma(p, q, 3.7007434e-17);  // what the double nearest 2/3 lacks
+  double t = c * 0.66666666666666663, tl = fma(c, 0.66666666666666663, -t) + (cl * 0.66666666666666663 + c * p);
   // log = n ln2 + 2 s + t, biggest first
   double a = n * 6.93147180369123816490e-01, b = 2.0 * s;
   double u = a + b, ul = fabs(a) > fabs(b) ? b - (u - a) : a - (u - b);
@@ -274,6 +336,9 @@ P2P_FN float p2p_asinhf(float x) { return (float)p2p_asinh((double)x); }
 P2P_FN float p2p_acoshf(float x) { return (float)p2p_acosh((double)x); }
 P2P_FN float p2p_atanhf(float x) { return (float)p2p_atanh((double)x); }
 P2P_FN float p2p_cbrtf(float x) { return (float)p2p_cbrt((double)x); }
+P2P_FN float p2p_rcbrtf(float x) { return (float)p2p_rcbrt((double)x); }
+P2P_FN float p2p_erfcf(float x) { return (float)p2p_erfc((double)x); }
+P2P_FN float p2p_normcdff(float x) { return (float)p2p_normcdf((double)x); }
 P2P_FN float p2p_fmodf(float x, float y) { return (float)fmod((double)x, (double)y); }
 P2P_FN float p2p_remainderf(float x, float y) { return (float)remainder((double)x, (double)y); }
 P2P_FN float p2p_frsqrt_rn(float x) { return (float)(1.0 / sqrt((double)x)); }
@@ -309,6 +374,10 @@ P2P_OVERLOADS(asinh, p2p_asinhf, p2p_asinh)
 P2P_OVERLOADS(acosh, p2p_acoshf, p2p_acosh)
 P2P_OVERLOADS(atanh, p2p_atanhf, p2p_atanh)
 P2P_OVERLOADS(cbrt, p2p_cbrtf, p2p_cbrt)
+P2P_OVERLOADS(rcbrt, p2p_rcbrtf, p2p_rcbrt)
+P2P_OVERLOADS(erf, p2p_erff, p2p_erf)
+P2P_OVERLOADS(erfc, p2p_erfcf, p2p_erfc)
+P2P_OVERLOADS(normcdf, p2p_normcdff, p2p_normcdf)
 P2P_OVERLOADS(rsqrt, p2p_rsqrtf, p2p_rsqrt)
 P2P_OVERLOADS2(pow, p2p_powf, p2p_pow)
 P2P_OVERLOADS2(hypot, hypotf, p2p_hypot)
@@ -336,6 +405,10 @@ P2P_OVERLOADS2(remainder, p2p_remainderf, remainder)
 #define atanh p2pm_atanh
 #define cbrt p2pm_cbrt
 #define rsqrt p2pm_rsqrt
+#define rcbrt p2pm_rcbrt
+#define erf p2pm_erf
+#define erfc p2pm_erfc
+#define normcdf p2pm_normcdf
 #define pow p2pm_pow
 #define hypot p2pm_hypot
 #define fmod p2pm_fmod
@@ -356,6 +429,9 @@ P2P_OVERLOADS2(remainder, p2p_remainderf, remainder)
 #define acoshf p2p_acoshf
 #define atanhf p2p_atanhf
 #define erff p2p_erff
+#define erfcf p2p_erfcf
+#define normcdff p2p_normcdff
+#define rcbrtf p2p_rcbrtf
 #define cbrtf p2p_cbrtf
 #define powf p2p_powf
 #define fmodf p2p_fmodf
