@@ -9,7 +9,6 @@ byte is noticed within 256 KiB, and the rest of an interrupted transfer can come
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -43,7 +42,7 @@ class BlobRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
 
 
 _requests = msgspec.msgpack.Decoder(BlobRequest)
-_off_loop = functools.partial(trio.to_thread.run_sync, abandon_on_cancel=False)
+_off_loop = trio.to_thread.run_sync
 
 
 async def serve_blob(store: BlobStore, may_read: MayRead, peer: bytes, stream: Stream) -> None:

@@ -155,3 +155,11 @@ class Job:
 
     def replica_of(self, assignment_id: bytes) -> Replica | None:
         return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)
+
+    def evidence(self) -> list[bytes]:
+        """Every signed document of this job, in the order of the flow, for an auditor."""
+        out: list[bytes] = []
+        for r in self.team:
+            documents = (r.assignment, r.commitment, r.reveal, r.verdict, r.receipt, r.cheque)
+            out += [x.raw for x in documents if x is not None]
+        return out

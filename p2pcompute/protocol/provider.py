@@ -133,7 +133,7 @@ class Provider:
         self.terms: d.Offer | None = None
         self.draining = False
         self._slots = Slots(0)
-        self._chain = Chain()
+        self.chain = Chain()
         self._quotes: OrderedDict[bytes, tuple[AnyDocument, bytes]] = OrderedDict()
         self._engagements: OrderedDict[bytes, Engagement] = OrderedDict()
         self._by_request: dict[bytes, Engagement] = {}
@@ -371,7 +371,7 @@ class Provider:
     def _write_receipt(self, now: Now, e: Engagement, verdict: AnyDocument) -> AnyDocument:
         assert e.opening is not None
         assert e.assignment is not None
-        n, previous = self._chain.next_link()
+        n, previous = self.chain.next_link()
         body = d.Receipt(
             n=n,
             previous=previous,
@@ -390,7 +390,7 @@ class Provider:
     def _issue(self, e: Engagement, verdict_id: bytes, receipt: AnyDocument) -> None:
         e.step("issue")
         e.verdict_id, e.receipt = verdict_id, receipt
-        self._chain.append(receipt)
+        self.chain.append(receipt)
         self._ledger.earn(e.requester, receipt.body.price)
 
     def _on_delivery(self, now: Now, delivery: AnyDocument) -> Answered:
@@ -398,7 +398,7 @@ class Provider:
 
     def _on_cheque(self, now: Now, cheque: AnyDocument) -> Answered:
         body: d.Cheque = cheque.body
-        receipt = self._chain.get(body.receipt)
+        receipt = self.chain.get(body.receipt)
         if body.payee != self._post.env.me or receipt is None or receipt.body.requester != cheque.signer:
             return [], self._decline(now, cheque, d.DeclineCode.UNSUITABLE, "this cheque covers no receipt of mine"), []
         if not self._cover(cheque):
@@ -407,7 +407,7 @@ class Provider:
 
     def _cover(self, cheque: AnyDocument) -> bool:
         """Whether the cheque was news."""
-        if not self._chain.countersign(cheque):
+        if not self.chain.countersign(cheque):
             return False
         self._ledger.take_cheque(cheque.signer, cheque.epoch, cheque.body.cumulative)
         for e in reversed(self._engagements.values()):

@@ -39,6 +39,10 @@ class Chain:
     def get(self, receipt_id: bytes) -> AnyDocument | None:
         return self._receipts.get(receipt_id)
 
+    def receipts(self) -> list[AnyDocument]:
+        """All of them, oldest first."""
+        return list(self._receipts.values())
+
     def countersign(self, cheque: AnyDocument) -> bool:
         """A cheque for one of my receipts came; whether it is news."""
         return self._cheques.setdefault(cheque.body.receipt, cheque) is cheque
