@@ -56,7 +56,7 @@ class Replica:
     price_ceiling: int
     state: str = "reserving"
     attempts: int = 0
-    fetch_failed: bool = False
+    fetch_failures: int = 0
     quote: Quote | None = None
     assignment: AnyDocument | None = None
     commitment: AnyDocument | None = None
@@ -115,7 +115,7 @@ class Job:
     resting: bool = False
     refusals: list[str] = dataclasses.field(default_factory=list)
     answer: Answer | None = None
-    fetching: bool = False
+    fetching: bytes = b""
     fetched: bool = False
     code: int = 0
     error: str = ""

@@ -29,8 +29,8 @@ LEASE_MS: Final = 15_000
 REQUEST_MS: Final = 5_000
 REST_MS: Final = 1_000
 """Pause before recruiting again when nobody could be had."""
-LONELY_ROUNDS_MAX: Final = 15
-"""With nobody at work at all, this many end the job: the user is told why."""
+LONELY_ROUNDS_MAX: Final = 20
+"""With nobody at work, or replicas that disagree, so many fruitless rounds end the job: longer than a lease lasts."""
 DRY_ROUNDS_MAX: Final = 3
 """With a quorum at work, this many fruitless rounds end the search for more."""
 COMMIT_GRACE_MS: Final = 60_000
@@ -41,6 +41,7 @@ LOST_MS: Final = 2_000
 """A provider gone for so long while it works is given up."""
 INPUT_GRANT_MS: Final = 3_600_000
 FETCH_MS: Final = 120_000
+FETCH_PAUSE_MS: Final = 200
 
 
 class Requester:
@@ -159,11 +160,12 @@ class Requester:
         live = job.within(*LIVE)
         if not live and job.dry_rounds >= LONELY_ROUNDS_MAX:
             return self._fail(now, job, NoPeersError(self._recruiter.explain(job)))
-        if job.dry_rounds >= DRY_ROUNDS_MAX and len(live) >= job.quorum:
-            if len(live) == len(job.within("revealed")):
+        if len(live) == len(job.within("revealed")) >= job.quorum:
+            if job.dry_rounds >= LONELY_ROUNDS_MAX:
                 best = verification.tally(self._votes(live), job.quorum).best
                 text = f"{len(live)} replicas disagree (the largest group has {best} of the {job.quorum} needed)"
                 return self._fail(now, job, VerificationError(f"{text}, and no further provider is to be had"))
+        elif job.dry_rounds >= DRY_ROUNDS_MAX and len(live) >= job.quorum:
             job.target = len(live)
             return self._advance(now, job)
         job.resting = True
@@ -189,8 +191,10 @@ class Requester:
         if replica is None:
             return []
         if answer is None or not isinstance(answer.body, d.Reservation) or answer.body.request != tag.subject[16:]:
-            reason = answer.body.reason if answer and isinstance(answer.body, d.Decline) else "no reservation"
-            return self._lose(now, job, replica, reason)
+            if answer is not None and isinstance(answer.body, d.Decline):
+                job.team.remove(replica)  # somebody else was quicker; it may be asked again
+                return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
+            return self._lose(now, job, replica, "no reservation")
         if job.over:
             release = self._post.write(now, d.Release(answer.id), lifetime_ms=LETTER_MS)
             tag = Tag("requester", "courtesy", job.id, replica.peer)
@@ -371,31 +375,31 @@ class Requester:
     def _fetch_outputs(self, now: Now, job: Job) -> list[Effect]:
         if job.fetching:
             return []
-        source = next((r for r in job.within("owed") if not r.fetch_failed), None)
-        if source is None:
+        sources = [r for r in job.within("owed") if r.fetch_failures < ATTEMPTS_MAX]
+        if not sources:
             if job.within("judged"):
                 return []
             return self._fail(now, job, RemoteError("the agreed result could not be fetched from any replica"))
         assert job.answer is not None
-        job.fetching = True
+        source = min(sources, key=lambda r: r.fetch_failures)
+        job.fetching = source.peer
         blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
-        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS)
+        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses)
         return [self._event(job, "job.fetching", source), fetch]
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
         """The outputs are in the local store, or this source could not give them."""
         job = self.jobs.get(bytes.fromhex(token.partition(":")[2]))
-        if job is None or job.state != "settling":
+        if job is None or job.state != "settling" or not job.fetching:
             return []
-        job.fetching = False
         if blobs is not None:
-            job.fetched = True
-        else:
-            source = next((r for r in job.within("owed") if not r.fetch_failed), None)
-            if source is not None:
-                source.fetch_failed = True
-                self._reputation.slow(source.operator)
-        return self._settle(now, job)
+            job.fetching, job.fetched = b"", True
+            return self._settle(now, job)
+        source = next((r for r in job.team if r.peer == job.fetching), None)
+        if source is not None:
+            source.fetch_failures += 1
+            self._reputation.slow(source.operator)
+        return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + FETCH_PAUSE_MS)]
 
     def _pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
         assert replica.receipt is not None
@@ -519,6 +523,9 @@ class Requester:
             return self._close_round(now, job)
         if what == "rest":
             job.resting = False
+            return self._advance(now, job)
+        if what == "fetch":
+            job.fetching = b""
             return self._advance(now, job)
         if what == "deadline":
             return self._on_deadline(now, job)

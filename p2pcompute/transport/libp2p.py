@@ -1,0 +1,349 @@
+"""The transport port: connections to peers by public key, frames on channels, requests, and raw streams.
+
+Our protocols run on our own TCP + Noise + yamux stack. py-libp2p serves its protocols (identify, ping) on the same
+connections as a guest (`guest.py`): it comes up in the background, and whatever happens to it costs no connection.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from p2pcompute.errors import LocalError, RemoteError
+from p2pcompute.protocol.machine import PeerInfo, Priority
+from p2pcompute.transport import noise, tcp
+from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of
+from p2pcompute.transport.admission import Admission
+from p2pcompute.transport.channels import Framer, pack_frame, read_frame
+from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
+from p2pcompute.transport.guest import Guest
+from p2pcompute.transport.mux import Connection, Cork, Stream
+from p2pcompute.transport.peers import Peer, Peers
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
+
+__all__ = ["Libp2pTransport", "TransportEvents", "peer_id_text", "public_key_of"]
+
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 15.0
+"""A connection that brought nothing for so long is asked for a sign of life."""
+PONG_S: Final = 10.0
+"""What the peer has to give it."""
+WATCH_S: Final = 2.5
+RETIRE_S: Final = 10.0
+"""What the streams of a retired connection have to end."""
+REQUESTS_PER_PEER_MAX: Final = 64
+"""Requests of one peer that we work on at once; more are reset."""
+REQUEST_READ_S: Final = 10.0
+"""What a peer has to send us its request."""
+REQUEST_HANDLER_S: Final = 300.0
+"""What our own handler has to answer: a bound on leaks, the requester's own deadline comes long before."""
+
+
+class TransportEvents(Protocol):
+    """Who listens to a transport. All run on the trio thread; what they raise is logged and goes no further."""
+
+    def on_peer(self, info: PeerInfo) -> None:
+        """A peer became usable, or is gone. `protocols` is empty: what a peer speaks shows when it is spoken to."""
+
+    def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None: ...
+
+    async def on_request(self, peer: bytes, channel: str, frame: bytes) -> bytes | None:
+        """The answer; None resets the stream."""
+
+    async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
+        """A peer opened a stream; it is closed when this returns and reset when this raises."""
+
+
+class Libp2pTransport:
+    """One peer on the network.
+
+    `channels`, `requests` and `streams` declare the protocols we speak: one-way frames and request/response, each with
+    its largest frame in bytes, and raw streams. `listen` holds multiaddrs (port 0 takes a free port); `announce`
+    replaces them in `addresses`, for peers behind a forwarded port. Without `libp2p_host`, peers of other
+    implementations still connect and speak our protocols, but identify and ping are refused them: that saves a second
+    of start-up and 60 MB where hundreds of peers run on one machine.
+    """
+
+    def __init__(
+        self,
+        seed: bytes,
+        *,
+        listen: Sequence[str],
+        events: TransportEvents,
+        channels: Mapping[str, int] | None = None,
+        requests: Mapping[str, int] | None = None,
+        streams: Sequence[str] = (),
+        announce: Sequence[str] = (),
+        libp2p_host: bool = True,
+    ) -> None:
+        public, sign = noise.signer(seed)
+        self.peer = public
+        """Our own 32-byte ed25519 public key."""
+        self._identity = tcp.Identity(public, sign)
+        self._listen = tuple(parse_address(text) for text in listen)
+        self._announce = tuple(Address(a.host, a.port, public) for a in map(parse_address, announce))
+        self._events = events
+        self._channels, self._requests = dict(channels or {}), dict(requests or {})
+        self._streams = frozenset(streams)
+        self._own = frozenset((*self._channels, *self._requests, *streams))
+        self._bound: tuple[Address, ...] = ()
+        self._admission, self._cork = Admission(), Cork()
+        self._peers = Peers(public, self._start)
+        self._dialling: dict[bytes, trio.Event] = {}
+        self._inbound: dict[tuple[Connection, str], Stream] = {}
+        self._libp2p_host = libp2p_host
+        self._guest = Guest(seed, sorted(self._own))
+        self._nursery: trio.Nursery | None = None
+
+    # Life ------------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen and serve until cancelled; started once listening. Raises LocalError when it cannot listen."""
+        listeners = await tcp.listen(self._listen)
+        names = [listener.socket.getsockname() for listener in listeners]
+        self._bound = tuple(Address(str(name[0]), int(name[1]), self.peer) for name in names)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._watch)
+                if self._libp2p_host:
+                    nursery.start_soon(self._guest.run, self.addresses())
+                if listeners:
+                    nursery.start_soon(functools.partial(trio.serve_listeners, self._accept, listeners))
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where others reach us, each with /p2p/ID; empty before `run` listens."""
+        return tuple(str(address) for address in (self._announce or self._bound))
+
+    def _start(self, task: Callable[[], Awaitable[None]]) -> None:
+        assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
+        self._nursery.start_soon(task)
+
+    async def _accept(self, socket: trio.SocketStream) -> None:
+        await tcp.accept(socket, self._identity, self._admission, self._welcome)
+
+    async def _welcome(self, secured: tcp.Secured, remote: Address) -> None:
+        connection = await self._adopt(secured, remote, outbound=False)
+        if connection is not None:
+            await self._live(connection, remote)
+
+    async def _adopt(self, secured: tcp.Secured, remote: Address, *, outbound: bool) -> Connection | None:
+        """The connection, already counted; None (and a closed socket) when it is our own or one too many."""
+        if secured.peer == self.peer or not self._admission.admit(remote.host, outbound=outbound):
+            await trio.aclose_forcefully(secured.socket)
+            return None
+        connection = Connection(
+            secured.socket,
+            secured.session,
+            peer=secured.peer,
+            outbound=outbound,
+            address=str(Address(remote.host, remote.port, secured.peer)),
+            owner=self,
+            cork=self._cork,
+            early=secured.early,
+        )
+        if self._peers.add(connection):
+            self._tell_peer(connection, up=True)
+        return connection
+
+    async def _live(self, connection: Connection, remote: Address) -> None:
+        """The connection's life, from its first byte to the last trace of it."""
+        self._guest.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._guest.remove(connection)
+            self._admission.release(remote.host, outbound=connection.outbound)
+            if self._peers.remove(connection):
+                self._tell_peer(connection, up=False)
+
+    def _tell_peer(self, connection: Connection, *, up: bool) -> None:
+        info = PeerInfo(connection.peer, up=up, outbound=connection.outbound, address=connection.address)
+        try:
+            self._events.on_peer(info)
+        except Exception:
+            log.exception("on_peer failed")
+
+    async def _watch(self) -> None:
+        """Find dead connections, and end retired ones."""
+        while True:
+            await trio.sleep(WATCH_S)
+            now = trio.current_time()
+            for peer in self._peers:
+                for connection in list(peer.connections):
+                    self._check(peer, connection, now)
+
+    def _check(self, peer: Peer, connection: Connection, now: float) -> None:
+        if connection.pinged_at is not None and now - connection.pinged_at > PONG_S:
+            log.debug("%s gave no sign of life", connection.address)
+            connection.close()
+        elif connection.pinged_at is None and now - connection.heard_at > IDLE_S:
+            connection.ping()
+        if connection.mux.remote_going and connection.retired_at is None:
+            connection.retire()
+        if connection.retired_at is not None:
+            peer.leave(connection)
+            if not connection.mux.streams or now - connection.retired_at > RETIRE_S:
+                connection.close()
+
+    # What the node asks for ------------------------------------------------------------------------------------
+
+    async def connect(self, address: str, *, timeout_s: float = 10) -> bytes:
+        """Reach the peer at an ip4/ip6 + tcp address; its public key. Does nothing more when it is connected already.
+
+        Raises UsageError for a bad address, LocalError or RemoteError with one sentence otherwise.
+        """
+        target = parse_address(address)
+        if self._nursery is None:
+            raise LocalError("The transport is not running.")
+        try:
+            with trio.fail_after(timeout_s):
+                return await self._connect(target)
+        except trio.TooSlowError as error:
+            raise RemoteError(f"{target.host} port {target.port} did not answer in {timeout_s:g} s.") from error
+
+    async def _connect(self, target: Address) -> bytes:
+        key = target.peer
+        while key is not None:
+            peer = self._peers.get(key)
+            if peer is not None and peer.current() is not None:
+                return key
+            if key not in self._dialling:
+                break
+            await self._dialling[key].wait()
+        if key is None:
+            return await self._dial(target)
+        done = self._dialling[key] = trio.Event()
+        try:
+            return await self._dial(target)
+        finally:
+            del self._dialling[key]
+            done.set()
+
+    async def _dial(self, target: Address) -> bytes:
+        if target.peer == self.peer:
+            raise LocalError("That is this peer's own address.")
+        secured = await tcp.dial(target, self._identity)
+        if secured.peer == self.peer:
+            await trio.aclose_forcefully(secured.socket)
+            raise LocalError("That is this peer's own address.")
+        connection = await self._adopt(secured, target, outbound=True)
+        if connection is None or self._nursery is None:
+            raise LocalError("This peer has as many connections as it can hold; disconnect some first.")
+        self._nursery.start_soon(self._live, connection, target)
+        return connection.peer
+
+    async def disconnect(self, peer: bytes) -> None:
+        """Close every connection to the peer; what was queued is lost. on_peer(down) follows."""
+        found = self._peers.get(peer)
+        if found is not None:
+            for connection in list(found.connections):
+                connection.close()
+        await trio.lowlevel.checkpoint()
+
+    def send(self, peer: bytes, channel: str, frame: bytes, priority: Priority = Priority.NORMAL) -> bool:
+        """Queue a one-way frame; False when it was dropped. Order holds within (peer, channel).
+
+        A peer that leaves 4 MiB of `HIGH` frames unread is disconnected: those are never dropped alone.
+        """
+        assert len(frame) <= self._channels[channel], "a frame longer than its channel allows"
+        found = self._peers.get(peer)
+        if found is None:
+            return False
+        try:
+            sent = found.outbox(channel).send(frame, priority)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        if not sent and priority is Priority.HIGH:
+            current = found.current()
+            if current is not None and current.is_full:
+                log.debug("%s does not read what it must", current.address)
+                current.close()
+        return sent
+
+    async def request(self, peer: bytes, channel: str, frame: bytes, *, timeout_s: float) -> bytes:
+        """Ask a peer and wait for its answer. Raises trio.TooSlowError, or RemoteError when there can be none."""
+        with trio.fail_after(timeout_s):
+            stream = await self.open_stream(peer, channel)
+            try:
+                await stream.send_all(pack_frame(frame))
+                await stream.send_eof()
+                answer = await read_frame(stream, self._requests[channel])
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise RemoteError(f"The peer did not answer on {channel}: {error}.") from error
+            finally:
+                stream.reset()  # nothing, where both ends have ended
+        return answer
+
+    async def open_stream(self, peer: bytes, protocol: str) -> Stream:
+        """A stream of `protocol`; negotiation travels with the first data. Raises RemoteError when not connected."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        found = self._peers.get(peer)
+        connection = found.current() if found is not None else None
+        if connection is None:
+            raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
+        return connection.open_protocol(protocol)
+
+    # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
+
+    def speaks(self, protocol: str) -> bool:
+        return protocol in self._own or (self._libp2p_host and protocol in GUEST_PROTOCOLS)
+
+    async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
+        if protocol in self._channels:
+            await self._serve_channel(connection, stream, protocol)
+        elif protocol in self._requests:
+            await self._serve_request(connection, stream, protocol)
+        elif protocol in self._streams:
+            await self._events.on_stream(connection.peer, protocol, stream)
+        else:
+            await self._guest.serve(connection, stream, protocol)
+
+    async def _serve_channel(self, connection: Connection, stream: Stream, channel: str) -> None:
+        """Frames go to the node right in the connection's reader. A newer stream replaces an older one."""
+        key = connection, channel
+        older = self._inbound.get(key)
+        if older is not None:
+            older.reset()
+        self._inbound[key] = stream
+        connection.flush()
+        try:
+            stream.set_sink(Framer(self._channels[channel], functools.partial(self._deliver, connection.peer, channel)))
+            await stream.wait_received_end()
+        finally:
+            if self._inbound.get(key) is stream:
+                del self._inbound[key]
+
+    def _deliver(self, peer: bytes, channel: str, frame: bytes) -> None:
+        try:
+            self._events.on_frame(peer, channel, frame)
+        except Exception:
+            log.exception("on_frame of %s failed", channel)
+
+    async def _serve_request(self, connection: Connection, stream: Stream, channel: str) -> None:
+        peer = self._peers.get(connection.peer)
+        if peer is None or peer.requests_in >= REQUESTS_PER_PEER_MAX:
+            raise RemoteError("the peer asks for too much at once")
+        peer.requests_in += 1
+        try:
+            with trio.fail_after(REQUEST_READ_S):
+                frame = await read_frame(stream, self._requests[channel])
+            with trio.fail_after(REQUEST_HANDLER_S):
+                answer = await self._events.on_request(connection.peer, channel, frame)
+            if answer is None:
+                stream.reset()
+            else:
+                await stream.send_all(pack_frame(answer))
+        finally:
+            peer.requests_in -= 1
