@@ -76,12 +76,24 @@ class BlobStore:
 
     # Writing ------------------------------------------------------------------------------------------------------
 
-    def put(self, data: Content) -> tuple[bytes, int]:
-        """Keep `data` durably; its (root, size in bytes). Raises UsageError over BUFFER_BYTES_MAX, HomeError when
-        there is no room or the disk fails."""
+    def put(self, data: Content, token: str = "") -> tuple[bytes, int]:
+        """Keep `data` durably; its (root, size in bytes). With a `token` it is pinned before anything can evict it.
+
+        Raises UsageError over BUFFER_BYTES_MAX, HomeError when there is no room or the disk fails.
+        """
         view = memoryview(data).cast("B") if memoryview(data).nbytes else memoryview(b"")
         _check_size(view.nbytes)
         root = self._root_of(view)
+        pinned = bool(token) and self.pin(root, token)
+        try:
+            self._put(root, view)
+        except BaseException:
+            if pinned:
+                self.unpin(token, root)
+            raise
+        return root, view.nbytes
+
+    def _put(self, root: bytes, view: memoryview) -> None:
         with self._lock:
             here = self._touch(root)
         if not here:
@@ -89,7 +101,6 @@ class BlobStore:
                 temporary = self._new / secrets.token_hex(16)
                 write_new_file(temporary, view)
                 self._adopt(temporary, root, view.nbytes)
-        return root, view.nbytes
 
     @contextlib.contextmanager
     def partial(self, root: bytes, size: int) -> Iterator[PartialBlob | None]:
@@ -178,17 +189,19 @@ class BlobStore:
 
     # Pins ---------------------------------------------------------------------------------------------------------
 
-    def pin(self, root: bytes, token: str) -> None:
-        """Keep the blob, or the one that will come, until `unpin` with the same token. Raises HomeError when there
-        are too many pins."""
+    def pin(self, root: bytes, token: str) -> bool:
+        """Keep the blob, or the one that will come, until `unpin` with the same token; whether that was new.
+
+        Raises HomeError when there are too many pins."""
         _check_root(root)
         with self._lock:
             tokens = self._pins.get(root, set())
             if token in tokens:
-                return
+                return False
             if len(tokens) >= PINS_PER_BLOB_MAX or (not tokens and len(self._pins) >= PINNED_BLOBS_MAX):
                 raise HomeError("too many blobs are in use at once; finish or cancel some tasks")
             self._pins[root] = tokens | {token}
+            return True
 
     def unpin(self, token: str, root: bytes | None = None) -> None:
         """Let go of what `token` pinned: of `root`, or of everything."""

@@ -183,6 +183,17 @@ def test_a_blob_may_be_pinned_before_it_comes(tmp_path: Path) -> None:
         store.put(b"2")
 
 
+def test_a_blob_can_be_pinned_as_it_is_put(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path / "blobs", root_of, quota_bytes=BLOCK)
+    store.put(b"1", token="task")
+    with pytest.raises(HomeError, match="full"):
+        store.put(b"2", token="other")
+    store.unpin("task")
+    store.put(b"2")
+    store.put(b"3")
+    assert store.has(root_of(b"3"))
+
+
 def test_pins_are_bounded(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs_module, "PINS_PER_BLOB_MAX", 1)
     monkeypatch.setattr(blobs_module, "PINNED_BLOBS_MAX", 1)

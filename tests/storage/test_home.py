@@ -158,20 +158,24 @@ def test_one_process_cannot_open_a_home_twice(root: Path) -> None:
 
 def test_a_forked_child_does_not_keep_the_home_locked(root: Path) -> None:
     """A child that outlives us must not hold the lock: it closes its copy when it starts."""
-    read_end, write_end = os.pipe()
+    started, told = os.pipe()
+    waits, ends = os.pipe()
     home = Home.create(root)
     child = os.fork()
     if child == 0:
-        os.close(write_end)
-        os.read(read_end, 1)
+        os.close(ends)
+        os.write(told, b"1")
+        os.read(waits, 1)
         os._exit(0)
-    os.close(read_end)
     try:
+        os.read(started, 1)
         home.close()
         Home.open(root).close()
     finally:
-        os.close(write_end)
+        os.close(ends)
         os.waitpid(child, 0)
+        for descriptor in (started, told, waits):
+            os.close(descriptor)
 
 
 # Paths ----------------------------------------------------------------------------------------------------------------

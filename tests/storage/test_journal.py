@@ -242,17 +242,16 @@ def test_a_torn_log_loses_whole_commits_from_the_end_only(
     durable at the cut are there."""
     home = tmp_path_factory.mktemp("crash")
     path, wal = home / "journal.db", home / "journal.db-wal"
-    journal = Journal.create(path)
-    ends = [wal.stat().st_size]
-    for batch in batches:
-        journal.append(batch)
-        ends.append(wal.stat().st_size)
-    cut = data.draw(st.integers(min_value=0, max_value=ends[-1]))
     copy = home / "after"
     copy.mkdir()
-    shutil.copy(path, copy)
-    (copy / "journal.db-wal").write_bytes(wal.read_bytes()[:cut])
-    journal.close()
+    with Journal.create(path) as journal:
+        ends = [wal.stat().st_size]
+        for batch in batches:
+            journal.append(batch)
+            ends.append(wal.stat().st_size)
+        cut = data.draw(st.integers(min_value=0, max_value=ends[-1]))
+        shutil.copy(path, copy)
+        (copy / "journal.db-wal").write_bytes(wal.read_bytes()[:cut])
 
     durable = sum(end <= cut for end in ends[1:])
     commits = [[body for batch in batches[:count] for body in batch] for count in range(len(batches) + 1)]
