@@ -1,6 +1,6 @@
 """How fast an engine is, for offers: one arithmetic and one copying kernel through the same door as every job.
 
-Each kernel runs twice with different repeats and the difference counts, so that start, page faults and compiling cancel.
+Each kernel runs twice with different repeats and the difference counts, so start, page faults and compiling cancel out.
 """
 
 from __future__ import annotations

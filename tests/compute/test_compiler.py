@@ -53,8 +53,8 @@ async def test_an_error_names_the_users_file_and_line(compiler: Compiler) -> Non
 
 
 async def test_an_error_in_an_included_file_names_that_file(compiler: Compiler) -> None:
-    message = await _error(compiler, '#include "part.h"\n' + EMPTY, **{"part.h": "\nint f(\n"})
-    assert message.startswith("part.h(3): error")
+    message = await _error(compiler, '#include "part.h"\n' + EMPTY, **{"part.h": "\nint g() { return y; }\n"})
+    assert message.startswith('part.h(2): error: identifier "y"')
 
 
 async def test_local_headers_and_macros_are_found(compiler: Compiler) -> None:
@@ -103,9 +103,9 @@ __device__ unsigned long x = T<1, 60>::v;
     await compiler.compile({"k.cu": EMPTY}, "k.cu")
 
 
-async def test_a_huge_initialised_array_kills_only_the_compilation(compiler: Compiler) -> None:
-    message = await _error(compiler, "__device__ char a[1ull << 40] = {1};" + EMPTY)
-    assert message.startswith("k.cu: the compiler died")
+async def test_a_huge_initialised_array_ends_only_its_own_compilation(compiler: Compiler) -> None:
+    with pytest.raises(CompileError, match=r"k\.cu: the compiler (died|took longer)"):
+        await compiler.compile({"k.cu": "__device__ char a[1ull << 40] = {1};" + EMPTY}, "k.cu", timeout_s=1)
     await compiler.compile({"k.cu": EMPTY}, "k.cu")
 
 
