@@ -79,6 +79,17 @@ async def test_a_mangled_entry_keeps_its_source_name(compiler: Compiler) -> None
     assert done.entries[0].source_name == "scale"
 
 
+async def test_templates_are_instantiated_by_name(compiler: Compiler) -> None:
+    text = "template <class T> __global__ void scale(T *x) { x[0] *= 2; }"
+    done = await compiler.compile({"k.cu": text}, "k.cu", instances=["scale<float>", "scale<int>"])
+    assert {entry.source_name for entry in done.entries} == {"scale<float>", "scale<int>"}
+
+
+async def test_an_instance_of_nothing_is_a_compile_error(compiler: Compiler) -> None:
+    with pytest.raises(CompileError, match="absent"):
+        await compiler.compile({"k.cu": EMPTY}, "k.cu", instances=["absent<float>"])
+
+
 @pytest.mark.parametrize("path", ["/proc/self/environ", "/etc/passwd", "../../../../etc/passwd"])
 async def test_no_file_can_be_included(compiler: Compiler, path: str) -> None:
     message = await _error(compiler, f'#include "{path}"\n' + EMPTY)
@@ -118,6 +129,7 @@ async def test_a_source_without_kernels_is_an_error(compiler: Compiler) -> None:
     [
         ({}, "k.cu", {}, "not among the sources"),
         ({"k.cu": "\0"}, "k.cu", {}, "NUL"),
+        ({"k.cu": "\ud800"}, "k.cu", {}, "surrogate"),
         ({"k.cu": ""}, "k.cu", {"A B": "1"}, "no name for a macro"),
         ({"k.cu": ""}, "k.cu", {"A": "1\n#include"}, "not one line"),
         ({"k.cu": "x" * (5 << 20)}, "k.cu", {}, "the limit is"),
