@@ -16,11 +16,13 @@ import trio
 
 from p2pcompute.compute.parent_channel import ParentChannel
 
+ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""All that a child sees. numpy's linear algebra must not start threads at import: the sandbox would refuse."""
 _LAST_WORDS_BYTES_MAX: Final = 2048
 
 
 class Child:
-    """`python -m MODULE DESCRIPTOR PARENT_PID ARGUMENTS...`, in its own session, with an empty environment.
+    """`python -m MODULE DESCRIPTOR PARENT_PID ARGUMENTS...`, in its own session, with next to no environment.
 
     Must be made on the thread that runs trio: the kernel kills the child when the *thread* that started it ends, and
     trio's helper threads come and go. Close it with `aclose`, always.
@@ -35,7 +37,7 @@ class Child:
             try:
                 self._process = subprocess.Popen(
                     command,
-                    env={},
+                    env=ENVIRONMENT,
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
@@ -82,22 +82,24 @@ class Compiler:
         main: str,
         *,
         defines: Mapping[str, str] = _NO_DEFINES,
+        instances: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,
     ) -> CompiledSource:
         """Compile `sources[main]`; its `#include "name"` finds `sources[name]` or a header served from memory.
+        `instances` names the templates to make kernels of, as in `scale<float>`; that is then their `source_name`.
 
         Raises UsageError for names, sizes or macros out of bounds, and CompileError with the compiler's message: file
         names and lines are the user's own.
         """
-        unit = source.check(sources, main, defines)
-        request = jail.Request(unit.main, dict(unit.files), unit.options, int(timeout_s * 1000))
+        unit = source.check(sources, main, defines, instances)
+        request = jail.Request(unit.main, dict(unit.files), unit.options, int(timeout_s * 1000), unit.expressions)
         async with self._turn:
             reply = await self._ask(msgspec.msgpack.encode(request), timeout_s)
         if reply.died:
             raise CompileError(f"{main}: {reply.died}")
         if not reply.ptx:
             raise CompileError(reply.log or f"{main}: the compiler gave neither code nor a reason")
-        return await trio.to_thread.run_sync(_finish, main, reply)
+        return await trio.to_thread.run_sync(_finish, unit, reply)
 
     async def _ask(self, frame: bytes, timeout_s: float) -> jail.Reply:
         """One request, one reply. On any fault, cancellation included, the jail is killed: its stream would be torn."""
@@ -125,11 +127,16 @@ class Compiler:
 
 
 async def compile_cuda(
-    sources: Mapping[str, str], main: str, *, defines: Mapping[str, str] = _NO_DEFINES, timeout_s: float = TIMEOUT_S
+    sources: Mapping[str, str],
+    main: str,
+    *,
+    defines: Mapping[str, str] = _NO_DEFINES,
+    instances: Sequence[str] = (),
+    timeout_s: float = TIMEOUT_S,
 ) -> CompiledSource:
     """`Compiler.compile` with a jail of its own, which costs about 0.3 s to start: for a single compilation."""
     async with Compiler() as compiler:
-        return await compiler.compile(sources, main, defines=defines, timeout_s=timeout_s)
+        return await compiler.compile(sources, main, defines=defines, instances=instances, timeout_s=timeout_s)
 
 
 def source_name(entry: str) -> str:
@@ -149,21 +156,22 @@ def _decode(frame: bytes) -> jail.Reply:
         raise CompileError(f"the compile jail broke its protocol: {error}") from error
 
 
-def _finish(main: str, reply: jail.Reply) -> CompiledSource:
+def _finish(unit: source.Unit, reply: jail.Reply) -> CompiledSource:
     """The compiler's PTX is a stranger's text: only what our parser accepts goes on."""
     try:
         canonical = ptx.canonicalise(ptx.parse(reply.ptx))
         module = ptx.parse(canonical)
     except PtxError as error:
-        raise CompileError(f"{main}: compiles, but not to what the engines accept: {error}") from error
+        raise CompileError(f"{unit.main}: compiles, but not to what the engines accept: {error}") from error
+    asked = dict(zip(reply.entries, unit.expressions))
     entries = tuple(
         EntrySignature(
             entry.name,
-            source_name(entry.name),
+            asked.get(entry.name) or source_name(entry.name),
             tuple(ParameterSignature(p.type_name, p.size_bytes, p.align_bytes) for p in entry.parameters),
         )
         for entry in module.entries.values()
     )
     if not entries:
-        raise CompileError(f"{main}: compiles, but holds no __global__ function")
+        raise CompileError(f"{unit.main}: compiles, but holds no __global__ function")
     return CompiledSource(canonical, source.toolchain_id(ptx.CANONICAL_VERSION), reply.log, entries)

@@ -23,7 +23,7 @@ from p2pcompute.compute.child import Child
 from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
-from p2pcompute.wire.manifest import Manifest, encode_manifest
+from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_fault
 
 _WORKER_MODULE = "p2pcompute.compute.worker"
 _START_S: Final = 60.0
@@ -90,7 +90,7 @@ class CpuEngine:
         Never raises for what a stranger could cause: bad PTX, sizes and crashes are statuses. Cancelling kills the
         worker before the cancellation goes on. Raises SandboxError when no worker can be jailed here.
         """
-        fault = self._fault(manifest, ptx_text, inputs)
+        fault = manifest_fault(manifest) or self._fault(manifest, ptx_text, inputs)
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault)
         async with self._turn:

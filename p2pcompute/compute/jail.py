@@ -36,15 +36,17 @@ class Request(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     files: dict[str, str]
     options: tuple[str, ...]
     timeout_ms: int
+    expressions: tuple[str, ...] = ()
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """`ptx` is empty unless the compilation went well; `log` is the compiler's own text; `died` says, as a sentence,
-    how a compilation ended that gave no answer."""
+    how a compilation ended that gave no answer; `entries` has the PTX name of each expression asked for."""
 
     ptx: str
     log: str
     died: str
+    entries: tuple[str, ...] = ()
 
 
 def main(descriptor: int, parent_pid: int) -> None:
@@ -94,9 +96,8 @@ def _in_the_jail(compiler: Nvrtc, headers: dict[str, str], request: Request, wri
         sandbox.die_with_parent(zygote)
         cpu_s = request.timeout_ms // 1000 + 2
         sandbox.apply(sandbox.compiler_profile(memory_bytes=_MEMORY_BYTES, cpu_s=cpu_s))
-        result = compiler.compile(
-            request.main, request.files[request.main], {**headers, **request.files}, request.options
-        )
+        text, files = request.files[request.main], {**headers, **request.files}
+        result = compiler.compile(request.main, text, files, request.options, request.expressions)
         with open(writing, "wb") as pipe:
             pipe.write(msgspec.msgpack.encode(_reply(result)))
         status = 0
@@ -110,7 +111,7 @@ def _reply(result: Compilation) -> Reply:
     log = result.log.encode()[:LOG_BYTES_MAX].decode(errors="ignore")
     if len(result.ptx) > limits.PTX_BYTES_MAX:
         return Reply("", log, f"the PTX has {len(result.ptx)} bytes; the limit is {limits.PTX_BYTES_MAX}")
-    return Reply(result.ptx, log, "")
+    return Reply(result.ptx, log, "", result.entries)
 
 
 def _read_until(descriptor: int, deadline: float) -> tuple[bytes, str]:

@@ -28,11 +28,13 @@ OPTIONS: Final = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Compilation:
-    """What the compiler said: PTX text when `ok`, and its log in any case."""
+    """What the compiler said: PTX text when `ok`, its log in any case, and the entry that each asked-for expression
+    became."""
 
     ok: bool
     ptx: str
     log: str
+    entries: tuple[str, ...] = ()
 
 
 def nvidia_directory(package: str) -> Path:
@@ -52,8 +54,16 @@ class Nvrtc:
         self._library = ctypes.CDLL(str(directory / "libnvrtc.so.12"))
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
 
-    def compile(self, name: str, text: str, headers: Mapping[str, str], options: Sequence[str]) -> Compilation:
-        """Compile one translation unit; `headers` are found by the very text between the quotes of an #include."""
+    def compile(
+        self,
+        name: str,
+        text: str,
+        headers: Mapping[str, str],
+        options: Sequence[str],
+        expressions: Sequence[str] = (),
+    ) -> Compilation:
+        """Compile one translation unit; `headers` are found by the very text between the quotes of an #include.
+        `expressions` such as `scale<float>` are instantiated."""
         program = ctypes.c_void_p()
         names, texts = _strings(headers.keys()), _strings(headers.values())
         made = self._library.nvrtcCreateProgram(
@@ -62,13 +72,23 @@ class Nvrtc:
         if made != 0:
             return Compilation(False, "", self._error(made))
         try:
+            for expression in expressions:
+                if self._library.nvrtcAddNameExpression(program, expression.encode()) != 0:
+                    return Compilation(False, "", f"{expression[:64]!r} is no name of a kernel")
             code = self._library.nvrtcCompileProgram(program, len(options), _strings(options))
             log = self._text(program, "ProgramLog").strip("\n")
             if code != 0:
                 return Compilation(False, "", log or self._error(code))
-            return Compilation(True, self._text(program, "PTX"), log)
+            entries = tuple(self._lowered(program, expression) for expression in expressions)
+            return Compilation(True, self._text(program, "PTX"), log, entries)
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
+
+    def _lowered(self, program: ctypes.c_void_p, expression: str) -> str:
+        name = ctypes.c_char_p()
+        if self._library.nvrtcGetLoweredName(program, expression.encode(), ctypes.byref(name)) != 0:
+            return ""
+        return (name.value or b"").decode()
 
     def _text(self, program: ctypes.c_void_p, what: str) -> str:
         size = ctypes.c_size_t()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -20,6 +20,7 @@ MATH_HEADER: Final = "p2pmath.h"
 DEFINES_MAX: Final = 256
 DEFINE_BYTES_MAX: Final = 1024
 NAME_BYTES_MAX: Final = 256
+EXPRESSIONS_MAX: Final = 64
 _INCLUDE: Final = re.compile(r"""(^[ \t]*\#[ \t]*include[ \t]*["<])([^">\n]+)([">])""", re.MULTILINE)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
@@ -52,11 +53,12 @@ _NVIDIA: Final = (
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unit:
     """A checked compilation: `main` is the file to compile, `files` all of the user's by the name their #include
-    uses."""
+    uses, `expressions` the template instances to make."""
 
     main: str
     files: Mapping[str, str]
     options: tuple[str, ...]
+    expressions: tuple[str, ...]
 
 
 @functools.cache
@@ -99,30 +101,44 @@ def toolchain_id(canonicaliser: str) -> str:
     return f"nvrtc-{VERSION}-{digest.hexdigest(8)}"
 
 
-def check(sources: Mapping[str, str], main: str, defines: Mapping[str, str]) -> Unit:
+def check(sources: Mapping[str, str], main: str, defines: Mapping[str, str], expressions: Sequence[str] = ()) -> Unit:
     """Raises UsageError when a name, a size or a macro is out of bounds."""
-    if main not in sources:
-        raise UsageError(f"the main source {main!r} is not among the sources")
-    if len(sources) > limits.SOURCES_MAX:
-        raise UsageError(f"{len(sources)} source files; the limit is {limits.SOURCES_MAX}")
-    total = 0
-    for name, text in sources.items():
-        if not 0 < len(name.encode()) <= NAME_BYTES_MAX or not name.isprintable():
-            raise UsageError(f"{name[:64]!r} is no name for a source file")
-        if "\0" in text:
-            raise UsageError(f"{name} holds a NUL character, so it is no text")
-        total += len(text.encode())
-    if total > limits.SOURCE_BYTES_MAX:
-        raise UsageError(f"the sources take {total} bytes together; the limit is {limits.SOURCE_BYTES_MAX}")
+    _check_files(sources, main)
     if len(defines) > DEFINES_MAX:
         raise UsageError(f"{len(defines)} macros; the limit is {DEFINES_MAX}")
     options = [*OPTIONS, f"--pre-include={MATH_HEADER}"]
     for name, value in defines.items():
         if not _IDENTIFIER.fullmatch(name):
             raise UsageError(f"{name[:64]!r} is no name for a macro")
-        if len(value.encode()) > DEFINE_BYTES_MAX or not value.isprintable():
-            raise UsageError(
-                f"the value of macro {name} is longer than {DEFINE_BYTES_MAX} bytes or not one line of text"
-            )
+        if not value.isprintable() or len(value.encode()) > DEFINE_BYTES_MAX:
+            raise UsageError(f"the value of macro {name} is not one line of at most {DEFINE_BYTES_MAX} bytes")
         options.append(f"--define-macro={name}={value}")
-    return Unit(main, dict(sources), tuple(options))
+    if len(expressions) > EXPRESSIONS_MAX:
+        raise UsageError(f"{len(expressions)} template instances; the limit is {EXPRESSIONS_MAX}")
+    for expression in expressions:
+        if not expression.isprintable() or not 0 < len(expression.encode()) <= NAME_BYTES_MAX:
+            raise UsageError(f"{expression[:64]!r} is no name of a kernel")
+    return Unit(main, dict(sources), tuple(options), tuple(expressions))
+
+
+def _check_files(sources: Mapping[str, str], main: str) -> None:
+    if main not in sources:
+        raise UsageError(f"the main source {main!r} is not among the sources")
+    if len(sources) > limits.SOURCES_MAX:
+        raise UsageError(f"{len(sources)} source files; the limit is {limits.SOURCES_MAX}")
+    total = 0
+    for name, text in sources.items():
+        if not name.isprintable() or not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+            raise UsageError(f"{name[:64]!r} is no name for a source file")
+        if "\0" in text:
+            raise UsageError(f"{name} holds a NUL character, so it is no text")
+        total += _size_bytes(name, text)
+    if total > limits.SOURCE_BYTES_MAX:
+        raise UsageError(f"the sources take {total} bytes together; the limit is {limits.SOURCE_BYTES_MAX}")
+
+
+def _size_bytes(name: str, text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name} holds half a surrogate pair, so it is no text") from error

@@ -13,6 +13,7 @@ CLONE_THREAD: Final = 0x0001_0000
 PR_SET_NAME: Final = 15
 F_GETFD: Final = 1
 F_GETFL: Final = 3
+F_DUPFD_CLOEXEC: Final = 1030
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ WORKER: Final = (
     Allow("prctl", argument=0, value=PR_SET_NAME),
     Allow("fcntl", argument=1, value=F_GETFD),
     Allow("fcntl", argument=1, value=F_GETFL),
+    Allow("fcntl", argument=1, value=F_DUPFD_CLOEXEC),  # Python maps a duplicate
 )
 """The CPU engine: the compiler's calls, its socket, and threads of its own process (`clone` without CLONE_THREAD,
 which is fork, stays refused)."""

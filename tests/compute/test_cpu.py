@@ -14,6 +14,7 @@ import trio.testing
 
 import kernels_cu
 from p2pcompute.compute import jobs
+from p2pcompute.compute.child import ENVIRONMENT
 from p2pcompute.compute.cpu import CpuEngine, EngineResult
 from p2pcompute.errors import SandboxError
 from p2pcompute.protocol.machine import JobStatus
@@ -222,7 +223,7 @@ def test_without_a_jail_the_worker_says_why_and_ends() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = [sys.executable, "-c", script, str(theirs.fileno())]
-        subprocess.run(command, pass_fds=(theirs.fileno(),), timeout=60, check=True)
+        subprocess.run(command, env=ENVIRONMENT, pass_fds=(theirs.fileno(),), timeout=60, check=True)
         answer = jobs.decode_answer(ours.recv(4096)[4:])
     assert isinstance(answer, jobs.Ready)
     assert "no Landlock" in answer.fault

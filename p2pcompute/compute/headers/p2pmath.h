@@ -259,7 +259,12 @@ P2P_FN double p2p_erfc(double x) {
   if (x < 0.5 || x != x) return x < -1.0 ? 2.0 - p2p_erfc_tail(fmin(-x, 7.0)) : 1.0 - p2p_erf_head(x);
   return p2p_erfc_tail(fmin(x, 28.0));  // erfc(28) is below the smallest double
 }
-P2P_FN double p2p_normcdf(double x) { return 0.5 * p2p_erfc(x * -0.70710678118654752); }
+P2P_FN double p2p_normcdf(double x) {
+  double a = fmin(fmax(x, -39.0), 39.0);  // beyond, it is 0 or 1
+  double u = a * -0.70710678118654757, l = fma(a, -0.70710678118654757, -u) + a * 4.8336466567264567e-17;
+  double y = 0.5 * fma(exp(-u * u) * -1.1283791670955126, l, p2p_erfc(u));  // the slope of erfc carries the lost bits
+  return x != x ? x : y;
+}
 P2P_FN double p2p_rcbrt(double x) { return 1.0 / p2p_cbrt(x); }
 
 // Whether the real y is an odd integer.
