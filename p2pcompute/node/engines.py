@@ -59,7 +59,5 @@ class Engines:
             return JobOutcome(result.status, device_us=result.device_us, reason=result.reason)
         outputs = []
         for buffer in manifest.outputs:
-            root, size = await trio.to_thread.run_sync(blobs.put, result.outputs[buffer.name])
-            blobs.pin(root, token)
-            outputs.append((root, size))
+            outputs.append(await trio.to_thread.run_sync(blobs.put, result.outputs[buffer.name], token))
         return JobOutcome(JobStatus.OK, tuple(outputs), result.device_us)
