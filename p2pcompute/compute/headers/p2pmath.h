@@ -478,6 +478,8 @@ P2P_OVERLOADS(log1p, log1pf, p2p_log1p)
 P2P_OVERLOADS(sinh, p2p_sinhf, sinh)
 P2P_OVERLOADS(cosh, p2p_coshf, p2p_cosh)
 P2P_OVERLOADS(tanh, p2p_tanhf, p2p_tanh)
+P2P_FN void p2pm_sincos(float x, float *s, float *c) { sincosf(x, s, c); }
+P2P_FN void p2pm_sincos(double x, double *s, double *c) { p2p_sincos(x, s, c); }
 P2P_OVERLOADS(sin, sinf, p2p_sin)
 P2P_OVERLOADS(cos, cosf, p2p_cos)
 P2P_OVERLOADS(tan, p2p_tanf, p2p_tan)
@@ -512,7 +514,7 @@ P2P_OVERLOADS2(remainder, p2p_remainderf, remainder)
 #define tanh p2pm_tanh
 #define sin p2pm_sin
 #define cos p2pm_cos
-#define sincos p2p_sincos
+#define sincos p2pm_sincos
 #define tan p2pm_tan
 #define asin p2pm_asin
 #define acos p2pm_acos
