@@ -127,7 +127,7 @@ class Worker:
                 result = kernel.launch(
                     memory, parameters, launch.grid, launch.shared_bytes, threads=self._threads, abort=self._abort
                 )
-                if result.status is not ptx.LaunchStatus.OK:
+                if result.status is not ptx.Status.OK:
                     device_us = (time.perf_counter_ns() - start_ns) // 1000
                     return _stopped(result, launch, number, repeat, device_us)
         return jobs.Done(JobStatus.OK, (time.perf_counter_ns() - start_ns) // 1000, "")
@@ -147,13 +147,9 @@ class Worker:
 
 def _stopped(result: ptx.LaunchResult, launch: Launch, number: int, repeat: int, device_us: int) -> jobs.Done:
     where = f"launch {number} ({launch.entry[:64]})" + (f", repeat {repeat}" if launch.repeats > 1 else "")
-    if result.status is ptx.LaunchStatus.ABORTED:
+    if result.status is ptx.Status.ABORTED:
         return jobs.Done(JobStatus.TIMEOUT, device_us, f"{where}: stopped when the job's time was up")
-    return jobs.Done(
-        JobStatus.TRAP,
-        device_us,
-        _sentence(f"{where}, block {result.block}, thread {result.thread}: {result.kind}"),
-    )
+    return jobs.Done(JobStatus.TRAP, device_us, _sentence(f"{where}: {result.trap}"))
 
 
 def _sentence(text: str) -> str:

@@ -86,7 +86,8 @@ async def test_a_store_past_the_end_is_a_trap_that_names_the_thread(engine: CpuE
     buffers = [buffer("out", "f32", 64, Role.OUT)]
     result = await _run(engine, cases, buffers, launch("past_the_end", "out", threads=32, blocks=4))
     assert result.status is JobStatus.TRAP
-    assert "launch 0 (past_the_end), block (3, 0, 0), thread (7, 0, 0)" in result.reason
+    assert result.reason.startswith("launch 0 (past_the_end): out of bounds")
+    assert result.reason.endswith("block (3, 0, 0), thread (7, 0, 0)")
     assert result.outputs == {}
 
 

@@ -53,6 +53,8 @@ DOUBLES: dict[str, tuple[Function, float, float, float]] = {
     "atan": (mpmath.atan, -20.0, 20.0, 1.5),
     "asin": (mpmath.asin, -1.0, 1.0, 1.5),
     "acos": (mpmath.acos, -1.0, 1.0, 1.5),
+    "sin": (mpmath.sin, -1e12, 1e12, 0.8),
+    "cos": (mpmath.cos, -1e9, 1e9, 0.8),
     "tan": (mpmath.tan, -50.0, 50.0, 2.0),
     "cosh": (mpmath.cosh, -700.0, 700.0, 2.0),
     "tanh": (mpmath.tanh, -20.0, 20.0, 2.0),

@@ -4,7 +4,7 @@
 // last bits differ between GPU generations and exist on no CPU. These use only IEEE add, mul, fma, div, sqrt,
 // conversions and integers, so that every engine returns the same bits. Worst errors are in docs/spec/math.md.
 //
-// Functions that CUDA already builds from exact instructions (logf, sinf, cosf, exp, sin, cos, fmod, ...) stay CUDA's.
+// Functions that CUDA already builds from exact instructions (logf, sinf, cosf, exp, expm1, fmod, ...) stay CUDA's.
 // Polynomials are Chebyshev interpolants near the minimax one, computed with mpmath.chebyfit at 200 bits.
 #ifndef P2PMATH_H
 #define P2PMATH_H
@@ -159,13 +159,120 @@ P2P_FN double p2p_log1p(double x) {
   return p2p_log(u) * (x / (u - 1.0));
 }
 
+// Sine and cosine of double. CUDA's are exact too, but call a function for large arguments, and calls cost every engine.
+
+// The bits of 2 / pi, after 64 zero bits.
+static __device__ const unsigned long long p2p_two_over_pi[21] = {
+    0x0000000000000000ULL, 0xa2f9836e4e441529ULL, 0xfc2757d1f534ddc0ULL, 0xdb6295993c439041ULL,
+    0xfe5163abdebbc561ULL, 0xb7246e3a424dd2e0ULL, 0x06492eea09d1921cULL, 0xfe1deb1cb129a73eULL,
+    0xe88235f52ebb4484ULL, 0xe99c7026b45f7e41ULL, 0x3991d639835339f4ULL, 0x9c845f8bbdf9283bULL,
+    0x1ff897ffde05980fULL, 0xef2f118b5a0a6d1fULL, 0x6d367ecf27cb09b7ULL, 0x4f463f669e5fea2dULL,
+    0x7527bac7ebe5f17bULL, 0x3d0739f78a5292eaULL, 0x6bfb5fb11f8d5d08ULL, 0x56033046fc7b6babULL,
+    0xf0cfbc209af4361dULL,
+};
+
+// x = (quadrant + 4 k) pi/2 + r + *tail with |r| <= pi/4, for finite |x| >= 2^30: Payne and Hanek, "Radian reduction for
+// trigonometric functions", SIGNUM Newsletter 18 (1983). Of x * 2/pi only the 192 bits that matter modulo 4 are formed.
+P2P_FN double p2p_reduce_large(double x, int *quadrant, double *tail) {
+  long long bits = __double_as_longlong(x) & 0x7fffffffffffffffLL;
+  unsigned long long m = (bits & 0x000fffffffffffffLL) | 0x0010000000000000LL;
+  int start = (int)(bits >> 52) - 1075 - 2 + 64, word = start >> 6, shift = start & 63;
+  const unsigned long long *t = p2p_two_over_pi + word;
+  unsigned long long w0 = t[0], w1 = t[1], w2 = t[2];
+  if (shift) {
+    w0 = w0 << shift | w1 >> (64 - shift);
+    w1 = w1 << shift | w2 >> (64 - shift);
+    w2 = w2 << shift | t[3] >> (64 - shift);
+  }
+  unsigned long long lo = m * w2, mid = __umul64hi(m, w2), mid2 = m * w1;
+  unsigned long long hi = m * w0 + __umul64hi(m, w1);
+  mid += mid2;
+  hi += mid < mid2;
+  int q = (int)(hi >> 62);
+  unsigned long long f = hi << 2 | mid >> 62, g = mid << 2 | lo >> 62;
+  double sign = x < 0.0 ? -1.0 : 1.0;
+  if (f >> 63) {  // more than half a quadrant: count from the next one
+    q += 1;
+    g = ~g + 1;
+    f = ~f + (g == 0);
+    sign = -sign;
+  }
+  int zeros = f ? __clzll(f) : 63;
+  if (zeros) {
+    f = f << zeros | g >> (64 - zeros);
+    g <<= zeros;
+  }
+  double a = (double)(long long)(f >> 11) * 1.1102230246251565e-16;                             // 2^-53
+  double b = (double)(long long)((f & 0x7ff) << 52 | g >> 12) * 1.2037062152420224e-35;          // 2^-116
+  double scale = sign * __longlong_as_double((long long)(1023 - zeros) << 52);
+  double r = a * 1.5707963267948966;
+  *tail = scale * (fma(a, 1.5707963267948966, -r) + (a * 6.123233995736766e-17 + b * 1.5707963267948966));
+  *quadrant = x < 0.0 ? -q : q;
+  return scale * r;
+}
+
+// The same for any x: pi/2 in three parts (Cody and Waite) is enough below 2^30.
+P2P_FN double p2p_reduce(double x, int *quadrant, double *tail) {
+  if (fabs(x) >= 1073741824.0) {
+    if (fabs(x) < __longlong_as_double(0x7ff0000000000000LL)) return p2p_reduce_large(x, quadrant, tail);
+    *quadrant = 0;
+    *tail = 0.0;
+    return x - x;  // NaN
+  }
+  double n = rint(x * 0.63661977236758134);
+  double r1 = fma(-n, 1.5707963267948966, x);  // exact
+  double t = n * 6.123233995736766e-17, tl = fma(n, 6.123233995736766e-17, -t);
+  double r = r1 - t, back = r + t;
+  *tail = ((r1 - back) + ((back - r) - t)) - tl - n * -1.4973849048591698e-33;
+  *quadrant = (int)n;
+  return r;
+}
+
+P2P_FN double p2p_sin_kernel(double r, double tail) {
+  double z = r * r, p = 1.59181152632659752e-10;
+  p = fma(p, z, -2.50511316502351815e-8);
+  p = fma(p, z, 2.75573161017178744e-6);
+  p = fma(p, z, -0.000198412698367567725);
+  p = fma(p, z, 0.00833333333333094729);
+  p = fma(p, z, -0.166666666666666646);
+  return r + fma(p * z, r, tail * fma(-0.5, z, 1.0));
+}
+P2P_FN double p2p_cos_kernel(double r, double tail) {
+  double z = r * r, p = -1.13826236474746046e-11;
+  p = fma(p, z, 2.08761461465586116e-9);
+  p = fma(p, z, -2.7557317271145146e-7);
+  p = fma(p, z, 0.0000248015872987645608);
+  p = fma(p, z, -0.00138888888888873965);
+  p = fma(p, z, 0.0416666666666666654);
+  double h = 0.5 * z, w = 1.0 - h;
+  return w + (((1.0 - w) - h) + fma(p * z, z, -r * tail));
+}
+P2P_FN void p2p_sincos(double x, double *s, double *c) {
+  int q;
+  double tail, r = p2p_reduce(x, &q, &tail);
+  double a = p2p_sin_kernel(r, tail), b = p2p_cos_kernel(r, tail);
+  double u = q & 1 ? b : a, v = q & 1 ? a : b;
+  *s = q & 2 ? -u : x == 0.0 ? x : u;
+  *c = (q + 1) & 2 ? -v : v;
+}
+P2P_FN double p2p_sin(double x) {
+  double s, c;
+  p2p_sincos(x, &s, &c);
+  return s;
+}
+P2P_FN double p2p_cos(double x) {
+  double s, c;
+  p2p_sincos(x, &s, &c);
+  return c;
+}
+
 P2P_FN double p2p_rsqrt(double x) { return 1.0 / sqrt(x); }
 P2P_FN double p2p_atan(double x) { return atan2(x, 1.0); }
 P2P_FN double p2p_asin(double x) { return atan2(x, sqrt((1.0 - x) * (1.0 + x))); }
 P2P_FN double p2p_acos(double x) { return atan2(sqrt((1.0 - x) * (1.0 + x)), x); }
 P2P_FN double p2p_tan(double x) {
   double s, c;
-  sincos(x, &s, &c);
+  p2p_sincos(x, &s, &c);
   return s / c;
 }
 P2P_FN double p2p_cosh(double x) {
@@ -371,6 +478,10 @@ P2P_OVERLOADS(log1p, log1pf, p2p_log1p)
 P2P_OVERLOADS(sinh, p2p_sinhf, sinh)
 P2P_OVERLOADS(cosh, p2p_coshf, p2p_cosh)
 P2P_OVERLOADS(tanh, p2p_tanhf, p2p_tanh)
+P2P_FN void p2pm_sincos(float x, float *s, float *c) { sincosf(x, s, c); }
+P2P_FN void p2pm_sincos(double x, double *s, double *c) { p2p_sincos(x, s, c); }
+P2P_OVERLOADS(sin, sinf, p2p_sin)
+P2P_OVERLOADS(cos, cosf, p2p_cos)
 P2P_OVERLOADS(tan, p2p_tanf, p2p_tan)
 P2P_OVERLOADS(asin, p2p_asinf, p2p_asin)
 P2P_OVERLOADS(acos, p2p_acosf, p2p_acos)
@@ -401,6 +512,9 @@ P2P_OVERLOADS2(remainder, p2p_remainderf, remainder)
 #define sinh p2pm_sinh
 #define cosh p2pm_cosh
 #define tanh p2pm_tanh
+#define sin p2pm_sin
+#define cos p2pm_cos
+#define sincos p2pm_sincos
 #define tan p2pm_tan
 #define asin p2pm_asin
 #define acos p2pm_acos
