@@ -57,7 +57,7 @@ class Engines:
         result = await engine.run(manifest, ptx_text, inputs)
         if result.status is not JobStatus.OK:
             return JobOutcome(result.status, device_us=result.device_us, reason=result.reason)
-        outputs = []
-        for buffer in manifest.outputs:
-            outputs.append(await trio.to_thread.run_sync(blobs.put, result.outputs[buffer.name], token))
+        outputs = [
+            await trio.to_thread.run_sync(blobs.put, result.outputs[buffer.name], token) for buffer in manifest.outputs
+        ]
         return JobOutcome(JobStatus.OK, tuple(outputs), result.device_us)

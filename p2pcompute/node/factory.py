@@ -22,6 +22,7 @@ from p2pcompute.node.control import RemoteNode, serve_control
 from p2pcompute.node.engines import Engine
 from p2pcompute.node.keyring import Keyring, Passphrase, create_keyring, load_keyring
 from p2pcompute.node.peer import Peer, open_peer
+from p2pcompute.node.service import open_service
 from p2pcompute.storage.home import Home, Layout
 from p2pcompute.storage.keystore import Keystore
 from p2pcompute.storage.passphrase import find_passphrase
@@ -107,7 +108,7 @@ async def open_provider(
         if not report.is_full:
             raise SandboxError(f"this machine cannot jail strangers' kernels: {report.level}")
         engines = [wrap(cpu) if wrap is not None else cpu for cpu in cpus]
-        async with open_peer(home, keyring, config, engines) as peer, trio.open_nursery() as nursery:
+        async with open_peer(home, keyring, config, engines) as peer, open_service() as nursery:
             node = LocalNode(peer)
             await nursery.start(serve_control, node, layout.control_socket)
             speed = await measure(cpus[0])
@@ -123,7 +124,6 @@ async def open_provider(
             finally:
                 with trio.CancelScope(shield=True):
                     await peer.drain(DRAIN_S)
-                nursery.cancel_scope.cancel()
 
 
 def _keyring(home: Home, passphrase: Passphrase, config: Config) -> Keyring:

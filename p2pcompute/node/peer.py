@@ -17,6 +17,7 @@ from p2pcompute.node.config import Config
 from p2pcompute.node.engines import Engine, Engines
 from p2pcompute.node.keyring import Keyring
 from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.service import open_service
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, Gossip
@@ -115,7 +116,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 announce=config.announce,
             )
             runtime.attach(_make_core(home, keyring, config), transport)
-            async with trio.open_nursery() as nursery:
+            async with open_service() as nursery:
                 await nursery.start(transport.run)
                 records = [record for _, record in home.journal.replay()]
                 replayed = trio.Event()
@@ -124,7 +125,6 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 for address in config.bootstrap:
                     nursery.start_soon(_stay_connected, transport, address)
                 yield Peer(home, keyring, config, runtime, blobs)
-                nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await pool.aclose()
