@@ -73,6 +73,7 @@ class AsyncClient:
         self,
         kernel: Kernel,
         *positional: Value,
+        arguments: Mapping[str, Value] | None = None,
         grid: Dim,
         block: Dim,
         shared_bytes: int = 0,
@@ -88,7 +89,8 @@ class AsyncClient:
         """Have a kernel run by `replicas` providers; believed when `quorum` of them (all but one, at least two, when
         not given; one replica is believed as it is) state the same result.
 
-        Arguments go by position or by the parameter's name in the source. `budget` and `price_per_device_s_max` are
+        Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
+        options. `budget` and `price_per_device_s_max` are
         micro-credits (0: any price), `device_s` bounds the kernel, `timeout_s` the whole job. Raises UsageError and
         CompileError before anything is sent.
         """
@@ -100,7 +102,7 @@ class AsyncClient:
             kernel,
             compiled,
             positional,
-            named,
+            {**(arguments or {}), **named},
             grid=grid,
             block=block,
             shared_bytes=shared_bytes,
