@@ -276,7 +276,8 @@ class RemoteNode:
                 yield msgspec.msgpack.decode(frame, type=Event)
 
         try:
-            yield stream()
+            async with contextlib.aclosing(stream()) as events:
+                yield events
         finally:
             with trio.CancelScope(shield=True):
                 await pipe.aclose()
