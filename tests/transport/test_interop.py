@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import multiaddr
+import pytest
 import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -22,6 +24,12 @@ from p2pcompute.transport.channels import pack_frame
 from p2pcompute.transport.libp2p import Libp2pTransport
 from tests.transport.harness import CHANNEL, LOOPBACK, PATIENCE_S, REQUEST, Recorder, make, running
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""A stock host leaves its outbound sockets to the garbage collector."""
+
 
 @asynccontextmanager
 async def stock_host() -> AsyncIterator[Any]:
@@ -30,6 +38,7 @@ async def stock_host() -> AsyncIterator[Any]:
     async with host.run(listen_addrs=[multiaddr.Multiaddr(LOOPBACK)]):
         with trio.fail_after(PATIENCE_S):
             yield host
+    gc.collect()
 
 
 @asynccontextmanager
