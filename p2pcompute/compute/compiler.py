@@ -17,7 +17,7 @@ from typing import Final, Self
 import msgspec
 import trio
 
-from p2pcompute.compute import jail, ptx, source
+from p2pcompute.compute import jail, source
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
 from p2pcompute.errors import CompileError, PtxError
@@ -160,6 +160,8 @@ def _decode(frame: bytes) -> jail.Reply:
 
 def _finish(unit: source.Unit, reply: jail.Reply) -> CompiledSource:
     """The compiler's PTX is a stranger's text: only what our parser accepts goes on."""
+    from p2pcompute.compute import ptx  # brings LLVM, which a client that compiles nothing need not load
+
     try:
         canonical = ptx.canonicalise(ptx.parse(reply.ptx))
         module = ptx.parse(canonical)
