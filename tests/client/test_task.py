@@ -27,10 +27,10 @@ SIGNATURE = EntrySignature(
     "saxpy",
     "saxpy",
     (
-        ParameterSignature("p0", "u32", 4),
-        ParameterSignature("p1", "f32", 4),
-        ParameterSignature("p2", "u64", 8),
-        ParameterSignature("p3", "u64", 8),
+        ParameterSignature("u32", 4, 4),
+        ParameterSignature("f32", 4, 4),
+        ParameterSignature("u64", 8, 8),
+        ParameterSignature("u64", 8, 8),
     ),
 )
 COMPILED = CompiledSource(".version 8.4", "toolchain", "", (SIGNATURE,))

@@ -121,6 +121,7 @@ async def test_garbage_costs_its_own_connection_only(tmp_path: Path, data: bytes
         await socket.send_eof()
         while await socket.receive_some(65536):
             pass
+        await socket.aclose()
         assert (await remote.status())["peers"] == 3
 
 

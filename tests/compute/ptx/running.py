@@ -47,7 +47,9 @@ def launch(
     return compiled.launch(memory, pack(compiled, memory, arguments), grid, shared, threads=threads, abort=ptx.Abort())
 
 
-def run(compiled: ptx.CompiledKernel, grid: tuple[int, int, int], *arguments: Any, shared: int = 0, threads: int = 2) -> None:
+def run(
+    compiled: ptx.CompiledKernel, grid: tuple[int, int, int], *arguments: Any, shared: int = 0, threads: int = 2
+) -> None:
     result = launch(compiled, grid, *arguments, shared=shared, threads=threads)
     assert result.status is ptx.Status.OK, result.trap
 
