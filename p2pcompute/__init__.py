@@ -1,3 +1,78 @@
-"""p2pcompute: rent out and rent GPUs peer to peer; submit raw CUDA kernels and trust the answer."""
+"""p2pcompute: rent out and rent GPUs peer to peer; submit raw CUDA kernels and trust the answer.
+
+    import numpy as np, p2pcompute as p2p
+    kernel = p2p.Kernel.from_file("saxpy.cu", "saxpy")
+    with p2p.Client(bootstrap=[address]) as client:
+        job = client.submit(kernel, n=n, a=2.0, x=p2p.In(x), y=p2p.InOut(y), grid=(n + 255) // 256, block=256)
+        y = job.result()["y"]
+
+Names are loaded when they are first used: importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from p2pcompute.errors import (
+    BudgetError,
+    CompileError,
+    KernelError,
+    LocalError,
+    NoPeersError,
+    P2PComputeError,
+    RemoteError,
+    UsageError,
+    VerificationError,
+)
+
+if TYPE_CHECKING:
+    from p2pcompute.client.aio import AsyncClient, AsyncJob, Result, open_client
+    from p2pcompute.client.arguments import In, InOut, Out
+    from p2pcompute.client.kernel import Kernel
+    from p2pcompute.client.sync import Client, Job, as_completed
 
 __version__ = "0.1.0"
+
+_HOME_OF = {
+    "AsyncClient": "aio",
+    "AsyncJob": "aio",
+    "Result": "aio",
+    "open_client": "aio",
+    "In": "arguments",
+    "InOut": "arguments",
+    "Out": "arguments",
+    "Kernel": "kernel",
+    "Client": "sync",
+    "Job": "sync",
+    "as_completed": "sync",
+}
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "BudgetError",
+    "Client",
+    "CompileError",
+    "In",
+    "InOut",
+    "Job",
+    "Kernel",
+    "KernelError",
+    "LocalError",
+    "NoPeersError",
+    "Out",
+    "P2PComputeError",
+    "RemoteError",
+    "Result",
+    "UsageError",
+    "VerificationError",
+    "as_completed",
+    "open_client",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"p2pcompute.client.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'p2pcompute' has no attribute {name!r}")

@@ -1,8 +1,10 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
-Order is the contract: a machine returns effects in the order they must happen. Every effect that stands after a
-`Persist` in the same list leaves only when the journal is durable up to that record; effects before it may leave at
-once. Machines never read a clock, never draw a random number of their own and never block.
+Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
+`Grant`, `RunJob`, `CancelJob` and `Fetch` leave strictly in order, and none of them before every `Persist` that stands
+ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten by a crash.
+`Send`, `Connect`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines never read a clock,
+never draw a random number of their own and never block.
 """
 
 from __future__ import annotations
@@ -64,6 +66,15 @@ class PeerInfo:
     protocols: tuple[str, ...] = ()
 
 
+class Ruling(enum.Enum):
+    """What a receiver makes of a gossip message. REJECT only for faults that need no context (encoding, limits,
+    signature): it is held against the sender. Whatever depends on local state or clocks is IGNORE."""
+
+    ACCEPT = "accept"
+    IGNORE = "ignore"
+    REJECT = "reject"
+
+
 # Outcomes ---------------------------------------------------------------------------------------------------------
 
 
@@ -99,20 +110,24 @@ class Send:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """Ask `peer`; the driver calls on_response(request_id) exactly once, at the latest after `timeout_ms`."""
+    """Ask `peer`; the driver calls on_response(request_id) exactly once, at the latest after `timeout_ms`.
+
+    With `addresses` the driver may dial the peer first; without, an unconnected peer is Missed.CLOSED at once, so that
+    nobody can make us dial what a stranger chose."""
 
     peer: bytes
     request_id: int
     frame: bytes
     timeout_ms: int
+    addresses: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer a request that came in through on_request."""
+    """Answer a request that came in through on_request; None refuses it (the asker sees Missed.CLOSED)."""
 
     request_id: int
-    frame: bytes
+    frame: bytes | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,7 +154,7 @@ class Disconnect:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Persist:
-    """Append a record to the journal; what follows in the list waits until it is durable."""
+    """Append a record to the journal; every ordered effect behind it waits until it is durable."""
 
     record: bytes
 
@@ -159,12 +174,14 @@ class CancelJob:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetch:
-    """Bring these blobs (root, size in bytes) into the local store from `peer`; then on_fetch(token)."""
+    """Bring these blobs (root, size in bytes) into the local store from `peer`; then on_fetch(token). `addresses` as in
+    Request: without them an unconnected peer is never dialled."""
 
     token: str
     peer: bytes
     blobs: tuple[tuple[bytes, int], ...]
     timeout_ms: int
+    addresses: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -186,6 +203,10 @@ class Emit:
 
 
 Effect = Send | Request | Reply | SetTimer | Connect | Disconnect | Persist | RunJob | CancelJob | Fetch | Grant | Emit
+
+
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch
+"""Effects that wait for the journal; see the top of this module."""
 
 
 # Jobs -------------------------------------------------------------------------------------------------------------

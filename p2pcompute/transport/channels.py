@@ -35,7 +35,7 @@ def pack_frame(frame: bytes) -> bytes:
     return bytes(prefix) + frame
 
 
-def frame_bounds(data: bytes, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
+def frame_bounds(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
     """Start and end of the frame at `at`; None while it is not complete. Raises FrameError."""
     size = shift = 0
     position = at
@@ -72,15 +72,30 @@ class Framer:
         self._rest = data[at:]
 
 
+class FrameReader:
+    """Frames one after the other from a stream that is read by one task."""
+
+    __slots__ = ("_data", "_stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._data = bytearray()
+
+    async def next(self, frame_bytes_max: int) -> bytes:
+        """The next frame. Raises FrameError or trio.BrokenResourceError."""
+        while (bounds := frame_bounds(self._data, 0, frame_bytes_max)) is None:
+            more = await self._stream.receive_some()
+            if not more:
+                raise FrameError("the stream ended before its frame was complete")
+            self._data += more
+        frame = bytes(self._data[bounds[0] : bounds[1]])
+        del self._data[: bounds[1]]
+        return frame
+
+
 async def read_frame(stream: Stream, frame_bytes_max: int) -> bytes:
     """The one frame that comes on a stream of a request. Raises FrameError or trio.BrokenResourceError."""
-    data = b""
-    while (bounds := frame_bounds(data, 0, frame_bytes_max)) is None:
-        more = await stream.receive_some()
-        if not more:
-            raise FrameError("the stream ended before its frame was complete")
-        data += more
-    return data[bounds[0] : bounds[1]]
+    return await FrameReader(stream).next(frame_bytes_max)
 
 
 class Outbox:

@@ -1,1 +1,43 @@
-"""PTX on the CPU: parse, canonicalise, classify, analyse, lower to LLVM, run."""
+"""PTX on the CPU: parse, canonicalise, classify, analyse, lower to LLVM, run.
+
+The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked against the table in `isa`), `canonicalise`,
+`classify`, `flow` (blocks, loops, liveness), `uniform` (scalars and affine values), `nan`, `lower` with `registers`,
+`access`, `checked`, `atomics`, `warpwide`, `arithmetic`, `bitwise`, `conversion`, `moves` (LLVM IR as text), `grid`
+(the loop over blocks), `jit`, `memory`, `run`, `launch`.
+"""
+
+from p2pcompute.compute.ptx.canonicalise import canonicalise
+from p2pcompute.compute.ptx.classify import Classification, classify
+from p2pcompute.compute.ptx.ir import Entry, Module, Parameter
+from p2pcompute.compute.ptx.launch import CompiledKernel, compile_entry, pack_parameters
+from p2pcompute.compute.ptx.memory import Memory
+from p2pcompute.compute.ptx.outcome import LaunchResult, Status, Trap, TrapKind
+from p2pcompute.compute.ptx.parse import parse
+from p2pcompute.compute.ptx.run import Abort
+
+CANONICAL_VERSION = "1"
+"""Changes whenever `canonicalise` may give another text for the same PTX: part of the toolchain id."""
+NUMERIC_CLASS = "ptx-cpu-1"
+"""Names how this engine rounds what PTX leaves open (approximations, order of atomics): only results of one class may
+be compared with a tolerance."""
+
+__all__ = [
+    "CANONICAL_VERSION",
+    "NUMERIC_CLASS",
+    "Abort",
+    "Classification",
+    "CompiledKernel",
+    "Entry",
+    "LaunchResult",
+    "Memory",
+    "Module",
+    "Parameter",
+    "Status",
+    "Trap",
+    "TrapKind",
+    "canonicalise",
+    "classify",
+    "compile_entry",
+    "pack_parameters",
+    "parse",
+]

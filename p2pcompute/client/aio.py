@@ -1,0 +1,208 @@
+"""The client for trio programs; the synchronous Client runs one of these on a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import trio
+
+from p2pcompute import errors
+from p2pcompute.client.arguments import Array, Value
+from p2pcompute.client.kernel import Kernel
+from p2pcompute.client.task import Dim, Task, make_task
+from p2pcompute.compute.compiler import CompiledSource, Compiler
+from p2pcompute.errors import P2PComputeError, RemoteError
+from p2pcompute.node import factory
+from p2pcompute.node.api import Event, JobResult, NodeApi
+from p2pcompute.node.config import DEFAULT_NETWORK
+from p2pcompute.protocol.commands import Submit
+
+COMPILED_MAX: Final = 256
+BUDGET_DEFAULT: Final = 10_000_000_000
+"""Micro-credits: ten thousand credits."""
+DEVICE_S_DEFAULT: Final = 60.0
+TIMEOUT_S_DEFAULT: Final = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a job brought: `outputs` by parameter name, the micro-credits paid, and the ids of the receipts."""
+
+    outputs: Mapping[str, Array]
+    price: int
+    receipts: tuple[bytes, ...]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.outputs[name]
+
+
+class AsyncClient:
+    """Submits kernels. Made by `open_client`."""
+
+    def __init__(self, node: NodeApi, compiler: Compiler) -> None:
+        self.node, self._compiler = node, compiler
+        self._compiled: dict[tuple[object, ...], CompiledSource] = {}
+
+    async def compile(self, kernel: Kernel) -> CompiledSource:
+        """Compile once; later calls with the same kernel cost nothing. Raises CompileError."""
+        instances = (kernel.entry,) if "<" in kernel.entry else ()
+        key = (
+            kernel.source,
+            kernel.name,
+            tuple(sorted(kernel.headers.items())),
+            tuple(sorted(kernel.defines.items())),
+            instances,
+        )
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            sources = {**kernel.headers, kernel.name: kernel.source}
+            compiled = await self._compiler.compile(sources, kernel.name, defines=kernel.defines, instances=instances)
+            while len(self._compiled) >= COMPILED_MAX:
+                del self._compiled[next(iter(self._compiled))]
+            self._compiled[key] = compiled
+        return compiled
+
+    async def submit(
+        self,
+        kernel: Kernel,
+        *positional: Value,
+        arguments: Mapping[str, Value] | None = None,
+        grid: Dim,
+        block: Dim,
+        shared_bytes: int = 0,
+        replicas: int = 2,
+        quorum: int | None = None,
+        budget: int = BUDGET_DEFAULT,
+        price_per_device_s_max: int = 0,
+        device_s: float = DEVICE_S_DEFAULT,
+        timeout_s: float = TIMEOUT_S_DEFAULT,
+        name: str = "",
+        **named: Value,
+    ) -> AsyncJob:
+        """Have a kernel run by `replicas` providers; believed when `quorum` of them (all but one, at least two, when
+        not given; one replica is believed as it is) state the same result.
+
+        Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
+        options. `budget` and `price_per_device_s_max` are
+        micro-credits (0: any price), `device_s` bounds the kernel, `timeout_s` the whole job. Raises UsageError and
+        CompileError before anything is sent.
+        """
+        quorum = quorum if quorum is not None else min(replicas, max(2, replicas - 1))
+        if not 1 <= quorum <= replicas <= 16:
+            raise errors.UsageError(f"replicas = {replicas} and quorum = {quorum}: needs 1 <= quorum <= replicas <= 16")
+        compiled = await self.compile(kernel)
+        task = make_task(
+            kernel,
+            compiled,
+            positional,
+            {**(arguments or {}), **named},
+            grid=grid,
+            block=block,
+            shared_bytes=shared_bytes,
+            device_ms_max=max(1, int(device_s * 1000)),
+            name=name or kernel.entry[:64],
+        )
+        for blob in task.blobs:
+            await self.node.put(blob)
+        job = secrets.token_bytes(16)
+        await self.node.submit(
+            Submit(
+                job,
+                task.manifest,
+                replicas=replicas,
+                quorum=quorum,
+                budget=budget,
+                price_per_device_s_max=price_per_device_s_max,
+                timeout_ms=max(1, int(timeout_s * 1000)),
+            )
+        )
+        return AsyncJob(self.node, job, task)
+
+    def events(self) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Everything that happens at the node from now on."""
+        return self.node.events()
+
+
+class AsyncJob:
+    """A submitted job."""
+
+    def __init__(self, node: NodeApi, job_id: bytes, task: Task) -> None:
+        self.id = job_id
+        self._node, self._task = node, task
+
+    async def outcome(self) -> JobResult:
+        """Wait until it is over; never raises for how it ended."""
+        return await self._node.result(self.id)
+
+    async def result(self) -> Result:
+        """Wait, and bring the outputs: by name, and into the arrays given to Out and InOut.
+
+        Raises the error the job ended with: KernelError, NoPeersError, BudgetError, VerificationError, RemoteError.
+        """
+        ended = await self.outcome()
+        if ended.code:
+            raise _error_of(ended)
+        outputs = {}
+        for (root, size), (name, dtype, shape, array) in zip(ended.outputs, self._task.outputs, strict=True):
+            data = await self._node.read(root, size)
+            outputs[name] = np.frombuffer(bytearray(data), dtype).reshape(shape)
+            array[...] = outputs[name]
+        return Result(outputs, ended.price, ended.receipts)
+
+    async def cancel(self) -> None:
+        """Give it up: providers stop, nothing is owed."""
+        await self._node.stop_job(self.id)
+
+    async def evidence(self) -> tuple[bytes, ...]:
+        """All signed documents of the job, for `p2pcompute audit`."""
+        return await self._node.bundle(self.id)
+
+
+def _error_of(ended: JobResult) -> P2PComputeError:
+    kinds: Mapping[int, type[P2PComputeError]] = {
+        errors.NoPeersError.exit_code: errors.NoPeersError,
+        errors.BudgetError.exit_code: errors.BudgetError,
+        errors.VerificationError.exit_code: errors.VerificationError,
+    }
+    kernel_fault = ended.error.startswith(("launch", "the kernel", "providers refused"))
+    fallback = errors.KernelError if kernel_fault else RemoteError
+    return kinds.get(ended.code, fallback)(ended.error)
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    home: Path | None = None,
+    *,
+    bootstrap: Sequence[str] = (),
+    network: str | None = None,
+    passphrase: str | Callable[[], str] = "",
+) -> AsyncIterator[AsyncClient]:
+    """A client on a home's node: the one that runs there already, or one of its own for as long as the block runs.
+
+    Without `home`, a fresh one in a temporary directory is used and forgotten at the end.
+    """
+    with contextlib.ExitStack() as stack:
+        if home is None:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="p2pcompute-"))
+            home = Path(directory) / "home"
+        factory.ensure_home(home, passphrase if isinstance(passphrase, str) else "", network or DEFAULT_NETWORK)
+        changes: dict[str, object] = {"network": network, "bootstrap": tuple(bootstrap) or None, "provide": False}
+        async with factory.open_requester(home, passphrase, changes) as node, factory.compiler() as compiler:
+            yield AsyncClient(node, compiler)
+
+
+async def wait_for_offers(node: NodeApi, count: int, timeout_s: float) -> int:
+    """Wait until the book holds so many offers, or the time is up; how many it holds."""
+    deadline = trio.current_time() + timeout_s
+    while True:
+        offers = len(await node.table("book"))
+        if offers >= count or trio.current_time() >= deadline:
+            return offers
+        await trio.sleep(0.05)

@@ -1,0 +1,84 @@
+"""What a kernel is called with: arrays that travel in, out or both ways, and scalars."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from p2pcompute.errors import UsageError
+from p2pcompute.wire.manifest import DTYPES
+
+Array = npt.NDArray[Any]
+
+NUMPY_OF: Final[dict[str, np.dtype[Any]]] = {
+    "i8": np.dtype(np.int8), "u8": np.dtype(np.uint8), "i16": np.dtype(np.int16), "u16": np.dtype(np.uint16),
+    "f16": np.dtype(np.float16), "i32": np.dtype(np.int32), "u32": np.dtype(np.uint32), "f32": np.dtype(np.float32),
+    "i64": np.dtype(np.int64), "u64": np.dtype(np.uint64), "f64": np.dtype(np.float64),
+}  # fmt: skip
+"""The wire's element types that numpy has; bf16 travels as u16."""
+_NAME_OF: Final = {dtype: name for name, dtype in NUMPY_OF.items()}
+assert set(NUMPY_OF) < set(DTYPES)
+
+
+def dtype_name(dtype: np.dtype[Any], what: str) -> str:
+    """The wire's name of a numpy dtype. Raises UsageError for one that kernels have no type for."""
+    if dtype == np.bool_:
+        return "u8"
+    name = _NAME_OF.get(dtype.newbyteorder("="))
+    if name is None or dtype.byteorder == ">":
+        raise UsageError(f"{what} has dtype {dtype}; kernels take {', '.join(NUMPY_OF)} in little-endian order")
+    return name
+
+
+@dataclasses.dataclass(frozen=True)
+class In:
+    """An array the kernel reads: any shape, C order (copied when it is not)."""
+
+    array: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class InOut:
+    """An array the kernel reads and writes. The result comes back by name and, as in PyCUDA, into the array itself."""
+
+    array: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Out:
+    """An array the kernel fills, starting from zeros; give the array, or a shape and dtype with `Out.of`."""
+
+    array: Array
+
+    @classmethod
+    def of(cls, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Out:
+        """An output without an array of one's own."""
+        return cls(np.empty(shape, dtype))
+
+
+BufferArgument = In | Out | InOut
+ScalarArgument = np.generic | int | float | bool
+Value = BufferArgument | ScalarArgument
+
+
+def scalar_bytes(value: ScalarArgument, dtype: str, what: str) -> bytes:
+    """The little-endian bytes of a scalar as `dtype`. Raises UsageError when the value does not fit it exactly.
+
+    numpy scalars must have that dtype already; Python numbers are converted when nothing is lost but the rounding of a
+    float.
+    """
+    target = NUMPY_OF[dtype]
+    if isinstance(value, np.generic):
+        if value.dtype != target:
+            raise UsageError(f"{what} is {value.dtype}; the kernel wants {dtype}")
+        return value.tobytes()
+    if isinstance(value, float) and target.kind != "f":
+        raise UsageError(f"{what} = {value} is a float; the kernel wants {dtype}")
+    try:
+        converted = np.array(value).astype(target) if target.kind == "f" else np.array(int(value), target)
+    except OverflowError:
+        raise UsageError(f"{what} = {value} does not fit {dtype}") from None
+    return converted.tobytes()

@@ -1,0 +1,148 @@
+"""From a compiled kernel and its arguments to a manifest and blobs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from p2pcompute.client.arguments import Array, In, InOut, Out, Value, dtype_name, scalar_bytes
+from p2pcompute.client.kernel import Kernel
+from p2pcompute.client.signature import SourceParameter, parameters_of
+from p2pcompute.compute.compiler import CompiledSource, EntrySignature
+from p2pcompute.errors import UsageError
+from p2pcompute.wire import limits, merkle
+from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, Source, encode_manifest
+
+SCALAR_OF_PTX: Final = {
+    "u8": "u8", "s8": "i8", "b8": "u8", "u16": "u16", "s16": "i16", "b16": "u16", "u32": "u32", "s32": "i32",
+    "b32": "u32", "u64": "u64", "s64": "i64", "b64": "u64", "f32": "f32", "f64": "f64",
+}  # fmt: skip
+"""What a PTX parameter type is, when the source does not say: PTX writes int as u32."""
+
+Dim = int | Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Ready to submit: `manifest` bytes, the `blobs` it names, and where outputs go (name, dtype, shape, array)."""
+
+    manifest: bytes
+    blobs: tuple[bytes | memoryview, ...]
+    outputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...], Array], ...]
+
+
+def dims(value: Dim, what: str) -> tuple[int, int, int]:
+    """1 to 3 positive numbers, filled up with ones. Raises UsageError."""
+    numbers = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    if not 1 <= len(numbers) <= 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in numbers):
+        raise UsageError(f"{what} must be one to three positive integers, not {value!r}")
+    x, y, z = (*map(int, numbers), 1, 1)[:3]
+    return x, y, z
+
+
+def find_entry(compiled: CompiledSource, kernel: Kernel) -> EntrySignature:
+    """The entry the user means, by its name in the source or in the PTX. Raises UsageError with what there is."""
+    for entry in compiled.entries:
+        if kernel.entry in (entry.name, entry.source_name):
+            return entry
+    there = ", ".join(sorted(e.source_name or e.name for e in compiled.entries)) or "none"
+    raise UsageError(f"{kernel.name} has no kernel {kernel.entry!r}; its kernels are: {there}")
+
+
+def make_task(
+    kernel: Kernel,
+    compiled: CompiledSource,
+    positional: Sequence[Value],
+    named: Mapping[str, Value],
+    *,
+    grid: Dim,
+    block: Dim,
+    shared_bytes: int,
+    device_ms_max: int,
+    name: str,
+) -> Task:
+    """Check everything that can be checked here, and build the task. Raises UsageError with one clear sentence."""
+    entry = find_entry(compiled, kernel)
+    known = parameters_of(kernel.source, kernel.entry)
+    if known is None or len(known) != len(entry.parameters):
+        known = tuple(SourceParameter(f"arg{i}", False, "") for i in range(len(entry.parameters)))
+    values = _in_order(entry, known, positional, named)
+    arguments: list[Argument] = []
+    buffers: list[Buffer] = []
+    blobs: list[bytes | memoryview] = []
+    outputs: list[tuple[str, np.dtype[Any], tuple[int, ...], Array]] = []
+    for parameter, ptx_parameter, value in zip(known, entry.parameters, values, strict=True):
+        if isinstance(value, In | Out | InOut):
+            if ptx_parameter.size_bytes != 8 or (parameter.dtype and not parameter.pointer):
+                raise UsageError(f"parameter {parameter.name} of {kernel.entry} is no pointer; give it a scalar")
+            buffers.append(_buffer(parameter, value, blobs))
+            arguments.append(Argument(buffer=parameter.name))
+            if not isinstance(value, In):
+                outputs.append((parameter.name, value.array.dtype, value.array.shape, value.array))
+        else:
+            if parameter.pointer:
+                raise UsageError(f"parameter {parameter.name} of {kernel.entry} is a pointer; give it In, Out or InOut")
+            dtype = parameter.dtype or SCALAR_OF_PTX.get(ptx_parameter.type_name.lstrip("."), "")
+            if not dtype:
+                raise UsageError(
+                    f"parameter {parameter.name} of {kernel.entry} is a struct; those cannot be given here"
+                )
+            arguments.append(Argument(value=scalar_bytes(value, dtype, f"argument {parameter.name}")))
+    text = compiled.ptx.encode()
+    source = kernel.source.encode()
+    blobs += [text, source]
+    manifest = Manifest(
+        name=name,
+        toolchain=compiled.toolchain,
+        sources=(Source(kernel.name, merkle.blob_root(source), len(source)),),
+        ptx_root=merkle.blob_root(text),
+        ptx_size_bytes=len(text),
+        buffers=tuple(buffers),
+        launches=(Launch(entry.name, dims(grid, "grid"), dims(block, "block"), tuple(arguments), shared_bytes),),
+        device_ms_max=device_ms_max,
+        memory_bytes_max=max(limits.MIB, sum(b.size_bytes for b in buffers)),
+    )
+    return Task(encode_manifest(manifest), tuple(blobs), tuple(outputs))
+
+
+def _in_order(
+    entry: EntrySignature, known: Sequence[SourceParameter], positional: Sequence[Value], named: Mapping[str, Value]
+) -> list[Value]:
+    names = [p.name for p in known]
+    title = f"{entry.source_name or entry.name}({', '.join(names)})"
+    if len(positional) > len(names):
+        raise UsageError(f"{title} takes {len(names)} arguments, not {len(positional)}")
+    values = dict(zip(names, positional))
+    for name, value in named.items():
+        if name not in names:
+            raise UsageError(f"{title} has no parameter {name!r}")
+        if name in values:
+            raise UsageError(f"{title} got parameter {name!r} twice")
+        values[name] = value
+    missing = [n for n in names if n not in values]
+    if missing:
+        raise UsageError(f"{title} misses {', '.join(missing)}")
+    return [values[n] for n in names]
+
+
+def _buffer(parameter: SourceParameter, value: In | Out | InOut, blobs: list[bytes | memoryview]) -> Buffer:
+    array = value.array
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"argument {parameter.name} must wrap a numpy array, not {type(array).__name__}")
+    dtype = dtype_name(array.dtype, f"argument {parameter.name}")
+    if parameter.dtype and parameter.dtype != dtype:
+        raise UsageError(f"argument {parameter.name} has dtype {dtype}; the kernel wants {parameter.dtype}")
+    if array.size == 0:
+        raise UsageError(f"argument {parameter.name} is empty")
+    if not isinstance(value, In) and not array.flags.writeable:
+        raise UsageError(f"argument {parameter.name} is read-only; an output must be writeable")
+    role = {In: Role.IN, Out: Role.OUT, InOut: Role.INOUT}[type(value)]
+    root = b""
+    if role is not Role.OUT:
+        data = np.ascontiguousarray(array).data.cast("B")
+        root = merkle.blob_root(data)
+        blobs.append(data)
+    return Buffer(parameter.name, dtype, tuple(array.shape), role, root)

@@ -1,0 +1,181 @@
+"""CUDA C++ to canonical PTX, by NVRTC in a jail.
+
+    async with Compiler() as compiler:
+        compiled = await compiler.compile({"saxpy.cu": text}, "saxpy.cu")
+
+The same sources, macros and toolchain id give the same PTX on every machine; anyone may compile again and compare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+import msgspec
+import trio
+
+from p2pcompute.compute import jail, source
+from p2pcompute.compute.channel import ChannelClosedError
+from p2pcompute.compute.child import Child
+from p2pcompute.errors import CompileError, PtxError
+
+TIMEOUT_S: Final = 60.0
+CANONICALISER: Final = "1"
+"""Part of the toolchain id: raise it with any change of what ptx.canonicalise writes."""
+_GRACE_S: Final = 5.0
+"""How long the jail may take beyond a compilation's own limit before it is taken for hung."""
+_NO_DEFINES: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParameterSignature:
+    """One kernel parameter as PTX declares it: type (`u64`, `f32`, `b8` for structs), size and alignment in bytes."""
+
+    type_name: str
+    size_bytes: int
+    align_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EntrySignature:
+    """One kernel. `name` is the entry in the PTX; `source_name` what the source calls it, where that can be told."""
+
+    name: str
+    source_name: str
+    parameters: tuple[ParameterSignature, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CompiledSource:
+    """`ptx` is canonical; `log` holds the compiler's warnings."""
+
+    ptx: str
+    toolchain: str
+    log: str
+    entries: tuple[EntrySignature, ...]
+
+
+class Compiler:
+    """A warm compiler. Compilations run one at a time; each in its own sandboxed process. Close it with `aclose`, or
+    use it as an async context manager."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+        self._turn = trio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends the jail; a later `compile` starts a new one."""
+        await self._drop()
+
+    async def compile(
+        self,
+        sources: Mapping[str, str],
+        main: str,
+        *,
+        defines: Mapping[str, str] = _NO_DEFINES,
+        instances: Sequence[str] = (),
+        timeout_s: float = TIMEOUT_S,
+    ) -> CompiledSource:
+        """Compile `sources[main]`; its `#include "name"` finds `sources[name]` or a header served from memory.
+        `instances` names the templates to make kernels of, as in `scale<float>`; that is then their `source_name`.
+
+        Raises UsageError for names, sizes or macros out of bounds, and CompileError with the compiler's message: file
+        names and lines are the user's own.
+        """
+        unit = source.check(sources, main, defines, instances)
+        request = jail.Request(unit.main, dict(unit.files), unit.options, int(timeout_s * 1000), unit.expressions)
+        async with self._turn:
+            reply = await self._ask(msgspec.msgpack.encode(request), timeout_s)
+        if reply.died:
+            raise CompileError(f"{main}: {reply.died}")
+        if not reply.ptx:
+            raise CompileError(reply.log or f"{main}: the compiler gave neither code nor a reason")
+        return await trio.to_thread.run_sync(_finish, unit, reply)
+
+    async def _ask(self, frame: bytes, timeout_s: float) -> jail.Reply:
+        """One request, one reply. On any fault, cancellation included, the jail is killed: its stream would be torn."""
+        try:
+            with trio.fail_after(timeout_s + _GRACE_S):
+                if self._child is None:
+                    self._child = Child("p2pcompute.compute.jail", jail.REPLY_BYTES_MAX)
+                    ready = _decode(await self._child.channel.receive())
+                    if ready.died:
+                        raise CompileError(f"{ready.died}: {ready.log}")
+                await self._child.channel.send(frame)
+                return _decode(await self._child.channel.receive())
+        except ChannelClosedError:
+            raise CompileError(f"the compile jail {await self._drop()}") from None
+        except trio.TooSlowError:
+            await self._drop()
+            raise CompileError("the compile jail did not answer in time") from None
+        except BaseException:
+            await self._drop()
+            raise
+
+    async def _drop(self) -> str:
+        child, self._child = self._child, None
+        return await child.aclose() if child else ""
+
+
+async def compile_cuda(
+    sources: Mapping[str, str],
+    main: str,
+    *,
+    defines: Mapping[str, str] = _NO_DEFINES,
+    instances: Sequence[str] = (),
+    timeout_s: float = TIMEOUT_S,
+) -> CompiledSource:
+    """`Compiler.compile` with a jail of its own, which costs about 0.3 s to start: for a single compilation."""
+    async with Compiler() as compiler:
+        return await compiler.compile(sources, main, defines=defines, instances=instances, timeout_s=timeout_s)
+
+
+def source_name(entry: str) -> str:
+    """What the source calls a kernel, from its mangled name (Itanium C++ ABI, 5.1): the plain or innermost name."""
+    rest = entry[3:] if entry.startswith("_ZN") else entry[2:] if entry.startswith("_Z") else ""
+    name = entry
+    while match := re.match(r"\d+", rest):
+        length = int(match[0])
+        name, rest = rest[match.end() :][:length], rest[match.end() + length :]
+    return name
+
+
+def _decode(frame: bytes) -> jail.Reply:
+    try:
+        return msgspec.msgpack.decode(frame, type=jail.Reply)
+    except msgspec.MsgspecError as error:
+        raise CompileError(f"the compile jail broke its protocol: {error}") from error
+
+
+def _finish(unit: source.Unit, reply: jail.Reply) -> CompiledSource:
+    """The compiler's PTX is a stranger's text: only what our parser accepts goes on."""
+    from p2pcompute.compute import ptx  # brings LLVM, which a client that compiles nothing need not load
+
+    try:
+        canonical = ptx.canonicalise(ptx.parse(reply.ptx))
+        module = ptx.parse(canonical)
+    except PtxError as error:
+        raise CompileError(f"{unit.main}: compiles, but not to what the engines accept: {error}") from error
+    asked = dict(zip(reply.entries, unit.expressions))
+    entries = tuple(
+        EntrySignature(
+            entry.name,
+            asked.get(entry.name) or source_name(entry.name),
+            tuple(ParameterSignature(p.type_name, p.size_bytes, p.align_bytes) for p in entry.parameters),
+        )
+        for entry in module.entries.values()
+    )
+    if not entries:
+        raise CompileError(f"{unit.main}: compiles, but holds no __global__ function")
+    return CompiledSource(canonical, source.toolchain_id(CANONICALISER), reply.log, entries)

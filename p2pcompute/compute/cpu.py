@@ -1,0 +1,202 @@
+"""The CPU engine, seen from the node: a supervisor for one jailed worker process.
+
+    engine = CpuEngine(threads=2, memory_bytes_max=4 << 30)
+    result = await engine.run(manifest, ptx_text, {"x": data})
+
+The worker holds a stranger's code, so nothing it says is believed beyond its own job: frames are bounded and typed,
+outputs have the sizes the manifest gives them, and time is measured on this side too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, TypeVar
+
+import msgspec
+import trio
+
+from p2pcompute.compute import jobs
+from p2pcompute.compute.channel import ChannelClosedError
+from p2pcompute.compute.child import Child
+from p2pcompute.compute.shared import SharedMemory
+from p2pcompute.errors import SandboxError, UsageError
+from p2pcompute.protocol.machine import JobStatus
+from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_fault
+
+_WORKER_MODULE = "p2pcompute.compute.worker"
+_START_S: Final = 60.0
+"""A worker imports numpy and LLVM and compiles one empty kernel: 0.5 s on an idle machine."""
+_PREPARE_S: Final = 120.0
+"""For parsing and compiling all kernels of a job; the largest of 1,341 public ones took 2 s."""
+_GRACE_S: Final = 2.0
+"""From the abort to SIGKILL. A kernel looks at the abort flag on every loop, so it stops within a millisecond."""
+_COPY_BYTES_MAX: Final = 1 << 20
+"""0.2 ms of copying: less than it takes to hand the work to a thread and back."""
+
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineResult:
+    """How a run ended. `outputs` has every OUT and INOUT buffer by name, only for OK; `reason` is one sentence, empty
+    for OK, which for a TRAP names launch, block and thread."""
+
+    status: JobStatus
+    outputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    device_us: int = 0
+    reason: str = ""
+
+
+class CpuEngine:
+    """One slot: runs one job at a time, each on up to `threads` cores and `memory_bytes_max` of buffers.
+
+    The worker starts with the first job (or `start`), serves many, and is replaced after a crash. Close with `aclose`.
+    """
+
+    name: ClassVar[str] = "cpu"
+    numeric_class: ClassVar[str] = "cpu-1"
+
+    def __init__(self, *, threads: int, memory_bytes_max: int) -> None:
+        if threads < 1 or memory_bytes_max < 1:
+            raise UsageError("an engine needs at least one thread and one byte of memory")
+        self._threads = threads
+        self._memory_bytes_max = memory_bytes_max
+        self._turn = trio.Lock()
+        self._child: Child | None = None
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process id; None when there is none now."""
+        return self._child.pid if self._child else None
+
+    async def start(self) -> None:
+        """Have a jailed, warm worker. Raises SandboxError when this machine cannot jail it or it cannot start."""
+        async with self._turn:
+            try:
+                await self._ready_child()
+            except BaseException:
+                await self._drop()
+                raise
+
+    async def aclose(self) -> None:
+        """Kill the worker and wait until it is gone. The engine may be used again afterwards."""
+        await self._drop()
+
+    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> EngineResult:
+        """Run the manifest's launches in order. `inputs` has the bytes of every IN and INOUT buffer.
+
+        Never raises for what a stranger could cause: bad PTX, sizes and crashes are statuses. Cancelling kills the
+        worker before the cancellation goes on. Raises SandboxError when no worker can be jailed here.
+        """
+        fault = manifest_fault(manifest) or self._fault(manifest, ptx_text, inputs)
+        if fault:
+            return EngineResult(JobStatus.REFUSED, reason=fault)
+        async with self._turn:
+            try:
+                child = await self._ready_child()
+                return await self._run_on(child, manifest, ptx_text, inputs)
+            except ChannelClosedError as error:
+                return EngineResult(JobStatus.CRASHED, reason=f"the worker {await self._drop()} ({error})")
+            except BaseException:
+                await self._drop()
+                raise
+
+    def _fault(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> str:
+        if manifest.memory_bytes_max > self._memory_bytes_max:
+            return f"the job asks for {manifest.memory_bytes_max} bytes; this engine has {self._memory_bytes_max}"
+        if len(ptx_text) != manifest.ptx_size_bytes:
+            return f"the PTX has {len(ptx_text)} bytes; the manifest says {manifest.ptx_size_bytes}"
+        for buffer in manifest.inputs:
+            if buffer.name not in inputs:
+                return f"input {buffer.name} is missing"
+            size = memoryview(inputs[buffer.name]).nbytes
+            if size != buffer.size_bytes:
+                return f"input {buffer.name} has {size} bytes; the manifest says {buffer.size_bytes}"
+        return ""
+
+    async def _run_on(
+        self, child: Child, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]
+    ) -> EngineResult:
+        in_bytes = sum(buffer.size_bytes for buffer in manifest.inputs)
+        try:
+            memory = await _off_the_loop(in_bytes, lambda: SharedMemory(manifest, ptx_text, inputs))
+        except OSError as error:
+            return EngineResult(JobStatus.REFUSED, reason=f"no memory for the job's buffers: {error}")
+        try:
+            done = await self._drive(child, manifest, memory)
+            if done.status is not JobStatus.OK:
+                return EngineResult(done.status, {}, done.device_us, done.reason)
+            out_bytes = sum(buffer.size_bytes for buffer in manifest.outputs)
+            outputs = await _off_the_loop(
+                out_bytes, lambda: {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.is_output}
+            )
+            return EngineResult(JobStatus.OK, outputs, done.device_us)
+        finally:
+            memory.close()
+
+    async def _ready_child(self) -> Child:
+        if self._child is not None and self._child.is_alive:
+            return self._child
+        await self._drop()
+        self._child = Child(_WORKER_MODULE, jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max)
+        with trio.move_on_after(_START_S) as starting:
+            try:
+                answer = jobs.decode_answer(await self._child.channel.receive())
+            except (ChannelClosedError, msgspec.MsgspecError):
+                raise SandboxError(f"the CPU engine's worker {await self._drop()}") from None
+            if not isinstance(answer, jobs.Ready) or answer.fault:
+                raise SandboxError(answer.fault if isinstance(answer, jobs.Ready) else "the worker broke its protocol")
+        if starting.cancelled_caught:
+            raise SandboxError(f"the CPU engine's worker did not start within {_START_S:.0f} s")
+        return self._child
+
+    async def _drive(self, child: Child, manifest: Manifest, memory: SharedMemory) -> jobs.Done:
+        """One job on a ready worker. Raises ChannelClosedError when it dies or breaks the protocol."""
+        with trio.move_on_after(_PREPARE_S) as preparing:
+            await child.channel.send(jobs.encode(jobs.Job(encode_manifest(manifest))), [memory.descriptor])
+            answer = await self._answer(child)
+        if preparing.cancelled_caught:
+            return await self._give_up(f"preparing the kernels took longer than {_PREPARE_S:.0f} s", 0)
+        if isinstance(answer, jobs.Done):
+            return answer
+        started_ns = time.perf_counter_ns()
+        with trio.move_on_after(manifest.device_ms_max / 1000) as running:
+            answer = await self._answer(child)
+        if running.cancelled_caught:
+            with trio.move_on_after(_GRACE_S) as stopping:
+                await child.channel.send(jobs.encode(jobs.Abort()))
+                answer = await self._answer(child)
+            if stopping.cancelled_caught:
+                elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
+                return await self._give_up(f"the kernels ran longer than {manifest.device_ms_max} ms", elapsed_us)
+        if isinstance(answer, jobs.Started):
+            raise ChannelClosedError("broke its protocol: it said Started twice")
+        elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
+        return jobs.Done(answer.status, min(answer.device_us, elapsed_us), answer.reason)
+
+    async def _answer(self, child: Child) -> jobs.Started | jobs.Done:
+        """The worker's next word. Raises ChannelClosedError for anything but a well-formed one."""
+        try:
+            answer = jobs.decode_answer(await child.channel.receive())
+        except msgspec.MsgspecError as error:
+            raise ChannelClosedError(f"broke its protocol: {error}") from error
+        if isinstance(answer, jobs.Ready):
+            raise ChannelClosedError("broke its protocol: it said Ready twice")
+        return answer
+
+    async def _give_up(self, reason: str, device_us: int) -> jobs.Done:
+        await self._drop()
+        return jobs.Done(JobStatus.TIMEOUT, device_us, reason)
+
+    async def _drop(self) -> str:
+        child, self._child = self._child, None
+        return await child.aclose() if child else "was closed"
+
+
+async def _off_the_loop(size_bytes: int, function: Callable[[], _T]) -> _T:
+    """Copy small things at once, and large ones on a thread, so that the node's other tasks go on."""
+    if size_bytes <= _COPY_BYTES_MAX:
+        return function()
+    return await trio.to_thread.run_sync(function)

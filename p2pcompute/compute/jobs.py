@@ -1,0 +1,68 @@
+"""What the parent and the worker of an engine say to each other."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from p2pcompute.protocol.machine import JobStatus
+from p2pcompute.wire import limits
+
+JOB_BYTES_MAX: Final = limits.MANIFEST_BYTES_MAX + limits.KIB
+REPLY_BYTES_MAX: Final = 4 * limits.KIB
+
+
+class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Parent to worker: run this manifest (canonical bytes) on the shared memory that came along."""
+
+    manifest: bytes
+
+
+class Abort(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Parent to worker: the running job's time is up; stop it at the next chance and answer `Done`."""
+
+
+class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Worker to parent, once: jailed and warm; or, with `fault`, what the jail lacks (the worker then ends)."""
+
+    fault: str = ""
+
+
+class Started(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Worker to parent: every kernel is compiled, launches begin; the job's device time counts from here."""
+
+
+class Done(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Worker to parent: how the job ended. `device_us` is the time spent inside launches."""
+
+    status: JobStatus
+    device_us: int
+    reason: str
+
+
+Order = Job | Abort
+Answer = Ready | Started | Done
+
+WORKER_STATUSES: Final = frozenset({JobStatus.OK, JobStatus.TRAP, JobStatus.TIMEOUT, JobStatus.REFUSED})
+"""What a worker may claim. CRASHED and CANCELLED are for the parent to say."""
+
+_order_decoder: Final[msgspec.msgpack.Decoder[Order]] = msgspec.msgpack.Decoder(Order)
+_answer_decoder: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
+
+
+def encode(message: Order | Answer) -> bytes:
+    return msgspec.msgpack.encode(message)
+
+
+def decode_order(frame: bytes) -> Order:
+    """Raises msgspec.MsgspecError."""
+    return _order_decoder.decode(frame)
+
+
+def decode_answer(frame: bytes) -> Answer:
+    """Raises msgspec.MsgspecError; a status that a worker may not claim counts as malformed."""
+    answer = _answer_decoder.decode(frame)
+    if isinstance(answer, Done) and (answer.status not in WORKER_STATUSES or answer.device_us < 0):
+        raise msgspec.ValidationError(f"a worker may not claim {answer.status.name}, {answer.device_us} us")
+    return answer

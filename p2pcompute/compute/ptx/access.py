@@ -1,0 +1,476 @@
+"""Loads and stores. Three ways: a window (a range checked once per block, then plain vector accesses), a checked
+scalar, a checked helper.
+
+A *window* covers all accesses of one block through one base register whose address is uniform or affine. Its test says
+that the whole range, of all lanes and all constant offsets, lies inside one segment; behind it the accesses need no
+test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.checked import Checked
+from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Operand, Register, Symbol
+from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
+from p2pcompute.compute.ptx.types import TYPES
+from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, WARP, Kind
+from p2pcompute.errors import PtxError
+
+STRIDE_BYTES_MAX: Final = 1 << 20
+"""Larger strides are left to the checked gather; keeps a window's range far from 2**40."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a load or store touches per lane."""
+
+    space: str
+    address: Address
+    elements: tuple[Operand, ...]
+    type_name: str
+
+    @property
+    def element_bytes(self) -> int:
+        return TYPES[self.type_name].size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return self.element_bytes * len(self.elements)
+
+
+@dataclass(slots=True)
+class Window:
+    """`members`: the accesses by their place in the block. `pointers`: host address of offset `low` per segment, once
+    tested.
+    """
+
+    space: str
+    base: Register
+    kind: Kind
+    members: dict[int, Shape] = field(default_factory=dict)
+    stores: set[int] = field(default_factory=set)
+    pointers: list[str] = field(default_factory=list)
+
+    @property
+    def low(self) -> int:
+        return min(shape.address.offset_bytes for shape in self.members.values())
+
+    @property
+    def high(self) -> int:
+        return max(shape.address.offset_bytes + shape.size_bytes for shape in self.members.values())
+
+    @property
+    def needs_writable(self) -> bool:
+        return bool(self.stores)
+
+
+def shape_of(ins: Instruction) -> Shape:
+    address, value = (
+        (ins.sources[0], ins.destinations[0]) if ins.opcode == "ld" else (ins.destinations[0], ins.sources[0])
+    )
+    assert isinstance(address, Address)
+    elements = value.items if isinstance(value, Group) else (value,)
+    return Shape(ins.modifier("space") or "generic", address, elements, ins.types[0])
+
+
+class Access:
+    def __init__(self, frame: Frame, checked: Checked) -> None:
+        self._frame = frame
+        self._code = frame.code
+        self._checked = checked
+
+    # Windows -----------------------------------------------------------------------------------------------------
+
+    def windows(self, instructions: list[Instruction]) -> list[Window]:
+        """Windows of a block, from bases that are not written before the access within it."""
+        found: dict[tuple[str, str], Window] = {}
+        written: set[str] = set()
+        for place, ins in enumerate(instructions):
+            if ins.opcode in ("ld", "st") and ins.guard is None:
+                shape = shape_of(ins)
+                base = shape.address.base
+                if isinstance(base, Register) and base.name not in written and self._is_regular(ins, shape, base):
+                    window = found.setdefault(
+                        (shape.space, base.name), Window(shape.space, base, self._frame.kind(base.name))
+                    )
+                    window.members[place] = shape
+                    if ins.opcode == "st":
+                        window.stores.add(place)
+            written.update(register.name for register in ins.writes())
+        return [w for w in found.values() if w.kind.is_affine or len(w.members) > 1]
+
+    def _is_regular(self, ins: Instruction, shape: Shape, base: Register) -> bool:
+        kind = self._frame.kind(base.name)
+        if shape.space not in ("global", "shared", "const"):
+            return False
+        if kind.is_uniform:
+            return ins.opcode == "ld"
+        if not kind.is_affine or self._frame.layout.segment < SEGMENT_LANES_MIN or abs(kind.stride) > STRIDE_BYTES_MAX:
+            return False
+        return ins.opcode == "ld" if kind.stride == 0 else kind.stride % shape.size_bytes == 0
+
+    def test(self, window: Window) -> str:
+        """An i1: the window's whole range is inside one segment and aligned. Sets `window.pointers`."""
+        ops = self._frame.ops(SCALAR)
+        conditions: list[str] = []
+        kind, lanes = window.kind, self._frame.layout.segment
+        reach = abs(kind.stride) * (lanes - 1)
+        for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
+            first = self._shadow(window, SCALAR if kind.is_uniform else 2 * segment)
+            start = first
+            if not kind.is_uniform:
+                last = self._shadow(window, 2 * segment + 1)
+                distance = ops.two("sub", "i64", last, first)
+                conditions.append(ops.compare("eq", "i64", distance, str(kind.stride * (lanes - 1))))
+                start = last if kind.stride < 0 else first
+            low = ops.by("add", "i64", start, window.low)
+            host, inside = self._range(window, low, reach + window.high - window.low)
+            conditions.append(inside)
+            conditions.extend(self._aligned(window, first))
+            if kind.stride < 0:
+                host = self._code.value(f"getelementptr i8, ptr {host}, i64 {reach}")
+            window.pointers.append(host)
+        result = conditions[0]
+        for condition in conditions[1:]:
+            result = ops.two("and", "i1", result, condition)
+        return result
+
+    def _shadow(self, window: Window, mode: int) -> str:
+        name = "u64" if TYPES[window.base.type_name].bits == 64 else "u32"
+        value = self._frame.read(window.base, name, mode)
+        return self._frame.ops(SCALAR).resize(TYPES[name].llvm, value, "i64")
+
+    def _range(self, window: Window, low: str, span: int) -> tuple[str, str]:
+        """Host pointer of `low`, and whether [low, low + span) is inside its segment."""
+        ops = self._frame.ops(SCALAR)
+        if window.space == "shared":
+            base, limit, offset = "%shared", "%shared.bytes", low
+            roomy = ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS))
+        else:
+            base, limit, offset = self._row(low, writable=window.needs_writable)
+            roomy = ""
+        inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, span), limit)
+        if roomy:
+            inside = ops.two("and", "i1", roomy, inside)
+        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), inside
+
+    def _aligned(self, window: Window, first: str) -> list[str]:
+        """One test per access size; offsets of equal size must then agree modulo the size, else the test is `false`."""
+        ops = self._frame.ops(SCALAR)
+        tests = []
+        for size in sorted({shape.size_bytes for shape in window.members.values()}):
+            offsets = {
+                shape.address.offset_bytes % size for shape in window.members.values() if shape.size_bytes == size
+            }
+            if len(offsets) > 1:
+                tests.append("false")
+            elif size > 1:
+                low = ops.by("and", "i64", ops.by("add", "i64", first, offsets.pop()), size - 1)
+                tests.append(ops.compare("eq", "i64", low, "0"))
+        return tests
+
+    def _row(self, address: str, *, writable: bool) -> tuple[str, str, str]:
+        """Host base, limit and offset of a global address."""
+        ops = self._frame.ops(SCALAR)
+        segment = ops.call(
+            "umin", "i64", ops.by("lshr", "i64", address, layout.OFFSET_BITS), str(layout.TABLE_ROWS - 1)
+        )
+        row = self._code.value(
+            f"getelementptr i8, ptr %table, i64 {ops.by('shl', 'i64', segment, layout.ROW_BYTES.bit_length() - 1)}"
+        )
+        column = layout.ROW_WRITABLE if writable else layout.ROW_READABLE
+        base = self._code.value(f"load ptr, ptr {row}")
+        cell = self._code.value(f"getelementptr i8, ptr {row}, i64 {column}")
+        limit = self._code.value(f"load i64, ptr {cell}")
+        return base, limit, ops.by("and", "i64", address, (1 << layout.OFFSET_BITS) - 1)
+
+    # Accesses ----------------------------------------------------------------------------------------------------
+
+    def emit(self, ins: Instruction, window: Window | None) -> None:
+        shape = shape_of(ins)
+        if shape.space == "param":
+            self._load_parameter(ins, shape)
+        elif window is not None:
+            self._in_window(ins, shape, window)
+        elif ins.opcode == "ld" and self._is_uniform(shape) and shape.space in ("global", "shared", "const"):
+            self._load_scalar(ins, shape)
+        else:
+            self._with_helper(ins, shape)
+
+    def _is_uniform(self, shape: Shape) -> bool:
+        base = shape.address.base
+        return not isinstance(base, Register) or self._frame.kind(base.name).is_uniform
+
+    def _load_parameter(self, ins: Instruction, shape: Shape) -> None:
+        base = shape.address.base
+        parameter = self._frame.entry.parameter(base.name) if isinstance(base, Symbol) else None
+        end = shape.address.offset_bytes + shape.size_bytes
+        if parameter is None or shape.address.offset_bytes < 0 or end > parameter.size_bytes:
+            raise PtxError(f"PTX line {ins.line}: '{ins.spelling}' reads outside a parameter.")
+        llvm = TYPES[shape.type_name].llvm
+        for index, target in enumerate(shape.elements):
+            offset = parameter.offset_bytes + shape.address.offset_bytes + index * shape.element_bytes
+            pointer = self._code.value(f"getelementptr i8, ptr %parameters, i64 {offset}")
+            value = self._code.value(f"load {llvm}, ptr {pointer}, align 1, !invariant.load !0")
+            self._frame.write(target, value, shape.type_name, SCALAR, ins)
+
+    def address(self, shape: Shape, mode: int) -> str:
+        """The address in its space as i64. 32-bit bases wrap at 32 bits."""
+        ops = self._frame.ops(mode)
+        base, offset = shape.address.base, shape.address.offset_bytes
+        if isinstance(base, Symbol):
+            return ops.const("i64", self._frame.symbol_address(base.name) + offset)
+        if isinstance(base, Immediate):
+            return ops.const("i64", base.value + offset)
+        name = "u64" if TYPES[base.type_name].bits == 64 else "u32"
+        value = self._frame.read(base, name, mode)
+        llvm = TYPES[name].llvm
+        if offset:
+            value = ops.by("add", llvm, value, offset)
+        return ops.resize(llvm, value, "i64")
+
+    def _load_scalar(self, ins: Instruction, shape: Shape) -> None:
+        guard = self._frame.guard(ins, SCALAR) if ins.guard and self._frame.kind(ins.guard.name).is_uniform else None
+        if ins.guard is not None and guard is None:
+            self._with_helper(ins, shape)
+            return
+        done = before = ""
+        if guard is not None:
+            begin, done, before = self._code.fresh("do"), self._code.fresh("done"), self._code.label_now
+            self._code.do(f"br i1 {guard}, label %{begin}, label %{done}")
+            self._code.label(begin)
+        values = self._checked_scalars(ins, shape)
+        llvm = TYPES[shape.type_name].llvm
+        if guard is not None:
+            after = self._code.label_now
+            self._code.do(f"br label %{done}")
+            self._code.label(done)
+            values = [self._code.value(f"phi {llvm} [ {v}, %{after} ], [ zeroinitializer, %{before} ]") for v in values]
+        for target, value in zip(shape.elements, values, strict=True):
+            self._frame.write(target, value, shape.type_name, SCALAR, ins)
+
+    def _checked_scalars(self, ins: Instruction, shape: Shape) -> list[str]:
+        ops = self._frame.ops(SCALAR)
+        address = self.address(shape, SCALAR)
+        if shape.space == "shared":
+            base, limit, offset = "%shared", "%shared.bytes", address
+        else:
+            base, limit, offset = self._row(address, writable=False)
+        size = shape.size_bytes
+        inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, size), limit)
+        inside = ops.two("and", "i1", inside, ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS)))
+        even = ops.compare("eq", "i64", ops.by("and", "i64", offset, size - 1), "0")
+        ok, bad = self._code.fresh("ok"), self._code.fresh("bad")
+        self._code.do(f"br i1 {ops.two('and', 'i1', inside, even)}, label %{ok}, label %{bad}, !prof !2")
+        self._code.label(bad)
+        kind = ops.select(even, "i32", str(layout.TRAP_BOUNDS), str(layout.TRAP_MISALIGNED))
+        self.trap(kind, ins.line, self.first_lane(), address)
+        self._code.label(ok)
+        pointer = self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}")
+        return self._scalars(ins, shape, pointer)
+
+    def first_lane(self) -> str:
+        bits = self._code.value(f"bitcast <{WARP} x i1> {self._frame.mask} to i{WARP}")
+        return self._code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "false")])
+
+    def trap(self, kind: str, line: int, lane: str, address: str) -> None:
+        """Record a trap and leave the warp function."""
+        self._code.do(f"call void @trap(ptr %state, i32 {kind}, i32 {line}, i32 {lane}, i64 {address})")
+        self._code.do("br label %trapped")
+
+    def _scalars(self, ins: Instruction, shape: Shape, pointer: str) -> list[str]:
+        llvm = TYPES[shape.type_name].llvm
+        values = []
+        for index in range(len(shape.elements)):
+            cell = (
+                self._code.value(f"getelementptr i8, ptr {pointer}, i64 {index * shape.element_bytes}")
+                if index
+                else pointer
+            )
+            values.append(self._code.value(f"load {_volatile(ins)}{llvm}, ptr {cell}, align {shape.element_bytes}"))
+        return values
+
+    def _in_window(self, ins: Instruction, shape: Shape, window: Window) -> None:
+        offset = shape.address.offset_bytes - window.low
+        pointers = [self._code.value(f"getelementptr i8, ptr {p}, i64 {offset}") for p in window.pointers]
+        if ins.opcode == "st":
+            self._store_window(ins, shape, window.kind.stride, pointers)
+        elif window.kind.is_uniform:
+            for target, value in zip(shape.elements, self._scalars(ins, shape, pointers[0]), strict=True):
+                self._frame.write(target, value, shape.type_name, SCALAR, ins)
+        else:
+            pieces = [self._load_piece(ins, shape, window.kind.stride, pointer) for pointer in pointers]
+            for index, target in enumerate(shape.elements):
+                value = self.joined([piece[index] for piece in pieces], TYPES[shape.type_name].llvm)
+                self._frame.write(target, value, shape.type_name, VECTOR, ins)
+
+    def _load_piece(self, ins: Instruction, shape: Shape, stride: int, pointer: str) -> list[str]:
+        """One segment's lanes, per element."""
+        llvm, lanes, count = TYPES[shape.type_name].llvm, self._frame.layout.segment, len(shape.elements)
+        if stride == 0:
+            return [self.spread(llvm, lanes, value) for value in self._scalars(ins, shape, pointer)]
+        if stride == shape.size_bytes:
+            whole = self._code.value(
+                f"load {_volatile(ins)}{vector(llvm, lanes * count)}, ptr {pointer}, align {shape.element_bytes}"
+            )
+            if count == 1:
+                return [whole]
+            return [
+                self._pick(whole, llvm, lanes * count, range(index, lanes * count, count)) for index in range(count)
+            ]
+        values = []
+        mask = "splat (i1 true)"
+        for index in range(count):
+            places = self._places(pointer, stride, index * shape.element_bytes)
+            kind = vector(llvm, lanes)
+            name = f"llvm.masked.gather.{suffix(llvm, lanes)}.v{lanes}p0"
+            arguments = [
+                (vector("ptr", lanes), places),
+                ("i32", str(shape.element_bytes)),
+                (vector("i1", lanes), mask),
+                (kind, "zeroinitializer"),
+            ]
+            values.append(self._code.intrinsic(name, kind, arguments))
+        return values
+
+    def _places(self, pointer: str, stride: int, offset: int) -> str:
+        lanes = self._frame.layout.segment
+        steps = ", ".join(f"i64 {lane * stride + offset}" for lane in range(lanes))
+        return self._code.value(f"getelementptr i8, ptr {pointer}, <{lanes} x i64> <{steps}>")
+
+    def spread(self, llvm: str, lanes: int, value: str) -> str:
+        kind = vector(llvm, lanes)
+        first = self._code.value(f"insertelement {kind} poison, {llvm} {value}, i32 0")
+        return self._code.value(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+
+    def _pick(self, value: str, llvm: str, lanes: int, places: range) -> str:
+        kind = vector(llvm, lanes)
+        indices = ", ".join(f"i32 {place}" for place in places)
+        return self._code.value(f"shufflevector {kind} {value}, {kind} poison, <{len(places)} x i32> <{indices}>")
+
+    def joined(self, pieces: list[str], llvm: str) -> str:
+        lanes = WARP // len(pieces)
+        while len(pieces) > 1:
+            kind = vector(llvm, lanes)
+            order = ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
+            pieces = [
+                self._code.value(
+                    f"shufflevector {kind} {pieces[i]}, {kind} {pieces[i + 1]}, <{2 * lanes} x i32> <{order}>"
+                )
+                for i in range(0, len(pieces), 2)
+            ]
+            lanes *= 2
+        return pieces[0]
+
+    def _store_window(self, ins: Instruction, shape: Shape, stride: int, pointers: list[str]) -> None:
+        llvm, lanes, count = TYPES[shape.type_name].llvm, self._frame.layout.segment, len(shape.elements)
+        values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in shape.elements]
+        for segment, pointer in enumerate(pointers):
+            own = range(segment * lanes, (segment + 1) * lanes)
+            mask = self._frame.mask if lanes == WARP else self._pick(self._frame.mask, "i1", WARP, own)
+            mine = [value if lanes == WARP else self._pick(value, llvm, WARP, own) for value in values]
+            if stride == shape.size_bytes and count == 1:
+                name = f"llvm.masked.store.{suffix(llvm, lanes)}.p0"
+                self._void(
+                    name,
+                    [
+                        (vector(llvm, lanes), mine[0]),
+                        ("ptr", pointer),
+                        ("i32", str(shape.element_bytes)),
+                        (vector("i1", lanes), mask),
+                    ],
+                )
+                continue
+            for index, value in enumerate(mine):
+                places = self._places(pointer, stride, index * shape.element_bytes)
+                name = f"llvm.masked.scatter.{suffix(llvm, lanes)}.v{lanes}p0"
+                arguments = [
+                    (vector(llvm, lanes), value),
+                    (vector("ptr", lanes), places),
+                    ("i32", str(shape.element_bytes)),
+                ]
+                self._void(name, [*arguments, (vector("i1", lanes), mask)])
+
+    def _void(self, name: str, arguments: list[tuple[str, str]]) -> None:
+        self._code.declarations.add(f"declare void @{name}({', '.join(kind for kind, _ in arguments)})")
+        self._code.do(f"call void @{name}({', '.join(f'{kind} {value}' for kind, value in arguments)})")
+
+    def _with_helper(self, ins: Instruction, shape: Shape) -> None:
+        """Per lane, checked. A vector access is checked whole through its alignment: all of it or nothing of it is
+        inside.
+        """
+        llvm, mask = TYPES[shape.type_name].llvm, self._frame.active(ins)
+        space = "global" if shape.space == "const" else shape.space
+        address = self.address(shape, VECTOR)
+        fixed = self._arguments(space, ins.line)
+        ops = self._frame.ops(VECTOR)
+        if len(shape.elements) > 1:
+            self._check_vector_alignment(ins, shape, address, mask)
+        results = []
+        for index, element in enumerate(shape.elements):
+            place = ops.by("add", "i64", address, index * shape.element_bytes) if index else address
+            passed = f"{fixed}, <{WARP} x i64> {place}, <{WARP} x i1> {mask}"
+            if ins.opcode == "ld":
+                results.append(self._code.value(f"call {vector(llvm)} @{self._checked.load(space, llvm)}({passed})"))
+            else:
+                value = self._frame.read(element, shape.type_name, VECTOR, ins)
+                self._code.do(f"call void @{self._checked.store(space, llvm)}({passed}, {vector(llvm)} {value})")
+            self.leave_if_trapped()
+        for element, result in zip(shape.elements, results, strict=False):
+            self._write_loaded(element, result, shape.type_name, ins)
+
+    def _write_loaded(self, element: Operand, value: str, type_name: str, ins: Instruction) -> None:
+        if isinstance(element, Register) and self._frame.kind(element.name).is_uniform:
+            value = self._code.value(f"extractelement {vector(TYPES[type_name].llvm)} {value}, i32 {self.lead()}")
+            self._frame.write(element, value, type_name, SCALAR, ins)
+        else:
+            self._frame.write(element, value, type_name, VECTOR, ins)
+
+    def lead(self) -> str:
+        """An active lane's number (0 when there is none)."""
+        return self._frame.ops(SCALAR).by("and", "i32", self.first_lane(), WARP - 1)
+
+    def _check_vector_alignment(self, ins: Instruction, shape: Shape, address: str, mask: str) -> None:
+        ops = self._frame.ops(VECTOR)
+        odd = ops.compare("ne", "i64", ops.by("and", "i64", address, shape.size_bytes - 1), ops.const("i64", 0))
+        self.trap_where(ops.two("and", "i1", odd, mask), layout.TRAP_MISALIGNED, ins.line, address)
+
+    def trap_where(self, bad: str, kind: int, line: int, address: str) -> None:
+        """Trap in the first lane of a mask, if there is one."""
+        scalar = Ops(self._code, 0)
+        bits = self._code.value(f"bitcast <{WARP} x i1> {bad} to i{WARP}")
+        fail, ok = self._code.fresh("bad"), self._code.fresh("ok")
+        self._code.do(f"br i1 {scalar.compare('ne', 'i32', bits, '0')}, label %{fail}, label %{ok}, !prof !1")
+        self._code.label(fail)
+        lane = self._code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "false")])
+        place = scalar.by("and", "i32", lane, WARP - 1)
+        self.trap(str(kind), line, lane, self._code.value(f"extractelement <{WARP} x i64> {address}, i32 {place}"))
+        self._code.label(ok)
+
+    def _arguments(self, space: str, line: int) -> str:
+        table, base, limit = "%table", "null", "0"
+        if space == "shared":
+            base, limit = "%shared", "%shared.bytes"
+        elif space in ("local", "generic"):
+            base, limit = "%local", str(self._frame.local_bytes)
+            table = "%table.generic" if space == "generic" else "%table"
+        return f"ptr {table}, ptr {base}, i64 {limit}, ptr %state, i32 {line}"
+
+    def helper_arguments(self, space: str, line: int) -> str:
+        return self._arguments("global" if space == "const" else space, line)
+
+    def leave_if_trapped(self) -> None:
+        kind = self._code.value("load i32, ptr %state")
+        ok = self._code.fresh("ok")
+        self._code.do(
+            f"br i1 {Ops(self._code, 0).compare('eq', 'i32', kind, '0')}, label %{ok}, label %trapped, !prof !2"
+        )
+        self._code.label(ok)
+
+
+def _volatile(ins: Instruction) -> str:
+    return "volatile " if ins.modifier("order") in ("volatile", "relaxed", "acquire") else ""

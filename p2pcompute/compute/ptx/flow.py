@@ -1,0 +1,326 @@
+"""Control flow: basic blocks in an order in which every loop is contiguous, loops, post-dominators, liveness.
+
+A warp runs the blocks as one line: each block has a pending mask, lanes wait at a block until the line reaches it, and
+a loop's end jumps back while any lane is pending at its head. That is right because the order is topological apart from
+back edges and keeps every loop in one piece: lanes that leave a loop wait behind it, so all lanes of a loop are in the
+same iteration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pcompute.compute.ptx.ir import Entry, Instruction, Label
+from p2pcompute.errors import PtxError
+
+BLOCKS_MAX: Final = 8_192
+"""Per entry; the post-dominator sets are bit sets of this size."""
+
+LOOP_NESTING_MAX: Final = 64
+
+_ENDS: Final = frozenset({"bra", "ret", "exit", "trap"})
+
+
+@dataclass(slots=True)
+class Block:
+    """`core` are the instructions before the terminator. `successors`: for a conditional end the taken one first.
+
+    `len(graph.blocks)` stands for the exit of the thread.
+    """
+
+    index: int
+    core: list[Instruction] = field(default_factory=list)
+    end: Instruction | None = None
+    successors: tuple[int, ...] = ()
+
+    @property
+    def is_conditional(self) -> bool:
+        return self.end is not None and self.end.guard is not None and len(self.successors) == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    head: int
+    last: int
+
+
+@dataclass(slots=True)
+class Graph:
+    blocks: list[Block]
+    loops: list[Loop]
+    post_dominator: list[int]
+    """Immediate post-dominator of each block; `len(blocks)` is the exit."""
+    live_in: list[frozenset[str]]
+    """Register names live at the start of each block, and at the exit (none)."""
+
+    def reach(self, start: int, stop: int) -> set[int]:
+        """Blocks on some path from `start` that does not pass `stop`."""
+        seen: set[int] = set()
+        work = [start]
+        while work:
+            block = work.pop()
+            if block == stop or block in seen or block == len(self.blocks):
+                continue
+            seen.add(block)
+            work.extend(self.blocks[block].successors)
+        return seen
+
+
+def is_block_barrier(instruction: Instruction) -> bool:
+    return instruction.opcode in ("bar", "barrier") and not instruction.has("warp")
+
+
+def build(entry: Entry) -> Graph:
+    """Raises PtxError for irreducible control flow or too many blocks."""
+    blocks = _order(_split(entry), entry)
+    loops = _contiguous_loops(blocks)
+    return Graph(blocks, loops, _post_dominators(blocks), liveness(blocks))
+
+
+def _split(entry: Entry) -> list[Block]:
+    blocks = [Block(0)]
+    labels: dict[str, int] = {}
+
+    def fresh() -> None:
+        if blocks[-1].core or blocks[-1].end is not None:
+            blocks.append(Block(len(blocks)))
+            if len(blocks) > BLOCKS_MAX:
+                raise PtxError(f"'{entry.name}' has more than {BLOCKS_MAX} basic blocks.")
+
+    for statement in entry.body:
+        if isinstance(statement, Label):
+            fresh()
+            labels[statement.name] = blocks[-1].index
+        elif statement.opcode in _ENDS or is_block_barrier(statement):
+            blocks[-1].end = statement
+            fresh()
+        else:
+            blocks[-1].core.append(statement)
+    for block in blocks:
+        block.successors = _successors(block, labels, len(blocks))
+    return blocks
+
+
+def _successors(block: Block, labels: dict[str, int], count: int) -> tuple[int, ...]:
+    following = min(block.index + 1, count)
+    end = block.end
+    if end is None or is_block_barrier(end):
+        return (following,)
+    if end.opcode == "bra":
+        target = end.sources[0]
+        assert isinstance(target, Label)
+        taken = labels[target.name]
+    else:
+        taken = count
+    if end.guard is None or taken == following:
+        return (taken,)
+    return (taken, following)
+
+
+def _order(blocks: list[Block], entry: Entry) -> list[Block]:
+    """Reachable blocks, renumbered into the contiguous topological order."""
+    count = len(blocks)
+    reachable = _post_order(blocks)
+    dominators = _dominators(blocks, reachable)
+    bodies = _natural_loops(blocks, reachable, dominators, entry)
+    for body in bodies.values():
+        if sum(body <= other for other in bodies.values()) > LOOP_NESTING_MAX:
+            raise PtxError(f"'{entry.name}' (PTX line {entry.line}) nests more than {LOOP_NESTING_MAX} loops.")
+    order = _linear(frozenset(reachable), -1, blocks, bodies)
+    place = {old: new for new, old in enumerate(order)}
+    place[count] = len(order)
+    return [
+        Block(place[old], blocks[old].core, blocks[old].end, tuple(place[s] for s in blocks[old].successors))
+        for old in order
+    ]
+
+
+def _post_order(blocks: list[Block]) -> list[int]:
+    """Reachable blocks, children first."""
+    seen = {0}
+    done: list[int] = []
+    stack = [(0, iter(blocks[0].successors))]
+    while stack:
+        block, rest = stack[-1]
+        for successor in rest:
+            if successor < len(blocks) and successor not in seen:
+                seen.add(successor)
+                stack.append((successor, iter(blocks[successor].successors)))
+                break
+        else:
+            done.append(block)
+            stack.pop()
+    return done
+
+
+def _dominators(blocks: list[Block], post_order: list[int]) -> dict[int, int]:
+    """Immediate dominators (Cooper, Harvey and Kennedy, "A simple, fast dominance algorithm", 2001)."""
+    rank = {block: number for number, block in enumerate(post_order)}
+    predecessors: dict[int, list[int]] = {block: [] for block in post_order}
+    for block in post_order:
+        for successor in blocks[block].successors:
+            if successor in predecessors:
+                predecessors[successor].append(block)
+    immediate = {0: 0}
+    changed = True
+    while changed:
+        changed = False
+        for block in reversed(post_order):
+            if block == 0:
+                continue
+            known = [p for p in predecessors[block] if p in immediate]
+            best = known[0]
+            for other in known[1:]:
+                best = _meet(best, other, immediate, rank)
+            if immediate.get(block) != best:
+                immediate[block] = best
+                changed = True
+    return immediate
+
+
+def _meet(left: int, right: int, immediate: dict[int, int], rank: dict[int, int]) -> int:
+    while left != right:
+        while rank[left] < rank[right]:
+            left = immediate[left]
+        while rank[right] < rank[left]:
+            right = immediate[right]
+    return left
+
+
+def _natural_loops(
+    blocks: list[Block], post_order: list[int], immediate: dict[int, int], entry: Entry
+) -> dict[int, frozenset[int]]:
+    """Loop body by head. A retreating edge whose target does not dominate its source makes the graph irreducible."""
+    rank = {block: number for number, block in enumerate(post_order)}
+    predecessors: dict[int, list[int]] = {block: [] for block in post_order}
+    backs: dict[int, list[int]] = {}
+    for block in post_order:
+        for successor in blocks[block].successors:
+            if successor == len(blocks):
+                continue
+            predecessors[successor].append(block)
+            if rank[successor] >= rank[block]:
+                backs.setdefault(successor, []).append(block)
+    loops: dict[int, frozenset[int]] = {}
+    for head, sources in backs.items():
+        body = {head}
+        work = list(sources)
+        while work:
+            block = work.pop()
+            if block in body:
+                continue
+            if block == 0:
+                raise PtxError(f"'{entry.name}' (PTX line {entry.line}) has irreducible control flow.")
+            body.add(block)
+            work.extend(predecessors[block])
+        if not all(_dominates(head, source, immediate) for source in sources):
+            raise PtxError(f"'{entry.name}' (PTX line {entry.line}) has irreducible control flow.")
+        loops[head] = frozenset(body)
+    return loops
+
+
+def _dominates(head: int, block: int, immediate: dict[int, int]) -> bool:
+    while block not in (head, 0):
+        block = immediate[block]
+    return block == head
+
+
+def _linear(nodes: frozenset[int], head: int, blocks: list[Block], bodies: dict[int, frozenset[int]]) -> list[int]:
+    """Topological order of `nodes` with each inner loop as one node, expanded in place. Ties go to the textual order."""
+    inner = {h: body for h, body in bodies.items() if h in nodes and h != head and body < nodes}
+    outermost = {h: b for h, b in inner.items() if not any(b < other for o, other in inner.items() if o != h)}
+    group = {block: h for h, body in outermost.items() for block in body}
+    waiting: dict[int, int] = {}
+    after: dict[int, set[int]] = {}
+    for block in nodes:
+        mine = group.get(block, block)
+        waiting.setdefault(mine, 0)
+        for successor in blocks[block].successors:
+            theirs = group.get(successor, successor)
+            if (
+                successor in nodes
+                and successor != head
+                and theirs != mine
+                and theirs not in after.setdefault(mine, set())
+            ):
+                after[mine].add(theirs)
+                waiting[theirs] = waiting.get(theirs, 0) + 1
+    order: list[int] = []
+    ready = [block for block, count in waiting.items() if count == 0]
+    while ready:
+        ready.sort(reverse=True)
+        block = ready.pop()
+        order.extend(_linear(outermost[block], block, blocks, bodies) if block in outermost else [block])
+        for successor in after.get(block, ()):
+            waiting[successor] -= 1
+            if waiting[successor] == 0:
+                ready.append(successor)
+    assert len(order) == len(nodes)
+    return order
+
+
+def _contiguous_loops(blocks: list[Block]) -> list[Loop]:
+    """In the new order a back edge goes to an equal or smaller index, and a loop ends at its last back edge or inner
+    loop.
+    """
+    last: dict[int, int] = {}
+    for block in blocks:
+        for successor in block.successors:
+            if successor <= block.index:
+                last[successor] = max(last.get(successor, 0), block.index)
+    return [Loop(head, last[head]) for head in sorted(last)]
+
+
+def _post_dominators(blocks: list[Block]) -> list[int]:
+    """Immediate post-dominators through bit sets; blocks that never reach the exit get the exit."""
+    count = len(blocks)
+    everything = (1 << (count + 1)) - 1
+    sets = [everything] * count + [1 << count]
+    changed = True
+    while changed:
+        changed = False
+        for block in reversed(blocks):
+            met = everything
+            for successor in block.successors:
+                met &= sets[successor]
+            met |= 1 << block.index
+            if met != sets[block.index]:
+                sets[block.index] = met
+                changed = True
+    sizes = [s.bit_count() for s in sets]
+    immediate = []
+    for block in blocks:
+        others = sets[block.index] & ~(1 << block.index)
+        members = [i for i in range(count + 1) if others >> i & 1]
+        endless = sets[block.index] == everything or not members
+        immediate.append(count if endless else max(members, key=lambda i: sizes[i]))
+    return immediate
+
+
+def liveness(blocks: list[Block]) -> list[frozenset[str]]:
+    """Live-in register names per block, and for the exit. A guarded write keeps the old value alive."""
+    upward: list[set[str]] = []
+    written: list[set[str]] = []
+    for block in blocks:
+        up: set[str] = set()
+        down: set[str] = set()
+        for instruction in (*block.core, *([block.end] if block.end else [])):
+            up |= {r.name for r in instruction.reads()} - down
+            targets = {r.name for r in instruction.writes()}
+            if instruction.guard is not None:
+                up |= targets - down
+            down |= targets
+        upward.append(up)
+        written.append(down)
+    live: list[set[str]] = [set() for _ in range(len(blocks) + 1)]
+    changed = True
+    while changed:
+        changed = False
+        for block in reversed(blocks):
+            out = set().union(*(live[s] for s in block.successors))
+            now = upward[block.index] | (out - written[block.index])
+            if now != live[block.index]:
+                live[block.index] = now
+                changed = True
+    return [frozenset(names) for names in live]

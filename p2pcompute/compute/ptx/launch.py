@@ -1,0 +1,149 @@
+"""Compiled kernels and launches: argument packing, threads, the outcome."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.canonicalise import canonicalise
+from p2pcompute.compute.ptx.grid import module_text
+from p2pcompute.compute.ptx.ir import Entry, Module
+from p2pcompute.compute.ptx.jit import Compiled, Loaded, assemble, cache_key, read_cached, write_cached
+from p2pcompute.compute.ptx.lower import lower
+from p2pcompute.compute.ptx.memory import Memory
+from p2pcompute.compute.ptx.outcome import LaunchResult, Status
+from p2pcompute.compute.ptx.parse import parse
+from p2pcompute.compute.ptx.run import Abort, Launch, Run, pool
+from p2pcompute.compute.ptx.uniform import Layout
+from p2pcompute.errors import PtxError, UsageError
+from p2pcompute.wire.limits import BLOCK_DIMS_MAX, BLOCK_THREADS_MAX, GRID_DIMS_MAX, SHARED_BYTES_MAX
+
+THREADS_MAX: Final = 1_024
+LOCAL_TOTAL_BYTES_MAX: Final = 1 << 30
+
+
+def pack_parameters(entry: Entry, values: Sequence[bytes]) -> bytes:
+    """The parameter block of a launch from the little-endian bytes of each argument. Raises UsageError on a mismatch."""
+    if len(values) != len(entry.parameters):
+        raise UsageError(f"Kernel '{entry.name}' takes {len(entry.parameters)} arguments, not {len(values)}.")
+    block = bytearray(entry.parameter_bytes)
+    for number, (parameter, value) in enumerate(zip(entry.parameters, values, strict=True)):
+        if len(value) != parameter.size_bytes:
+            raise UsageError(
+                f"Argument {number} of kernel '{entry.name}' is {len(value)} bytes; "
+                f"parameter '{parameter.name}' (.{parameter.type_name}) takes {parameter.size_bytes}."
+            )
+        block[parameter.offset_bytes : parameter.offset_bytes + parameter.size_bytes] = value
+    return bytes(block)
+
+
+def compile_entry(
+    module: Module, entry: str, block: tuple[int, int, int], *, cache_dir: Path | None = None
+) -> CompiledKernel:
+    """Machine code for one entry and block shape; lines in its traps are those of the canonical text. Raises PtxError
+    for what the engine does not support, UsageError for bad shapes.
+    """
+    if entry not in module.entries:
+        raise UsageError(f"The module has no kernel '{entry}'; it has {', '.join(sorted(module.entries)) or 'none'}.")
+    _check_shape("block", block, BLOCK_DIMS_MAX)
+    threads = Layout(block)
+    if threads.threads > BLOCK_THREADS_MAX:
+        raise UsageError(f"A block of {threads.threads} threads exceeds {BLOCK_THREADS_MAX}.")
+    text = canonicalise(module)
+    digest = blake3(text.encode()).hexdigest()
+    key = cache_key(digest, entry, repr(block))
+    compiled = read_cached(cache_dir, key) if cache_dir is not None else None
+    if compiled is None:
+        canonical = parse(text)
+        lowered = lower(canonical, canonical.entries[entry], block)
+        if lowered.local_bytes * threads.threads > LOCAL_TOTAL_BYTES_MAX:
+            raise PtxError(
+                f"Kernel '{entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
+            )
+        code = assemble(module_text(lowered, threads))
+        compiled = Compiled(code, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
+        if cache_dir is not None:
+            write_cached(cache_dir, key, compiled)
+    return CompiledKernel(module, module.entries[entry], threads, compiled, digest)
+
+
+def _check_shape(what: str, shape: tuple[int, int, int], limits: tuple[int, int, int]) -> None:
+    if len(shape) != 3 or any(not 1 <= size <= limit for size, limit in zip(shape, limits, strict=True)):
+        raise UsageError(f"The {what} {tuple(shape)} is not within 1 to {limits}.")
+
+
+class CompiledKernel:
+    """One entry, ready to run with one block shape. `digest` is that of the canonical PTX."""
+
+    def __init__(self, module: Module, entry: Entry, threads: Layout, compiled: Compiled, digest: str) -> None:
+        self.module = module
+        self.entry = entry
+        self.digest = digest
+        self._threads = threads
+        self._compiled = compiled
+        self._loaded = Loaded(compiled.code)
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
+
+    @property
+    def block(self) -> tuple[int, int, int]:
+        return self._threads.block
+
+    def launch(
+        self,
+        memory: Memory,
+        parameters: bytes,
+        grid: tuple[int, int, int],
+        shared_bytes: int = 0,
+        *,
+        threads: int,
+        abort: Abort,
+    ) -> LaunchResult:
+        """Run all blocks on `threads` host threads and wait. `shared_bytes` is the dynamic shared memory per block.
+
+        Raises UsageError for arguments that do not fit; a fault of the kernel is in the result.
+        """
+        _check_shape("grid", grid, GRID_DIMS_MAX)
+        if len(parameters) != self.entry.parameter_bytes:
+            raise UsageError(f"The parameter block is {len(parameters)} bytes, not {self.entry.parameter_bytes}.")
+        if not 0 <= shared_bytes <= SHARED_BYTES_MAX - self._compiled.shared_bytes:
+            raise UsageError(
+                f"{shared_bytes} bytes of dynamic shared memory exceed the limit of {SHARED_BYTES_MAX} with the static ones."
+            )
+        if not 1 <= threads <= THREADS_MAX:
+            raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
+        threads = min(threads, grid[0] * grid[1] * grid[2])
+        images = {
+            layout.GLOBAL_SEGMENT: memory.image(self.module, self.digest, "global"),
+            layout.CONST_SEGMENT: memory.image(self.module, self.digest, "const"),
+        }
+        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads)
+        with abort.linked() as own:
+            runs = [Run(shared, memory, images, own) for _ in range(threads)]
+            statuses = self._run_all(runs, own)
+        return _outcome(statuses, runs)
+
+    def _run_all(self, runs: list[Run], own: Abort) -> list[int]:
+        """The caller runs the first share itself."""
+
+        def step(run: Run) -> int:
+            status = int(self._function(run.address))
+            if status != layout.DONE:
+                own.set()
+            return status
+
+        others: list[Future[int]] = [pool().submit(step, run) for run in runs[1:]]
+        return [step(runs[0]), *(future.result() for future in others)]
+
+
+def _outcome(statuses: list[int], runs: list[Run]) -> LaunchResult:
+    """Of several traps the one in the lowest block is the witness."""
+    traps = [run for status, run in zip(statuses, runs, strict=True) if status == layout.TRAPPED]
+    if traps:
+        return LaunchResult(Status.TRAP, min(traps, key=lambda run: run.trapped_block).trap())
+    return LaunchResult(Status.ABORTED if layout.ABORTED in statuses else Status.OK)

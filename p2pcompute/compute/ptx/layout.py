@@ -1,0 +1,63 @@
+"""Memory layouts that generated code and launcher share: addresses, the segment table, the launch and state records.
+
+A device address is `segment << 40 | offset`. Segments 0 to 4 are fixed, buffers follow. Each row of the table holds the
+host base, the number of readable and of writable bytes. There are two tables: what `.global` and `.const` accesses see,
+and behind it what generic accesses see, where the shared window is mapped too. The local window is never in a table: it
+differs per lane.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+OFFSET_BITS: Final = 40
+NULL_SEGMENT: Final = 0
+SHARED_SEGMENT: Final = 1
+LOCAL_SEGMENT: Final = 2
+GLOBAL_SEGMENT: Final = 3
+CONST_SEGMENT: Final = 4
+BUFFER_SEGMENT: Final = 5
+
+TABLE_ROWS: Final = 256
+"""A power of two, above BUFFERS_MAX + BUFFER_SEGMENT. The last row stays empty: wild segments are clamped to it."""
+ROW_BYTES: Final = 32
+TABLE_BYTES: Final = TABLE_ROWS * ROW_BYTES
+ROW_BASE, ROW_READABLE, ROW_WRITABLE = 0, 8, 16
+
+LAUNCH_FIELDS: Final = (
+    "table",
+    "shared",
+    "shared_bytes",
+    "parameters",
+    "contexts",
+    "local",
+    "state",
+    "abort",
+    "next_block",
+    "blocks",
+    "chunk",
+    "grid_x",
+    "grid_y",
+    "grid_z",
+)
+"""The launch record: one 64-bit word each."""
+
+STATE_KIND, STATE_LINE, STATE_WARP, STATE_LANE, STATE_ADDRESS, STATE_BLOCK = 0, 4, 8, 12, 16, 24
+STATE_COUNT, STATE_TOTAL, STATE_COUNT_RESULT, STATE_TOTAL_RESULT = 32, 36, 40, 44
+STATE_BYTES: Final = 64
+"""The state record of one thread of the host: the trap, and the barrier reduction being gathered and the finished
+one.
+"""
+
+CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_WRAPPED, CONTEXT_REGISTERS = 0, 4, 8, 64
+"""The saved state of a warp at a barrier: where to go on, for which lanes, live registers."""
+
+DONE, AT_BARRIER, TRAPPED, ABORTED = 0, 1, 2, 3
+"""What a warp or a range of blocks returns."""
+
+TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION = 1, 2, 3, 4, 5
+
+SHARED_ALIGN: Final = 16
+"""Dynamic shared memory starts at the next multiple of this after the static one."""
+
+LOCAL_ALIGN: Final = 16

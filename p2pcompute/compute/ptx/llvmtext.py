@@ -1,0 +1,171 @@
+"""Writing LLVM IR as text: fresh names, declarations on demand, and operations for one shape (a scalar or a warp of
+lanes).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+from p2pcompute.compute.ptx.ir import Immediate
+from p2pcompute.compute.ptx.types import BITS_OF_LLVM
+from p2pcompute.compute.ptx.uniform import WARP
+
+_SUFFIX: Final = {"half": "f16", "float": "f32", "double": "f64"}
+_ROUNDING: Final = {"rz": 0, "rn": 1, "rp": 2, "rm": 3}
+"""Arguments of llvm.set.rounding (the values of C's FLT_ROUNDS)."""
+
+
+@dataclass(slots=True)
+class Code:
+    """The lines of one function, and what the module must hold besides."""
+
+    lines: list[str] = field(default_factory=list)
+    declarations: set[str] = field(default_factory=set)
+    helpers: dict[str, str] = field(default_factory=dict)
+    label_now: str = "entry"
+    _count: int = 0
+
+    def fresh(self, prefix: str = "t") -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def do(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def value(self, text: str) -> str:
+        name = f"%{self.fresh()}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.label_now = name
+
+    def intrinsic(self, name: str, result: str, arguments: list[tuple[str, str]]) -> str:
+        """Call `@name`, declared on demand; arguments are (type, value)."""
+        self.declarations.add(f"declare {result} @{name}({', '.join(kind for kind, _ in arguments)})")
+        passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
+        return self.value(f"call {result} @{name}({passed})")
+
+
+def vector(llvm: str, lanes: int = WARP) -> str:
+    return f"<{lanes} x {llvm}>" if lanes else llvm
+
+
+def suffix(llvm: str, lanes: int) -> str:
+    """How an intrinsic's name spells a type."""
+    scalar = _SUFFIX.get(llvm, llvm)
+    return f"v{lanes}{scalar}" if lanes else scalar
+
+
+def integer_of(llvm: str) -> str:
+    return f"i{BITS_OF_LLVM[llvm]}"
+
+
+def literal(immediate: Immediate, llvm: str) -> str:
+    """A constant of an LLVM type; integers wrap to its width, float bits are taken as they are."""
+    bits = BITS_OF_LLVM[llvm]
+    if llvm in _SUFFIX:
+        return float_literal(immediate.value, llvm)
+    if llvm == "i1":
+        return "true" if immediate.value else "false"
+    value = immediate.value % (1 << bits)
+    return str(value - (1 << bits) if value >> (bits - 1) else value)
+
+
+def float_literal(bits: int, llvm: str) -> str:
+    """LLVM spells a float as the double of the same value; NaN payloads are widened by hand, as struct would quieten
+    them.
+    """
+    if llvm == "double":
+        return f"0x{bits:016X}"
+    if llvm == "half":
+        return f"0xH{bits:04X}"
+    if bits >> 23 & 0xFF == 0xFF:
+        return f"0x{(bits >> 31) << 63 | 0x7FF << 52 | (bits & 0x7FFFFF) << 29:016X}"
+    (value,) = struct.unpack("<f", bits.to_bytes(4, "little"))
+    (wide,) = struct.unpack("<Q", struct.pack("<d", value))
+    return f"0x{wide:016X}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """Operations on values of one shape: `lanes` 0 for a scalar, else that many lanes. Type names are of the element."""
+
+    code: Code
+    lanes: int
+
+    def type(self, llvm: str) -> str:
+        return vector(llvm, self.lanes)
+
+    def const(self, llvm: str, value: int | str) -> str:
+        text = literal(Immediate(value), llvm) if isinstance(value, int) else value
+        return f"splat ({llvm} {text})" if self.lanes else text
+
+    def two(self, operation: str, llvm: str, left: str, right: str) -> str:
+        return self.code.value(f"{operation} {self.type(llvm)} {left}, {right}")
+
+    def by(self, operation: str, llvm: str, left: str, right: int) -> str:
+        return self.two(operation, llvm, left, self.const(llvm, right))
+
+    def cast(self, operation: str, source: str, value: str, target: str) -> str:
+        return self.code.value(f"{operation} {self.type(source)} {value} to {self.type(target)}")
+
+    def resize(self, source: str, value: str, target: str, *, signed: bool = False) -> str:
+        """Integer of one width to another."""
+        have, want = BITS_OF_LLVM[source], BITS_OF_LLVM[target]
+        if have == want:
+            return value
+        return self.cast("trunc" if have > want else "sext" if signed else "zext", source, value, target)
+
+    def compare(self, predicate: str, llvm: str, left: str, right: str) -> str:
+        operation = "fcmp" if llvm in _SUFFIX else "icmp"
+        return self.code.value(f"{operation} {predicate} {self.type(llvm)} {left}, {right}")
+
+    def select(self, condition: str, llvm: str, yes: str, no: str) -> str:
+        kind = self.type(llvm)
+        return self.code.value(f"select {self.type('i1')} {condition}, {kind} {yes}, {kind} {no}")
+
+    def negate_bit(self, value: str) -> str:
+        return self.two("xor", "i1", value, self.const("i1", "true"))
+
+    def call(self, name: str, llvm: str, *arguments: str, flag: str = "") -> str:
+        """An intrinsic whose arguments and result have one type; `flag` is a trailing i1 constant."""
+        kind = self.type(llvm)
+        passed = [(kind, argument) for argument in arguments] + ([("i1", flag)] if flag else [])
+        return self.code.intrinsic(f"llvm.{name}.{suffix(llvm, self.lanes)}", kind, passed)
+
+    def suffix(self, llvm: str) -> str:
+        return suffix(llvm, self.lanes)
+
+    def convert_call(self, name: str, source: str, value: str, target: str) -> str:
+        full = f"llvm.{name}.{suffix(target, self.lanes)}.{suffix(source, self.lanes)}"
+        return self.code.intrinsic(full, self.type(target), [(self.type(source), value)])
+
+    def rounded(self, operation: str, mode: str, target: str, arguments: list[tuple[str, str]]) -> str:
+        """A float operation in another rounding direction: a helper that sets the mode, computes, and sets it back."""
+        types = [kind for kind, _ in arguments]
+        name = f"{operation}_{mode}_{'_'.join([target, *types])}_{self.lanes}"
+        if name not in self.code.helpers:
+            self.code.helpers[name] = self._rounded_helper(name, operation, mode, target, types)
+        passed = ", ".join(f"{self.type(kind)} {value}" for kind, value in arguments)
+        return self.code.value(f"call {self.type(target)} @{name}({passed})")
+
+    def _rounded_helper(self, name: str, operation: str, mode: str, target: str, types: list[str]) -> str:
+        names = [suffix(target, self.lanes)]
+        if operation in ("sitofp", "uitofp", "fptrunc"):
+            names.append(suffix(types[0], self.lanes))
+        intrinsic = f"llvm.experimental.constrained.{operation}.{'.'.join(names)}"
+        kinds = [self.type(kind) for kind in types]
+        self.code.declarations.add(f"declare {self.type(target)} @{intrinsic}({', '.join(kinds)}, metadata, metadata)")
+        self.code.declarations.add("declare void @llvm.set.rounding(i32)")
+        formal = ", ".join(f"{kind} %a{n}" for n, kind in enumerate(kinds))
+        return f"""define internal {self.type(target)} @{name}({formal}) #2 {{
+entry:
+  call void @llvm.set.rounding(i32 {_ROUNDING[mode]}) strictfp
+  %r = call {self.type(target)} @{intrinsic}({formal}, metadata !"round.dynamic", metadata !"fpexcept.strict") strictfp
+  call void @llvm.set.rounding(i32 1) strictfp
+  ret {self.type(target)} %r
+}}"""

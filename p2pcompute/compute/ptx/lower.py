@@ -1,0 +1,356 @@
+"""One entry -> the LLVM function of one warp, as text.
+
+Blocks run in one line (see `flow`). A block that touches memory through regular addresses is written twice: behind the
+test of its windows with plain vector accesses, else with checked helpers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from p2pcompute.compute.ptx import flow, layout, nan, uniform
+from p2pcompute.compute.ptx.access import Access, Window
+from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
+from p2pcompute.compute.ptx.atomics import Atomics
+from p2pcompute.compute.ptx.barriers import Barriers
+from p2pcompute.compute.ptx.bitwise import BITWISE
+from p2pcompute.compute.ptx.checked import Checked
+from p2pcompute.compute.ptx.conversion import convert
+from p2pcompute.compute.ptx.ir import (
+    CARRY_REGISTER,
+    READS_CARRY,
+    Entry,
+    Group,
+    Instruction,
+    Module,
+    Operand,
+    Register,
+)
+from p2pcompute.compute.ptx.llvmtext import Code, vector
+from p2pcompute.compute.ptx.moves import move, to_address
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout
+from p2pcompute.compute.ptx.types import TYPES
+from p2pcompute.compute.ptx.uniform import WARP, Layout
+from p2pcompute.compute.ptx.warpwide import WarpWide
+from p2pcompute.errors import PtxError
+
+WARP_FORMAL: Final = (
+    "ptr %table, ptr %shared, i64 %shared.bytes, ptr noalias readonly %parameters, ptr %state, ptr %abort, ptr %local, "
+    "i32 %ctaid.x, i32 %ctaid.y, i32 %ctaid.z, i32 %nctaid.x, i32 %nctaid.y, i32 %nctaid.z, i32 %warpid, ptr %context"
+)
+
+_LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, "cvt": convert, "cvta": to_address}
+_WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
+_HOISTABLE: Final = frozenset(
+    {
+        "mov",
+        "cvta",
+        "add",
+        "sub",
+        "mul",
+        "mad",
+        "and",
+        "or",
+        "xor",
+        "not",
+        "neg",
+        "shl",
+        "shr",
+        "cvt",
+        "setp",
+        "selp",
+        "min",
+        "max",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """`function` is `@warp` with its helpers. Sizes are what the launcher must provide."""
+
+    function: str
+    declarations: frozenset[str]
+    context_bytes: int
+    local_bytes: int
+    shared_bytes: int
+
+
+def lower(module: Module, entry: Entry, block: tuple[int, int, int]) -> Lowered:
+    """Raises PtxError for what cannot be lowered, before anything runs."""
+    return _Lowering(module, entry, Layout(block)).run()
+
+
+def register_types(entry: Entry) -> dict[str, str]:
+    """Every register an entry mentions, in order of appearance."""
+    types: dict[str, str] = {}
+    for instruction in entry.instructions():
+        for register in (*instruction.reads(), *instruction.writes()):
+            types.setdefault(register.name, register.type_name)
+    return types
+
+
+class _Lowering:
+    def __init__(self, module: Module, entry: Entry, threads: Layout) -> None:
+        self._entry = entry
+        self._layout = threads
+        self._code = Code()
+        self._graph = flow.build(entry)
+        self._types = register_types(entry)
+        analysis = uniform.analyse(self._graph, threads, self._types)
+        self._analysis = analysis
+        self._frame = Frame(self._code, module, entry, analysis, nan.NanPlan(self._graph))
+        self._access = Access(self._frame, Checked(self._code))
+        self._atomics = Atomics(self._frame, self._access)
+        self._warpwide = WarpWide(self._frame, self._access)
+        self._shared_bytes = shared_layout(module, entry)[1]
+
+    def run(self) -> Lowered:
+        self._frame.allocate(self._types)
+        self._barriers = Barriers(self._frame, self._access, self._graph)
+        self._prologue()
+        for index in range(len(self._graph.blocks)):
+            self._block(index)
+        self._epilogue()
+        body = "\n".join(self._code.lines)
+        parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
+        context = -(-self._barriers.context_bytes // 64) * 64
+        return Lowered(
+            "\n".join(parts), frozenset(self._code.declarations), context, self._frame.local_bytes, self._shared_bytes
+        )
+
+    # The frame of the function -----------------------------------------------------------------------------------
+
+    def _prologue(self) -> None:
+        code = self._code
+        for index in range(len(self._graph.blocks) + 1):
+            code.do(f"%m{index} = alloca i32")
+            code.do(f"store i32 0, ptr %m{index}")
+        code.do("%alive = alloca i32")
+        code.do(f"%exchange = alloca {vector('i32')}")
+        code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
+        self._thread_ids()
+        self._barriers.dispatch()
+        code.label("start")
+        code.do("store i32 %full, ptr %m0")
+        code.do("store i32 %full, ptr %alive")
+        code.do("br label %b0")
+        self._barriers.resume()
+
+    def _thread_ids(self) -> None:
+        code, threads = self._code, self._layout
+        scalar, lanes = self._frame.ops(SCALAR), self._frame.ops(VECTOR)
+        first = scalar.by("mul", "i32", "%warpid", WARP)
+        numbers = ", ".join(f"i32 {lane}" for lane in range(WARP))
+        linear = lanes.two("add", "i32", self._frame.splat("i32", first), f"<{numbers}>")
+        x, y, z = threads.block
+        spans = {"x": (1, x), "y": (x, y), "z": (x * y, z)}
+        for axis, (below, size) in spans.items():
+            kind = threads.special(f"tid.{axis}")
+            if kind.is_uniform:
+                self._axis(f"%tid.{axis}.u", SCALAR, first, below, size)
+                continue
+            self._axis(f"%tid.{axis}.v", VECTOR, linear, below, size)
+            for mode in self._frame.shadows(kind):
+                segment, is_last = divmod(mode, 2)
+                lane = segment * threads.segment + is_last * (threads.segment - 1)
+                self._axis(f"%tid.{axis}.s{mode}", SCALAR, scalar.by("add", "i32", first, lane), below, size)
+        if threads.threads % WARP:
+            inside = lanes.compare("ult", "i32", linear, lanes.const("i32", threads.threads))
+            code.do(f"%full = bitcast <{WARP} x i1> {inside} to i{WARP}")
+        else:
+            code.do("%full = add i32 0, -1")
+
+    def _axis(self, name: str, mode: int, linear: str, below: int, size: int) -> None:
+        """`name` = linear / below % size. The last axis needs no remainder, so that linear blocks stay affine past
+        their end.
+        """
+        ops = self._frame.ops(mode)
+        kind = ops.type("i32")
+        value = ops.by("udiv", "i32", linear, below) if below > 1 else linear
+        is_last = below * size == self._layout.threads
+        operation, operand = ("add", 0) if is_last else ("urem", size)
+        if is_last and size == 1 and below > 1:
+            operation, operand = "and", 0
+        self._code.do(f"{name} = {operation} {kind} {value}, {ops.const('i32', operand)}")
+
+    def _epilogue(self) -> None:
+        code = self._code
+        code.label(f"b{len(self._graph.blocks)}")
+        code.do(f"ret i32 {layout.DONE}")
+        code.label("trapped")
+        code.do(f"ret i32 {layout.TRAPPED}")
+        code.label("aborted")
+        code.do(f"ret i32 {layout.ABORTED}")
+
+    # Blocks ------------------------------------------------------------------------------------------------------
+
+    def _block(self, index: int) -> None:
+        code, block = self._code, self._graph.blocks[index]
+        code.label(f"b{index}")
+        active = code.value(f"load i32, ptr %m{index}")
+        code.do(f"store i32 0, ptr %m{index}")
+        entered = self._frame.ops(SCALAR).compare("ne", "i32", active, "0")
+        code.do(f"br i1 {entered}, label %x{index}, label %e{index}")
+        code.label(f"x{index}")
+        self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
+        self._core(block.core)
+        if block.end is not None and flow.is_block_barrier(block.end):
+            self._barriers.arrive(index, block.end, active)
+        else:
+            self._end(block, active)
+            code.do(f"br label %e{index}")
+        code.label(f"e{index}")
+        self._loop_ends(index)
+        code.do(f"br label %b{index + 1}")
+
+    def _core(self, instructions: list[Instruction]) -> None:
+        first, rest = _hoist(instructions)
+        for ins in first:
+            self._instruction(ins, None)
+        windows = self._access.windows(rest)
+        if not windows:
+            for ins in rest:
+                self._instruction(ins, None)
+            return
+        code = self._code
+        condition = self._access.test(windows[0])
+        for window in windows[1:]:
+            condition = self._frame.ops(SCALAR).two("and", "i1", condition, self._access.test(window))
+        fast, slow, both = code.fresh("fast"), code.fresh("slow"), code.fresh("both")
+        code.do(f"br i1 {condition}, label %{fast}, label %{slow}, !prof !2")
+        code.label(fast)
+        of_place = {place: window for window in windows for place in window.members}
+        for place, ins in enumerate(rest):
+            self._instruction(ins, of_place.get(place))
+        code.do(f"br label %{both}")
+        code.label(slow)
+        for ins in rest:
+            self._instruction(ins, None)
+        code.do(f"br label %{both}")
+        code.label(both)
+
+    def _end(self, block: flow.Block, active: str) -> None:
+        """Hand the lanes on to the successors."""
+        end = block.end
+        exit_block = len(self._graph.blocks)
+        if end is None or (end.opcode == "bra" and not block.is_conditional):
+            self._pend(block.successors[0], active)
+            return
+        taken, rest = active, "0"
+        if block.is_conditional:
+            taken, rest = self._split(end, active)
+        if end.opcode == "trap":
+            self._trap_instruction(end, taken)
+        elif block.successors[0] == exit_block:
+            alive = self._code.value("load i32, ptr %alive")
+            self._code.do(f"store i32 {self._frame.ops(SCALAR).two('xor', 'i32', alive, taken)}, ptr %alive")
+        else:
+            self._pend(block.successors[0], taken)
+        if block.is_conditional:
+            self._pend(block.successors[1], rest)
+
+    def _split(self, end: Instruction, active: str) -> tuple[str, str]:
+        """Lanes that take a conditional end, and the rest."""
+        ops = self._frame.ops(SCALAR)
+        assert end.guard is not None
+        if self._frame.kind(end.guard.name).is_uniform:
+            condition = self._frame.guard(end, SCALAR) or "true"
+            taken = ops.select(condition, "i32", active, "0")
+        else:
+            lanes = self._frame.guard(end, VECTOR)
+            taken = ops.two("and", "i32", active, self._code.value(f"bitcast <{WARP} x i1> {lanes} to i{WARP}"))
+        return taken, ops.two("xor", "i32", active, taken)
+
+    def _trap_instruction(self, ins: Instruction, lanes: str) -> None:
+        nowhere = self._frame.ops(VECTOR).const("i64", 0)
+        mask = self._code.value(f"bitcast i32 {lanes} to <{WARP} x i1>")
+        self._access.trap_where(mask, layout.TRAP_INSTRUCTION, ins.line, nowhere)
+
+    def _pend(self, block: int, lanes: str) -> None:
+        waiting = self._code.value(f"load i32, ptr %m{block}")
+        self._code.do(f"store i32 {self._frame.ops(SCALAR).two('or', 'i32', waiting, lanes)}, ptr %m{block}")
+
+    def _loop_ends(self, index: int) -> None:
+        """Where a loop ends, go back while lanes wait at its head; innermost first. Every way back looks at the abort
+        flag.
+        """
+        code, ops = self._code, self._frame.ops(SCALAR)
+        for loop in reversed(self._graph.loops):
+            if loop.last != index:
+                continue
+            back, on = code.fresh("back"), code.fresh("on")
+            again = ops.compare("ne", "i32", code.value(f"load i32, ptr %m{loop.head}"), "0")
+            code.do(f"br i1 {again}, label %{back}, label %{on}")
+            code.label(back)
+            flag = code.value("load volatile i32, ptr %abort")
+            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %b{loop.head}, label %aborted, !prof !2")
+            code.label(on)
+
+    # Instructions ------------------------------------------------------------------------------------------------
+
+    def _instruction(self, ins: Instruction, window: Window | None) -> None:
+        match ins.opcode:
+            case "ld" | "st":
+                self._access.emit(ins, window)
+            case "atom" | "red":
+                self._atomics.emit(ins)
+            case "membar" | "fence":
+                self._code.do("fence seq_cst")
+            case "nanosleep":
+                pass
+            case "mov":
+                move(self._frame, ins)
+            case opcode if opcode in _WARP_WIDE:
+                self._warpwide.emit(ins)
+            case _:
+                self._lane_wise(ins)
+
+    def _lane_wise(self, ins: Instruction) -> None:
+        operation = _LANE_WISE.get(ins.opcode)
+        if operation is None:
+            raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
+        for mode in modes(self._frame, ins):
+            ops = self._frame.ops(mode)
+            args = [self._frame.read(o, t, mode, ins) for o, t in zip(ins.sources, ins.source_types, strict=True)]
+            if ins.opcode in READS_CARRY:
+                args.append(self._frame.read(CARRY_REGISTER, "pred", mode))
+            targets: list[tuple[Operand, str]] = list(zip(ins.destinations, ins.destination_types, strict=True))
+            if ins.modifier("carry") is not None:
+                targets.append((CARRY_REGISTER, "pred"))
+            for (target, type_name), value in zip(targets, operation(ops, ins, args), strict=True):
+                if mode < 0 or (isinstance(target, Register) and self._frame.kind(target.name).is_affine):
+                    self._frame.write(target, value, type_name, mode, ins)
+
+
+def modes(frame: Frame, ins: Instruction) -> list[int]:
+    """Once as a scalar if all operands are uniform; else in all lanes, and in the shadows if a result is affine."""
+    sources = [*ins.sources, *([CARRY_REGISTER] if ins.opcode in READS_CARRY else [])]
+    guard_varies = ins.guard is not None and not frame.kind(ins.guard.name).is_uniform
+    if not guard_varies and all(frame.analysis.kind(operand).is_uniform for operand in sources):
+        return [SCALAR]
+    shadows = next((frame.shadows(frame.kind(r.name)) for r in ins.writes() if frame.kind(r.name).is_affine), range(0))
+    return [VECTOR, *shadows]
+
+
+def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
+    """Pull integer address arithmetic before the first access, where no order changes by it."""
+    first: list[Instruction] = []
+    rest: list[Instruction] = []
+    written: set[str] = set()
+    touched: set[str] = set()
+    for ins in instructions:
+        reads, writes = {r.name for r in ins.reads()}, {r.name for r in ins.writes()}
+        is_plain = ins.opcode in _HOISTABLE and ins.guard is None and len(ins.destinations) == 1
+        is_plain = (
+            is_plain and not isinstance(ins.destinations[0], Group) and not any(TYPES[t].is_float for t in ins.types)
+        )
+        if is_plain and not reads & written and not writes & touched:
+            first.append(ins)
+        else:
+            rest.append(ins)
+            written |= writes
+            touched |= writes | reads
+    return first, rest

@@ -1,0 +1,99 @@
+"""Device memory of one task: its buffers, each a segment of its own, and the variables of its modules.
+
+Arrays are used in place, without a copy, and may lie in memory shared between processes. An address is `segment << 40 |
+offset`; every access is checked against the length of the segment its address names, so the byte behind a buffer is
+never another buffer's first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.ir import Module
+from p2pcompute.errors import UsageError
+from p2pcompute.wire.limits import BUFFERS_MAX
+
+Bytes = NDArray[np.uint8]
+
+ALIGN_BYTES: Final = 16
+"""What a vector access or an atomic of 16 bytes needs of a buffer's host address."""
+
+
+class Memory:
+    """The buffers of a task, in order. Pass arrays (used in place, any dtype, C-contiguous) or sizes in bytes
+    (zeroed).
+    """
+
+    def __init__(self, buffers: Sequence[NDArray[Any] | int]) -> None:
+        if len(buffers) > BUFFERS_MAX:
+            raise UsageError(f"A task has at most {BUFFERS_MAX} buffers, not {len(buffers)}.")
+        self._arrays: list[NDArray[Any]] = [aligned_zeros(b) if isinstance(b, int) else b for b in buffers]
+        for index, array in enumerate(self._arrays):
+            _check(index, array)
+        self._variables: dict[tuple[str, str], Bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def array(self, index: int) -> NDArray[Any]:
+        """The array of buffer `index`, as given."""
+        return self._arrays[index]
+
+    def address(self, index: int) -> int:
+        """The 64-bit device pointer of buffer `index`."""
+        if not 0 <= index < len(self._arrays):
+            raise UsageError(f"There is no buffer {index}; the task has {len(self._arrays)}.")
+        return (layout.BUFFER_SEGMENT + index) << layout.OFFSET_BITS
+
+    def variable(self, module: Module, digest: str, name: str) -> Bytes:
+        """The bytes of a module variable (`.global` or `.const`), which stay between launches; write to set it."""
+        variable = module.variables.get(name)
+        if variable is None or variable.space not in ("global", "const"):
+            raise UsageError(f"The module has no variable '{name}'.")
+        image = self.image(module, digest, variable.space)
+        return image[variable.offset_bytes : variable.offset_bytes + variable.size_bytes]
+
+    def image(self, module: Module, digest: str, space: str) -> Bytes:
+        """The module's global or const segment, made from its initial values at first use."""
+        key = (digest, space)
+        if key not in self._variables:
+            initial = module.space_image(space)
+            array = aligned_zeros(len(initial))
+            array[:] = np.frombuffer(initial, np.uint8)
+            self._variables[key] = array
+        return self._variables[key]
+
+    def table(self, images: Mapping[int, Bytes], shared: Bytes) -> Bytes:
+        """Both segment tables of one host thread; `images` are the module's segments, const ones not writable."""
+        table = aligned_zeros(2 * layout.TABLE_BYTES)
+        rows = table.view(np.uint64).reshape(2, layout.TABLE_ROWS, layout.ROW_BYTES // 8)
+        for index, array in enumerate(self._arrays):
+            size = array.nbytes
+            writable = size if array.flags.writeable else 0
+            rows[:, layout.BUFFER_SEGMENT + index, :3] = (array.ctypes.data, size, writable)
+        for segment, image in images.items():
+            writable = image.nbytes if segment == layout.GLOBAL_SEGMENT else 0
+            rows[:, segment, :3] = (image.ctypes.data, image.nbytes, writable)
+        rows[1, layout.SHARED_SEGMENT, :3] = (shared.ctypes.data, shared.nbytes, shared.nbytes)
+        return table
+
+
+def _check(index: int, array: NDArray[Any]) -> None:
+    if not array.flags.c_contiguous:
+        raise UsageError(f"Buffer {index} is not C-contiguous.")
+    if array.nbytes and array.ctypes.data % ALIGN_BYTES:
+        raise UsageError(f"Buffer {index} does not start at a multiple of {ALIGN_BYTES} bytes.")
+    if array.nbytes >= 1 << layout.OFFSET_BITS:
+        raise UsageError(f"Buffer {index} is larger than 2**{layout.OFFSET_BITS} bytes.")
+
+
+def aligned_zeros(size_bytes: int, align_bytes: int = 64) -> Bytes:
+    """Zeroed bytes at an aligned address."""
+    whole = np.zeros(size_bytes + align_bytes, np.uint8)
+    start = -whole.ctypes.data % align_bytes
+    return whole[start : start + size_bytes]

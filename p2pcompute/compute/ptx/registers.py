@@ -1,0 +1,265 @@
+"""PTX registers as LLVM stack slots (which LLVM turns into values), read and written in a shape: lanes, scalar, or
+shadow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from p2pcompute.compute.ptx import nan
+from p2pcompute.compute.ptx.ir import Entry, Immediate, Instruction, Module, Negated, Operand, Register, Special, Symbol
+from p2pcompute.compute.ptx.layout import CONST_SEGMENT, GLOBAL_SEGMENT, LOCAL_ALIGN, OFFSET_BITS, SHARED_ALIGN
+from p2pcompute.compute.ptx.llvmtext import Code, Ops, integer_of, literal, vector
+from p2pcompute.compute.ptx.types import BITS_OF_LLVM, TYPES
+from p2pcompute.compute.ptx.uniform import WARP, Analysis, Kind
+from p2pcompute.errors import PtxError
+
+VECTOR: Final = -1
+SCALAR: Final = -2
+"""Modes; a number from 0 up is a shadow: 2 * segment for its first lane, one more for its last."""
+
+_FULL: Final = 2**WARP - 1
+_LANE_CONSTANTS: Final[dict[str, Callable[[int], int]]] = {
+    "laneid": lambda lane: lane,
+    "lanemask_eq": lambda lane: 1 << lane,
+    "lanemask_lt": lambda lane: (1 << lane) - 1,
+    "lanemask_le": lambda lane: (2 << lane) - 1,
+    "lanemask_gt": lambda lane: _FULL & ~((2 << lane) - 1),
+    "lanemask_ge": lambda lane: _FULL & ~((1 << lane) - 1),
+}
+
+
+class Frame:
+    """The registers of one warp while its function is being written. `mask` is the <32 x i1> of the lanes running
+    now.
+    """
+
+    def __init__(self, code: Code, module: Module, entry: Entry, analysis: Analysis, plan: nan.NanPlan) -> None:
+        self.code = code
+        self.module = module
+        self.entry = entry
+        self.analysis = analysis
+        self.layout = analysis.layout
+        self.plan = plan
+        self.mask = ""
+        self._numbers: dict[str, int] = {}
+        self._types: dict[str, str] = {}
+
+    @property
+    def local_bytes(self) -> int:
+        """Stack per lane, rounded so that the stacks of all lanes are aligned."""
+        return -(-self.entry.local_bytes // LOCAL_ALIGN) * LOCAL_ALIGN
+
+    # Slots -------------------------------------------------------------------------------------------------------
+
+    def allocate(self, registers: dict[str, str]) -> None:
+        """A slot for each register (name -> PTX type), zeroed: nothing a kernel reads is ever undefined."""
+        for number, (name, type_name) in enumerate(registers.items()):
+            self._numbers[name] = number
+            self._types[name] = TYPES[type_name].llvm
+            for slot, kind in self.slots(name):
+                self.code.do(f"{slot} = alloca {kind}")
+                self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
+
+    def slots(self, name: str) -> list[tuple[str, str]]:
+        """(slot, LLVM type) of everything that holds this register."""
+        llvm, kind = self._types[name], self.kind(name)
+        slot = f"%r{self._numbers[name]}"
+        if kind.is_uniform:
+            return [(slot, llvm)]
+        return [(slot, vector(llvm)), *((self._shadow(slot, mode), llvm) for mode in self.shadows(kind))]
+
+    def kind(self, name: str) -> Kind:
+        return self.analysis.kinds.get(name, Kind("uniform"))
+
+    def shadows(self, kind: Kind) -> range:
+        return range(2 * self.layout.segments) if kind.is_affine else range(0)
+
+    def _shadow(self, slot: str, mode: int) -> str:
+        return f"{slot}.s{mode}"
+
+    def ops(self, mode: int) -> Ops:
+        return Ops(self.code, WARP if mode == VECTOR else 0)
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def read(self, operand: Operand, type_name: str, mode: int, observer: Instruction | None = None) -> str:
+        """The operand as a value of the LLVM type of `type_name`."""
+        llvm = TYPES[type_name].llvm
+        match operand:
+            case Register():
+                return self._register(operand, type_name, mode, observer)
+            case Negated(register):
+                return self.ops(mode).negate_bit(self._register(register, "pred", mode, None))
+            case Immediate():
+                return self.ops(mode).const(llvm, literal(operand, llvm))
+            case Special(name):
+                return self._special(name, llvm, mode)
+            case Symbol(name, offset):
+                return self.ops(mode).const(llvm, self.symbol_address(name) + offset)
+            case _:
+                raise PtxError(f"An operand of '{observer.spelling if observer else '?'}' cannot be read.")
+
+    def splat(self, llvm: str, value: str) -> str:
+        if not value.startswith("%"):
+            return f"splat ({llvm} {value})"
+        kind = vector(llvm)
+        first = self.code.value(f"insertelement {kind} poison, {llvm} {value}, i32 0")
+        return self.code.value(f"shufflevector {kind} {first}, {kind} poison, <{WARP} x i32> zeroinitializer")
+
+    def _register(self, register: Register, type_name: str, mode: int, observer: Instruction | None) -> str:
+        have, kind = self._types[register.name], self.kind(register.name)
+        slot = f"%r{self._numbers[register.name]}"
+        is_vector = mode == VECTOR and not kind.is_uniform
+        if is_vector:
+            value = self.code.value(f"load {vector(have)}, ptr {slot}")
+        else:
+            value = self.code.value(
+                f"load {have}, ptr {slot if mode < 0 or kind.is_uniform else self._shadow(slot, mode)}"
+            )
+        ops = Ops(self.code, WARP if is_vector else 0)
+        is_fixed_here = register.name in self.plan.fixed_at_use and TYPES[register.type_name].is_float
+        if observer is not None and is_fixed_here and nan.observes(observer, register, type_name):
+            value = nan.fix(ops, have, value)
+        want = TYPES[type_name].llvm
+        value = self._retype(ops, have, value, want, signed=False)
+        return self.splat(want, value) if mode == VECTOR and not is_vector else value
+
+    def _retype(self, ops: Ops, have: str, value: str, want: str, *, signed: bool) -> str:
+        if have == want:
+            return value
+        if BITS_OF_LLVM[have] == BITS_OF_LLVM[want]:
+            return ops.cast("bitcast", have, value, want)
+        if have != integer_of(have):
+            value, have = ops.cast("bitcast", have, value, integer_of(have)), integer_of(have)
+        resized = ops.resize(have, value, integer_of(want), signed=signed)
+        return resized if want == integer_of(want) else ops.cast("bitcast", integer_of(want), resized, want)
+
+    def symbol_address(self, name: str) -> int:
+        """Address of a variable in its own state space; global and const ones are generic addresses already."""
+        variable = self.entry.variables.get(name) or self.module.variables[name]
+        if variable.space == "global":
+            return GLOBAL_SEGMENT << OFFSET_BITS | variable.offset_bytes
+        if variable.space == "const":
+            return CONST_SEGMENT << OFFSET_BITS | variable.offset_bytes
+        if variable.space == "shared" and name not in self.entry.variables:
+            return self.module_shared_offset(name)
+        return variable.offset_bytes
+
+    def module_shared_offset(self, name: str) -> int:
+        """Module-level shared variables lie behind the entry's own: sized ones first, dynamic memory last."""
+        return shared_layout(self.module, self.entry)[0][name]
+
+    def _special(self, name: str, llvm: str, mode: int) -> str:
+        head, _, axis = name.partition(".")
+        kind = self.layout.special(name)
+        if head == "tid":
+            if kind.is_uniform:
+                value = f"%{name}.u"
+            else:
+                return f"%{name}.v" if mode == VECTOR else f"%{name}.s{mode}"
+        elif head == "laneid" or head.startswith("lanemask"):
+            return self._lane_constant(head, mode)
+        elif head == "ntid":
+            value = str(self.layout.block["xyz".index(axis)])
+        elif head in ("ctaid", "nctaid", "warpid"):
+            value = f"%{name}"
+        elif head in ("clock", "clock_hi", "clock64", "globaltimer"):
+            value = self._clock(head)
+        else:
+            value = str({"nwarpid": self.layout.warps, "nsmid": 1}.get(head, 0))
+        return self.splat(llvm, value) if mode == VECTOR else value
+
+    def _clock(self, head: str) -> str:
+        cycles = self.code.intrinsic("llvm.readcyclecounter", "i64", [])
+        ops = self.ops(SCALAR)
+        if head == "clock_hi":
+            cycles = ops.by("lshr", "i64", cycles, 32)
+        return cycles if head in ("clock64", "globaltimer") else ops.resize("i64", cycles, "i32")
+
+    def _lane_constant(self, head: str, mode: int) -> str:
+        if mode >= 0:
+            segment, is_last = divmod(mode, 2)
+            return str(segment * self.layout.segment + is_last * (self.layout.segment - 1))
+        items = ", ".join(f"i32 {literal(Immediate(_LANE_CONSTANTS[head](lane)), 'i32')}" for lane in range(WARP))
+        return f"<{items}>"
+
+    # Writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, target: Operand, value: str, type_name: str, mode: int, instruction: Instruction) -> None:
+        """Store a value of `type_name`'s LLVM type. A scalar written to a register of lanes goes to all of them."""
+        if not isinstance(target, Register):
+            return
+        have, want = TYPES[type_name].llvm, self._types[target.name]
+        ops = self.ops(mode)
+        if nan.makes_nan(instruction) and (
+            target.name in self.plan.fixed_at_write or not TYPES[target.type_name].is_float
+        ):
+            value = nan.fix(ops, have, value)
+        value = self._retype(ops, have, value, want, signed=TYPES[type_name].is_signed)
+        slot, kind = f"%r{self._numbers[target.name]}", self.kind(target.name)
+        if kind.is_uniform:
+            self._store(ops, slot, want, value, self.guard(instruction, SCALAR))
+        elif mode == VECTOR:
+            self._store(ops, slot, want, value, self._write_mask(target.name, instruction))
+        elif mode == SCALAR:
+            for shadow in self.shadows(kind):
+                self.code.do(f"store {want} {value}, ptr {self._shadow(slot, shadow)}")
+            self._store(
+                self.ops(VECTOR), slot, want, self.splat(want, value), self._write_mask(target.name, instruction)
+            )
+        else:
+            self.code.do(f"store {want} {value}, ptr {self._shadow(slot, mode)}")
+
+    def _store(self, ops: Ops, slot: str, llvm: str, value: str, mask: str | None) -> None:
+        kind = ops.type(llvm)
+        if mask is not None:
+            value = ops.select(mask, llvm, value, self.code.value(f"load {kind}, ptr {slot}"))
+        self.code.do(f"store {kind} {value}, ptr {slot}")
+
+    def guard(self, instruction: Instruction, mode: int) -> str | None:
+        if instruction.guard is None:
+            return None
+        value = self._register(instruction.guard, "pred", mode, None)
+        return self.ops(mode).negate_bit(value) if instruction.guard_negated else value
+
+    def active(self, instruction: Instruction) -> str:
+        """Lanes in which the instruction takes effect."""
+        guard = self.guard(instruction, VECTOR)
+        return self.mask if guard is None else self.ops(VECTOR).two("and", "i1", self.mask, guard)
+
+    def _write_mask(self, name: str, instruction: Instruction) -> str | None:
+        if instruction.guard is None and name not in self.analysis.blended:
+            return None
+        return self.active(instruction)
+
+
+def shared_layout(module: Module, entry: Entry) -> tuple[dict[str, int], int]:
+    """Offsets of module-level shared variables for one entry, and where dynamic shared memory begins."""
+    end = entry.shared_bytes
+    offsets: dict[str, int] = {}
+    dynamic: list[str] = []
+    used = _symbols_used(entry)
+    for name, variable in module.variables.items():
+        if variable.space != "shared" or name not in used:
+            continue
+        if variable.is_extern:
+            dynamic.append(name)
+            continue
+        end = -(-end // variable.align_bytes) * variable.align_bytes
+        offsets[name] = end
+        end += variable.size_bytes
+    start = -(-end // SHARED_ALIGN) * SHARED_ALIGN
+    offsets.update(dict.fromkeys(dynamic, start))
+    return offsets, start if dynamic else end
+
+
+def _symbols_used(entry: Entry) -> set[str]:
+    used: set[str] = set()
+    for instruction in entry.instructions():
+        for operand in (*instruction.sources, *instruction.destinations):
+            symbol = getattr(operand, "base", operand)
+            if isinstance(symbol, Symbol):
+                used.add(symbol.name)
+    return used

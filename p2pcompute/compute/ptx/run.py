@@ -1,0 +1,150 @@
+"""The share of a launch that one host thread runs: its records and its block's memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.jit import Compiled
+from p2pcompute.compute.ptx.memory import Bytes, Memory, aligned_zeros
+from p2pcompute.compute.ptx.outcome import Trap, TrapKind
+from p2pcompute.compute.ptx.uniform import WARP, Layout
+
+CHUNKS_PER_THREAD: Final = 16
+"""Ranges of blocks that each host thread takes, about: enough to even out unequal blocks, few enough to keep
+neighbours together.
+"""
+
+
+class Abort:
+    """A flag that stops launches from another thread. Once set it stays set."""
+
+    def __init__(self) -> None:
+        self._word = ctypes.c_int32(0)
+        self._lock = threading.Lock()
+        self._linked: list[Abort] = []
+
+    def set(self) -> None:
+        with self._lock:
+            self._word.value = 1
+            linked = list(self._linked)
+        for other in linked:
+            other.set()
+
+    def is_set(self) -> bool:
+        return self._word.value != 0
+
+    @property
+    def address(self) -> int:
+        """Host address of the 32-bit flag that generated code polls."""
+        return ctypes.addressof(self._word)
+
+    @contextlib.contextmanager
+    def linked(self) -> Iterator[Abort]:
+        """A flag that this one sets too, but that can be set alone: a launch's own."""
+        own = Abort()
+        with self._lock:
+            self._linked.append(own)
+            if self.is_set():
+                own._word.value = 1
+        try:
+            yield own
+        finally:
+            with self._lock:
+                self._linked.remove(own)
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Host threads beyond the caller's; idle ones cost nothing."""
+    return ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) * 2), thread_name_prefix="ptx")
+
+
+class Launch:
+    """What all host threads of one launch share."""
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        threads: Layout,
+        parameters: bytes,
+        grid: tuple[int, int, int],
+        shared_bytes: int,
+        shares: int,
+    ) -> None:
+        self.compiled = compiled
+        self.threads = threads
+        self.grid = grid
+        self.shared_bytes = compiled.shared_bytes + shared_bytes
+        self.blocks = grid[0] * grid[1] * grid[2]
+        self.chunk = max(1, self.blocks // (shares * CHUNKS_PER_THREAD))
+        self.parameters = aligned_zeros(len(parameters) + layout.SHARED_ALIGN)
+        self.parameters[: len(parameters)] = np.frombuffer(parameters, np.uint8)
+        self.next_block = ctypes.c_uint64(0)
+
+    def block_of(self, linear: int) -> tuple[int, int, int]:
+        x, y, _ = self.grid
+        return linear % x, linear // x % y, linear // x // y
+
+
+class Run:
+    """One host thread's records; they live as long as this object."""
+
+    def __init__(self, launch: Launch, memory: Memory, images: Mapping[int, Bytes], abort: Abort) -> None:
+        warps, compiled = launch.threads.warps, launch.compiled
+        self._launch = launch
+        self._shared = aligned_zeros(launch.shared_bytes)
+        self._contexts = aligned_zeros(warps * compiled.context_bytes)
+        self._local = aligned_zeros(warps * WARP * compiled.local_bytes)
+        self._state = aligned_zeros(layout.STATE_BYTES)
+        self._table = memory.table(images, self._shared)
+        fields = {
+            "table": self._table.ctypes.data,
+            "shared": self._shared.ctypes.data,
+            "shared_bytes": launch.shared_bytes,
+            "parameters": launch.parameters.ctypes.data,
+            "contexts": self._contexts.ctypes.data,
+            "local": self._local.ctypes.data,
+            "state": self._state.ctypes.data,
+            "abort": abort.address,
+            "next_block": ctypes.addressof(launch.next_block),
+            "blocks": launch.blocks,
+            "chunk": launch.chunk,
+            "grid_x": launch.grid[0],
+            "grid_y": launch.grid[1],
+            "grid_z": launch.grid[2],
+        }
+        self._record = np.array([fields[name] for name in layout.LAUNCH_FIELDS], np.uint64)
+
+    @property
+    def address(self) -> int:
+        """Host address of the launch record."""
+        return int(self._record.ctypes.data)
+
+    def _word(self, offset: int, size: int) -> int:
+        return int.from_bytes(self._state[offset : offset + size].tobytes(), "little")
+
+    @property
+    def trapped_block(self) -> int:
+        return self._word(layout.STATE_BLOCK, 8)
+
+    def trap(self) -> Trap:
+        """The witness, once the generated code has reported a trap."""
+        x, y, _ = self._launch.threads.block
+        thread = self._word(layout.STATE_WARP, 4) * WARP + self._word(layout.STATE_LANE, 4)
+        return Trap(
+            TrapKind(self._word(layout.STATE_KIND, 4)),
+            self._word(layout.STATE_LINE, 4),
+            self._launch.block_of(self.trapped_block),
+            (thread % x, thread // x % y, thread // x // y),
+            self._word(layout.STATE_ADDRESS, 8),
+        )

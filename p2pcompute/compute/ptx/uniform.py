@@ -1,0 +1,340 @@
+"""Which registers hold the same value in all lanes of a warp, or values in arithmetic progression.
+
+A uniform register becomes a scalar. An affine one keeps, beside its vector, scalar *shadows*: the exact values of the
+first and last lane of each segment (lanes with consecutive `tid.x`). Memory accesses whose address is affine with the
+stride of the element become one bounds check and one contiguous access per segment.
+
+Soundness of "first and last lane in range, and their difference is exactly (lanes - 1) * stride": an affine register is
+linear in the lane number modulo 2**width. A widening conversion (cvt, mul.wide) of a value that wraps between two lanes
+makes one jump, which the difference shows. Two independent jumps could cancel, so at most one widening is allowed in
+the history of a value, two affine values with a stride are only added when neither has been widened, and strides stay
+below 2**(width - 1) / 32 so that one warp wraps at most once. Stride 0 means that all lanes of a segment hold the same
+bits, whatever happened before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from p2pcompute.compute.ptx.flow import Graph
+from p2pcompute.compute.ptx.ir import Address, Immediate, Instruction, Operand, Register, Special, registers_of
+from p2pcompute.compute.ptx.types import TYPES
+
+WARP: Final = 32
+SEGMENT_LANES_MIN: Final = 8
+"""Below this a gather is as cheap as the segments' pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`uniform`, `affine` with a stride, or `varying`."""
+
+    name: str
+    stride: int = 0
+    widened: bool = False
+
+    @property
+    def is_uniform(self) -> bool:
+        return self.name == "uniform"
+
+    @property
+    def is_affine(self) -> bool:
+        return self.name == "affine"
+
+
+UNIFORM: Final = Kind("uniform")
+VARYING: Final = Kind("varying")
+
+
+def affine(stride: int, *, widened: bool = False) -> Kind:
+    return Kind("affine", stride, widened and stride != 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the threads of a block (x, y, z) lie in its warps."""
+
+    block: tuple[int, int, int]
+
+    @property
+    def threads(self) -> int:
+        x, y, z = self.block
+        return x * y * z
+
+    @property
+    def warps(self) -> int:
+        return -(-self.threads // WARP)
+
+    @property
+    def is_linear(self) -> bool:
+        return self.block[1] == 1 and self.block[2] == 1
+
+    @property
+    def segment(self) -> int:
+        """Lanes that surely have consecutive `tid.x` and equal `tid.y`, `tid.z`."""
+        if self.is_linear:
+            return WARP
+        lanes = WARP
+        while self.block[0] % lanes:
+            lanes //= 2
+        return lanes
+
+    @property
+    def segments(self) -> int:
+        return WARP // self.segment
+
+    def special(self, name: str) -> Kind:
+        head, _, axis = name.partition(".")
+        if head.startswith("lanemask"):
+            return VARYING
+        if head not in ("tid", "laneid"):
+            return UNIFORM
+        if head == "tid" and axis != "x" and (self.is_linear or self.block[0] % WARP == 0):
+            return UNIFORM
+        if self.segment < SEGMENT_LANES_MIN:
+            return VARYING
+        return affine(1 if head == "laneid" or axis == "x" else 0)
+
+
+@dataclass(slots=True)
+class Analysis:
+    """Per register: its kind, and whether a write must keep the bits of inactive lanes (`blended`)."""
+
+    kinds: dict[str, Kind]
+    blended: frozenset[str]
+    constants: dict[str, int]
+    layout: Layout
+
+    def kind(self, operand: Operand) -> Kind:
+        match operand:
+            case Register(name):
+                return self.kinds.get(name, UNIFORM)
+            case Special(name):
+                return self.layout.special(name)
+            case _:
+                kinds = [self.kinds.get(register.name, UNIFORM) for register in registers_of(operand)]
+                return UNIFORM if all(kind.is_uniform for kind in kinds) else VARYING
+
+
+_PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask"})
+_WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
+
+
+def analyse(graph: Graph, layout: Layout, register_types: dict[str, str]) -> Analysis:
+    """Optimistic fixpoint over kinds, divergent branches and blended registers together; all three only grow."""
+    return _Fixpoint(graph, layout, register_types).run()
+
+
+class _Fixpoint:
+    def __init__(self, graph: Graph, layout: Layout, register_types: dict[str, str]) -> None:
+        self._graph = graph
+        self._layout = layout
+        self._types = register_types
+        self._kinds: dict[str, Kind] = dict.fromkeys(graph.live_in[0], UNIFORM)
+        self._blended: set[str] = set()
+        self._divergent: set[int] = set()
+        self._constants = _constants(graph)
+
+    def run(self) -> Analysis:
+        changed = True
+        while changed:
+            changed = False
+            for block in self._graph.blocks:
+                for instruction in (*block.core, *([block.end] if block.end else [])):
+                    changed |= self._update(instruction)
+                changed |= self._diverge(block.index)
+        return Analysis(dict(self._kinds), frozenset(self._blended), self._constants, self._layout)
+
+    def _update(self, instruction: Instruction) -> bool:
+        kind = self._transfer(instruction)
+        changed = False
+        for register in instruction.writes():
+            joined = _join(self._kinds.get(register.name), kind)
+            if register.name in self._blended and joined is not None:
+                joined = VARYING
+            if joined is not None and not self._may_be_affine(register):
+                joined = VARYING if joined.is_affine else joined
+            if joined != self._kinds.get(register.name):
+                assert joined is not None
+                self._kinds[register.name] = joined
+                changed = True
+        return changed
+
+    def _may_be_affine(self, register: Register) -> bool:
+        declared = TYPES[self._types[register.name]]
+        return declared.kind in "bus" and declared.bits >= 16
+
+    def _operand(self, operand: Operand) -> Kind | None:
+        """None while nothing is known yet."""
+        match operand:
+            case Register(name):
+                return self._kinds.get(name)
+            case Special(name):
+                return self._layout.special(name)
+            case Address(Register(name)):
+                return self._kinds.get(name)
+            case _:
+                kinds = [self._kinds.get(register.name) for register in registers_of(operand)]
+                if None in kinds:
+                    return None
+                return UNIFORM if all(kind == UNIFORM for kind in kinds) else VARYING
+
+    def _transfer(self, instruction: Instruction) -> Kind | None:
+        kinds = [self._operand(operand) for operand in instruction.sources]
+        if instruction.opcode in ("addc", "subc", "madc"):
+            kinds.append(self._kinds.get("%cc"))
+        if instruction.guard is not None:
+            kinds.append(self._kinds.get(instruction.guard.name))
+            kinds.extend(self._kinds[r.name] for r in instruction.writes() if r.name in self._kinds)
+        known = [kind for kind in kinds if kind is not None]
+        if len(known) != len(kinds):
+            return None
+        guard_varies = instruction.guard is not None and not all(kind.is_uniform for kind in known)
+        if instruction.opcode in _PER_LANE or guard_varies:
+            return VARYING
+        if instruction.opcode in _WARP_WIDE:
+            return UNIFORM
+        if instruction.opcode == "ld" and instruction.modifier("space") in (None, "local"):
+            return VARYING
+        if all(kind.is_uniform for kind in known):
+            return UNIFORM
+        if instruction.opcode == "ld" or any(kind == VARYING for kind in known) or instruction.guard is not None:
+            return VARYING
+        if all(kind.stride == 0 for kind in known):
+            return affine(0)
+        return _bounded(self._linear(instruction, known), instruction)
+
+    def _constant(self, operand: Operand) -> int | None:
+        if isinstance(operand, Immediate) and operand.kind == "int":
+            return operand.value
+        if isinstance(operand, Register):
+            return self._constants.get(operand.name)
+        return None
+
+    def _linear(self, instruction: Instruction, kinds: list[Kind]) -> Kind:
+        """Kind of an integer operation with at least one operand of non-zero stride."""
+        if not instruction.types or TYPES[instruction.types[0]].kind not in "bus" or instruction.has("cc"):
+            return VARYING
+        if any(TYPES[name].is_float for name in instruction.source_types if name in TYPES):
+            return VARYING
+        sources = instruction.sources
+        match instruction.opcode:
+            case "mov" | "cvta":
+                return kinds[0]
+            case "add" | "sub" if not instruction.has("sat"):
+                return _sum(kinds[0], kinds[1], -1 if instruction.opcode == "sub" else 1)
+            case "cvt":
+                return _converted(instruction, kinds[0])
+            case "shl":
+                amount = self._constant(sources[1])
+                return _scaled(kinds[0], 1 << amount) if amount is not None and 0 <= amount < 32 else VARYING
+            case "mul" | "mad" if not instruction.has("hi") and not instruction.has("sat"):
+                product = self._product(instruction, kinds)
+                return _sum(product, kinds[2], 1) if instruction.opcode == "mad" else product
+            case _:
+                return VARYING
+
+    def _product(self, instruction: Instruction, kinds: list[Kind]) -> Kind:
+        left, right = kinds[0], kinds[1]
+        if left.stride == 0 and right.stride == 0:
+            return affine(0)
+        moving, factor = (
+            (left, self._constant(instruction.sources[1]))
+            if left.stride
+            else (right, self._constant(instruction.sources[0]))
+        )
+        if factor is None or (left.stride and right.stride):
+            return VARYING
+        return _scaled(_widen(moving, instruction.types[0]) if instruction.has("wide") else moving, factor)
+
+    def _diverge(self, index: int) -> bool:
+        """Mark a branch on a varying condition, and what it blends. A register is blended when one side of the branch
+        writes it while it is live somewhere on the other side, where both sides meet, or behind them.
+        """
+        block = self._graph.blocks[index]
+        if not block.is_conditional or index in self._divergent:
+            return False
+        assert block.end is not None
+        assert block.end.guard is not None
+        kind = self._kinds.get(block.end.guard.name)
+        if kind is None or kind.is_uniform:
+            return False
+        self._divergent.add(index)
+        graph = self._graph
+        join = graph.post_dominator[index]
+        sides = [graph.reach(successor, join) for successor in block.successors]
+        meeting = graph.live_in[join].union(*(graph.live_in[b] for b in sides[0] & sides[1]))
+        for mine, theirs in ((0, 1), (1, 0)):
+            written = {r.name for b in sides[mine] for r in self._written(b)}
+            other = sides[theirs] - sides[mine]
+            live = meeting.union(*(graph.live_in[b] for b in other), graph.live_in[block.successors[theirs]])
+            self._blended |= written & live
+        return True
+
+    def _written(self, index: int) -> list[Register]:
+        block = self._graph.blocks[index]
+        return [r for i in (*block.core, *([block.end] if block.end else [])) for r in i.writes()]
+
+
+def _constants(graph: Graph) -> dict[str, int]:
+    """Registers written once, by an unguarded move of an integer."""
+    writes: dict[str, int] = {}
+    values: dict[str, int] = {}
+    for block in graph.blocks:
+        for instruction in block.core:
+            for register in instruction.writes():
+                writes[register.name] = writes.get(register.name, 0) + 1
+                source = instruction.sources[0] if instruction.sources else None
+                if (
+                    instruction.opcode == "mov"
+                    and instruction.guard is None
+                    and isinstance(source, Immediate)
+                    and source.kind == "int"
+                ):
+                    values[register.name] = source.value
+    entry_live = graph.live_in[0]
+    return {name: value for name, value in values.items() if writes[name] == 1 and name not in entry_live}
+
+
+def _join(left: Kind | None, right: Kind | None) -> Kind | None:
+    if left is None or right is None or left == right:
+        return right if left is None else left
+    if VARYING in (left, right) or left.stride != right.stride:
+        return VARYING
+    return affine(left.stride, widened=left.widened or right.widened)
+
+
+def _sum(left: Kind, right: Kind, sign: int) -> Kind:
+    if left.stride and right.stride and (left.widened or right.widened):
+        return VARYING
+    return affine(left.stride + sign * right.stride, widened=left.widened or right.widened)
+
+
+def _scaled(kind: Kind, factor: int) -> Kind:
+    return affine(kind.stride * factor, widened=kind.widened)
+
+
+def _fits(stride: int, bits: int) -> bool:
+    return abs(stride) * WARP < 1 << (bits - 1)
+
+
+def _widen(kind: Kind, type_name: str) -> Kind:
+    if kind.widened or not _fits(kind.stride, TYPES[type_name].bits):
+        return VARYING if kind.stride else affine(0)
+    return affine(kind.stride, widened=True)
+
+
+def _converted(instruction: Instruction, kind: Kind) -> Kind:
+    destination, source = (TYPES[name] for name in instruction.types)
+    if instruction.has("sat") or source.bits < 16 or destination.bits < 16:
+        return VARYING
+    return _widen(kind, source.name)
+
+
+def _bounded(kind: Kind, instruction: Instruction) -> Kind:
+    """Drop strides that could wrap twice within a warp."""
+    if not kind.is_affine or kind.stride == 0:
+        return kind
+    bits = TYPES[instruction.destination_types[0]].bits
+    return kind if _fits(kind.stride, bits) else VARYING

@@ -1,0 +1,102 @@
+"""The jail around everything that handles a stranger's code: one call, for good, or an error.
+
+Four layers that do not lean on each other: resource limits, `no_new_privs`, Landlock (no file, no network), seccomp
+(no system call but a few). The order matters: each takes away what the next no longer needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import platform
+import resource
+import signal
+from collections.abc import Mapping
+from typing import Final
+
+from p2pcompute.compute import landlock, seccomp, syscalls
+from p2pcompute.errors import SandboxError
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Profile:
+    """What one kind of jailed process keeps: its system calls, and soft = hard resource limits by their name in
+    `resource` (bytes, seconds or counts)."""
+
+    name: str
+    allow: tuple[syscalls.Allow, ...]
+    limits: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SandboxReport:
+    """What this machine offers. `missing` has one sentence for each layer it lacks; empty means `apply` will work."""
+
+    landlock_abi: int
+    seccomp: bool
+    missing: tuple[str, ...]
+
+    @property
+    def is_full(self) -> bool:
+        return not self.missing
+
+    @property
+    def level(self) -> str:
+        """The isolation level of offers: `jail` (all layers) or `none` (strangers' work is refused by default)."""
+        return "jail" if self.is_full else "none"
+
+
+def compiler_profile(*, memory_bytes: int, cpu_s: int) -> Profile:
+    """For one compilation: no threads, no new descriptors, no files."""
+    limits = {"RLIMIT_AS": memory_bytes, "RLIMIT_CPU": cpu_s, "RLIMIT_NPROC": 0, "RLIMIT_NOFILE": 0}
+    return Profile("compiler", syscalls.COMPILER, limits)
+
+
+def worker_profile(*, memory_bytes: int) -> Profile:
+    """For a CPU engine. Its processor time is bounded per job by the supervisor, not here: it serves many jobs."""
+    return Profile("worker", syscalls.WORKER, {"RLIMIT_AS": memory_bytes, "RLIMIT_NOFILE": 16})
+
+
+def available() -> SandboxReport:
+    """Ask the kernel what it has; changes nothing."""
+    missing = []
+    abi = landlock.abi_version()
+    if abi < 1:
+        missing.append("the kernel has no Landlock (needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK)")
+    filters = seccomp.is_supported()
+    if not filters:
+        missing.append(f"the kernel takes no system call filters, or {platform.machine()} has no table of them")
+    return SandboxReport(abi, filters, tuple(missing))
+
+
+def apply(profile: Profile) -> None:
+    """Jail the calling process until it ends. All layers or SandboxError; there is no half-way.
+
+    Must run before the process has a second thread: Landlock binds only the calling one. Everything that needs a file
+    (imports, libraries) must have been loaded before.
+    """
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise SandboxError("the process already has threads, which the sandbox would not bind")
+    limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0, **profile.limits}
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise SandboxError(f"the kernel refuses no_new_privs: {os.strerror(ctypes.get_errno())}")
+    landlock.deny_everything()
+    try:
+        for name, value in limits.items():
+            resource.setrlimit(getattr(resource, name), (value, value))
+    except (ValueError, OSError) as error:
+        raise SandboxError(f"the kernel refuses a resource limit: {error}") from error
+    seccomp.install(profile.allow)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """SIGKILL this process when the thread that started it ends, so that a killed node leaves nobody behind."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:  # it ended before the call
+        os._exit(1)

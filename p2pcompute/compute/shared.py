@@ -1,0 +1,87 @@
+"""The memory a job's parent and worker share: the PTX, then every buffer, each on its own page.
+
+Both sides compute the same layout from the manifest, so no offset ever travels. The memory is a sealed memfd: neither
+side can shrink it under the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import mmap
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from p2pcompute.wire.manifest import Manifest
+
+_PAGE_BYTES: Final = 4096
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """Byte offsets in the shared memory; `buffers` in the manifest's order. The PTX lies at 0."""
+
+    ptx_size_bytes: int
+    buffers: tuple[tuple[int, int], ...]
+    total_bytes: int
+
+
+def layout(manifest: Manifest) -> Layout:
+    """(offset, size) of each buffer."""
+    end = _page_up(manifest.ptx_size_bytes)
+    buffers = []
+    for buffer in manifest.buffers:
+        buffers.append((end, buffer.size_bytes))
+        end += _page_up(buffer.size_bytes)
+    return Layout(manifest.ptx_size_bytes, tuple(buffers), end)
+
+
+class SharedMemory:
+    """The parent's side: made filled with the inputs, all else zero. Close it when the job is over."""
+
+    def __init__(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> None:
+        self._layout = layout(manifest)
+        self.descriptor = os.memfd_create("p2pcompute-job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.descriptor, self._layout.total_bytes)
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            _write_at(self.descriptor, memoryview(ptx_text), 0)
+            for buffer, (offset, _) in zip(manifest.buffers, self._layout.buffers):
+                if buffer.is_input:
+                    _write_at(self.descriptor, memoryview(inputs[buffer.name]).cast("B"), offset)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, index: int) -> bytes:
+        """A copy of buffer `index`: what the worker does to it afterwards is not seen."""
+        offset, size = self._layout.buffers[index]
+        data = bytearray(size)
+        view = memoryview(data)
+        done = 0
+        while done < size:
+            done += os.preadv(self.descriptor, [view[done:]], offset + done)
+        return bytes(data)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def attach(descriptor: int, manifest: Manifest) -> mmap.mmap:
+    """The worker's side: the whole memory, mapped for reading and writing. Closes the descriptor."""
+    try:
+        return mmap.mmap(descriptor, layout(manifest).total_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def _page_up(count: int) -> int:
+    return -(-count // _PAGE_BYTES) * _PAGE_BYTES

@@ -1,0 +1,144 @@
+"""What goes into a compilation: the user's files, the headers served from memory, the options; all checked here."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from blake3 import blake3
+
+from p2pcompute.compute.nvrtc import OPTIONS, VERSION, nvidia_directory
+from p2pcompute.errors import UsageError
+from p2pcompute.wire import limits
+
+MATH_HEADER: Final = "p2pmath.h"
+DEFINES_MAX: Final = 256
+DEFINE_BYTES_MAX: Final = 1024
+NAME_BYTES_MAX: Final = 256
+EXPRESSIONS_MAX: Final = 64
+_INCLUDE: Final = re.compile(r"""(^[ \t]*\#[ \t]*include[ \t]*["<])([^">\n]+)([">])""", re.MULTILINE)
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
+
+_SERVED: Final[dict[str, str]] = {
+    "p2pmath.h": "p2pmath.h",
+    "math.h": "math.h cmath math_functions.h",
+    "stdint.h": "stdint.h cstdint inttypes.h cinttypes",
+    "float.h": "float.h cfloat",
+    "limits.h": "limits.h climits",
+    "assert.h": "assert.h cassert",
+    "stdio.h": "stdio.h cstdio",
+    "stddef.h": "stddef.h cstddef stdlib.h cstdlib string.h cstring",
+    "algorithm.h": "algorithm utility",
+    "empty.h": "stdbool.h cuda.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
+    "builtin_types.h vector_types.h vector_functions.h host_defines.h driver_types.h cuda_device_runtime_api.h "
+    "iostream ctime time.h chrono",
+}
+"""Our file -> the names it is served under. A name that promises more than a kernel can use is served empty: the
+compiler then points at the line that uses it."""
+
+_NVIDIA: Final = (
+    *("cuda_fp16.h", "cuda_fp16.hpp", "cuda_bf16.h", "cuda_bf16.hpp", "cuda_fp8.h", "cuda_fp8.hpp"),
+    *("math_constants.h", "cuComplex.h", "cooperative_groups.h"),
+    *("cuda_pipeline.h", "cuda_pipeline_helpers.h", "cuda_pipeline_primitives.h"),
+    *("cuda_awbarrier.h", "cuda_awbarrier_helpers.h", "cuda_awbarrier_primitives.h"),
+)
+"""Headers of nvidia-cuda-runtime-cu12 that hold device code; cooperative_groups/ comes with them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unit:
+    """A checked compilation: `main` is the file to compile, `files` all of the user's by the name their #include
+    uses, `expressions` the template instances to make."""
+
+    main: str
+    files: Mapping[str, str]
+    options: tuple[str, ...]
+    expressions: tuple[str, ...]
+
+
+@functools.cache
+def served_headers() -> dict[str, str]:
+    """Every header that needs no file of the user, by name."""
+    directory = resources.files("p2pcompute.compute") / "headers"
+    headers = {}
+    for file, names in _SERVED.items():
+        text = (directory / file).read_text(encoding="utf-8")
+        headers.update(dict.fromkeys(names.split(), text))
+    include = nvidia_directory("cuda_runtime") / "include"
+    groups = (path.relative_to(include).as_posix() for path in (include / "cooperative_groups").rglob("*.h"))
+    for name in (*_NVIDIA, *sorted(groups)):
+        headers[name] = _with_full_includes((include / name).read_text(encoding="utf-8"), name, include)
+    return headers
+
+
+def _with_full_includes(text: str, name: str, include: Path) -> str:
+    """NVIDIA's headers name their siblings without the directory; headers in memory are found by full name only."""
+    folder = PurePosixPath(name).parent
+
+    def full(match: re.Match[str]) -> str:
+        sibling = folder / match[2]
+        return f"{match[1]}{sibling}{match[3]}" if (include / sibling).is_file() else match[0]
+
+    return _INCLUDE.sub(full, text)
+
+
+@functools.cache
+def toolchain_id(canonicaliser: str) -> str:
+    """Short name of everything that decides what PTX comes out: compiler, options, headers, canonicaliser version.
+
+    Two machines with the same id make the same PTX from the same source.
+    """
+    digest = blake3(b"p2pcompute toolchain 1\0")
+    for part in (VERSION, *OPTIONS, canonicaliser):
+        digest.update(part.encode() + b"\0")
+    for name, text in sorted(served_headers().items()):
+        digest.update(name.encode() + b"\0" + blake3(text.encode()).digest())
+    return f"nvrtc-{VERSION}-{digest.hexdigest(8)}"
+
+
+def check(sources: Mapping[str, str], main: str, defines: Mapping[str, str], expressions: Sequence[str] = ()) -> Unit:
+    """Raises UsageError when a name, a size or a macro is out of bounds."""
+    _check_files(sources, main)
+    if len(defines) > DEFINES_MAX:
+        raise UsageError(f"{len(defines)} macros; the limit is {DEFINES_MAX}")
+    options = [*OPTIONS, f"--pre-include={MATH_HEADER}"]
+    for name, value in defines.items():
+        if not _IDENTIFIER.fullmatch(name):
+            raise UsageError(f"{name[:64]!r} is no name for a macro")
+        if not value.isprintable() or len(value.encode()) > DEFINE_BYTES_MAX:
+            raise UsageError(f"the value of macro {name} is not one line of at most {DEFINE_BYTES_MAX} bytes")
+        options.append(f"--define-macro={name}={value}")
+    if len(expressions) > EXPRESSIONS_MAX:
+        raise UsageError(f"{len(expressions)} template instances; the limit is {EXPRESSIONS_MAX}")
+    for expression in expressions:
+        if not expression.isprintable() or not 0 < len(expression.encode()) <= NAME_BYTES_MAX:
+            raise UsageError(f"{expression[:64]!r} is no name of a kernel")
+    return Unit(main, dict(sources), tuple(options), tuple(expressions))
+
+
+def _check_files(sources: Mapping[str, str], main: str) -> None:
+    if main not in sources:
+        raise UsageError(f"the main source {main!r} is not among the sources")
+    if len(sources) > limits.SOURCES_MAX:
+        raise UsageError(f"{len(sources)} source files; the limit is {limits.SOURCES_MAX}")
+    total = 0
+    for name, text in sources.items():
+        if not name.isprintable() or not 0 < len(name.encode()) <= NAME_BYTES_MAX:
+            raise UsageError(f"{name[:64]!r} is no name for a source file")
+        if "\0" in text:
+            raise UsageError(f"{name} holds a NUL character, so it is no text")
+        total += _size_bytes(name, text)
+    if total > limits.SOURCE_BYTES_MAX:
+        raise UsageError(f"the sources take {total} bytes together; the limit is {limits.SOURCE_BYTES_MAX}")
+
+
+def _size_bytes(name: str, text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name} holds half a surrogate pair, so it is no text") from error

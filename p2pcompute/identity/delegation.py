@@ -1,0 +1,75 @@
+"""Who may act for whom: an operator key lends node and client keys some of its rights, for a while.
+
+"Distinct operators" means distinct delegation roots. A key without a delegation is its own operator: its evidence
+stands alone, and so does its reputation.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Capability(enum.IntFlag):
+    """What a delegated key may sign in its operator's name."""
+
+    PROVIDE = 1
+    """Offers, reservations, commitments, receipts."""
+    REQUEST = 2
+    """Demands, assignments, verdicts, cheques."""
+
+
+class Delegation(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Body of the signed document: the signer (the operator) lends `capabilities` to `subject`; the envelope's times
+    bound it."""
+
+    subject: bytes
+    capabilities: Capability
+
+
+class Revocation(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Body of the signed document: the signer takes back every delegation to `subject` it issued up to the envelope's
+    `issued_at`."""
+
+    subject: bytes
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A verified delegation, out of its envelope. Times are Unix milliseconds."""
+
+    operator: bytes
+    subject: bytes
+    capabilities: Capability
+    issued_at: int
+    expires_at: int
+
+
+class Authority:
+    """The delegations and revocations one peer has seen, and what follows from them. Bounded: the oldest go first."""
+
+    REVOCATIONS_MAX = 100_000
+
+    def __init__(self) -> None:
+        self._revoked_until: dict[tuple[bytes, bytes], int] = {}
+
+    def revoke(self, operator: bytes, subject: bytes, issued_at: int) -> None:
+        """Record a verified revocation. The newest one counts."""
+        key = operator, subject
+        self._revoked_until[key] = max(issued_at, self._revoked_until.pop(key, 0))
+        while len(self._revoked_until) > self.REVOCATIONS_MAX:
+            del self._revoked_until[next(iter(self._revoked_until))]
+
+    def holds(self, grant: Grant, subject: bytes, needs: Capability, wall_ms: int) -> bool:
+        """Whether `grant` lets `subject` do `needs` at this time."""
+        return (
+            grant.subject == subject
+            and needs & grant.capabilities == needs
+            and grant.issued_at <= wall_ms < grant.expires_at
+            and grant.issued_at > self._revoked_until.get((grant.operator, subject), 0)
+        )
+
+    def revocations(self) -> Iterable[tuple[bytes, bytes, int]]:
+        """(operator, subject, issued_at) of each, oldest first."""
+        return ((o, s, at) for (o, s), at in self._revoked_until.items())

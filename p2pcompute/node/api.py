@@ -1,0 +1,277 @@
+"""What can be asked of a node, whether it runs in this process or behind its home's control socket.
+
+`LocalNode` serves a `Peer` in this process; control.py carries the same calls over a Unix socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from p2pcompute.errors import LocalError, UsageError
+from p2pcompute.identity import names
+from p2pcompute.node.peer import Peer
+from p2pcompute.protocol.commands import Ban, StopJob, Submit, Withdraw
+from p2pcompute.protocol.job import Job
+from p2pcompute.protocol.machine import Emit
+from p2pcompute.wire.manifest import decode_manifest
+
+EVENTS_BUFFERED_MAX: Final = 4_096
+"""Events a slow reader may fall behind before it misses some."""
+READ_BYTES_MAX: Final = 4 * 2**20
+
+
+class JobResult(msgspec.Struct, frozen=True):
+    """How a job ended. `code` is an exit code, 0 for success; `outputs` (root, size in bytes) in the manifest's order;
+    `price` the micro-credits its receipts add up to."""
+
+    job: bytes
+    code: int
+    error: str
+    outputs: tuple[tuple[bytes, int], ...]
+    price: int
+    receipts: tuple[bytes, ...]
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened, with plain fields; binary ids as bytes."""
+
+    name: str
+    fields: dict[str, object]
+
+
+class NodeApi(Protocol):
+    """The calls."""
+
+    async def put(self, data: bytes | memoryview) -> bytes: ...
+    async def submit(self, command: Submit) -> None: ...
+    async def stop_job(self, job: bytes) -> None: ...
+    async def result(self, job: bytes) -> JobResult: ...
+    async def read(self, root: bytes, size: int) -> bytes: ...
+    async def status(self) -> dict[str, object]: ...
+    async def table(self, name: str) -> list[dict[str, object]]: ...
+    async def bundle(self, job: bytes) -> tuple[bytes, ...]: ...
+    async def act(self, name: str, argument: str) -> str: ...
+    def events(self) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Event]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalNode:
+    """A peer in this process."""
+
+    peer: Peer
+
+    async def put(self, data: bytes | memoryview) -> bytes:
+        """Keep a blob; its root."""
+        root, _ = await trio.to_thread.run_sync(self.peer.blobs.put, data)
+        return root
+
+    async def submit(self, command: Submit) -> None:
+        """Take a job on. Its blobs were `put` before; they stay until the job is over."""
+        manifest = decode_manifest(command.manifest)
+        token = f"job:{command.job.hex()}"
+        for root in (manifest.ptx_root, *(b.root for b in manifest.inputs), *(s.root for s in manifest.sources)):
+            if not self.peer.blobs.has(root):
+                raise UsageError(f"blob {root.hex()[:16]} of task {manifest.name} is not in the store")
+            self.peer.blobs.pin(root, token)
+        root, _ = self.peer.blobs.put(command.manifest)
+        self.peer.blobs.pin(root, token)
+        self.peer.runtime.command(command)
+
+    async def stop_job(self, job: bytes) -> None:
+        """Give a job up."""
+        self.peer.runtime.command(StopJob(job))
+
+    async def result(self, job: bytes) -> JobResult:
+        """Wait until the job is over. Raises UsageError for an unknown one."""
+        found = self.peer.core.requester.jobs.get(job)
+        if found is None:
+            raise UsageError(f"no job {job.hex()} here")
+        over = trio.Event()
+
+        def watch(event: Emit) -> None:
+            if event.name in ("job.done", "job.failed") and event.fields.get("job") == job:
+                over.set()
+
+        stop = self.peer.runtime.listen(watch)
+        try:
+            while not found.over:
+                await over.wait()
+        finally:
+            stop()
+            self.peer.blobs.unpin(f"job:{job.hex()}")
+        return _result_of(found)
+
+    async def read(self, root: bytes, size: int) -> bytes:
+        """A whole blob. Raises LocalError when it is not here."""
+        data = await trio.to_thread.run_sync(self.peer.blobs.read, root)
+        if len(data) != size:
+            raise LocalError(f"blob {root.hex()[:16]} has {len(data)} bytes, not {size}")
+        return data
+
+    async def status(self) -> dict[str, object]:
+        """One row of facts about this peer."""
+        core, peer = self.peer.core, self.peer
+        return {
+            "peer": names.peer_id(core.post.env.me),
+            "did": names.did_key(core.post.env.me),
+            "operator": names.did_key(peer.keyring.operator),
+            "network": peer.config.network,
+            "addresses": list(peer.addresses()),
+            "peers": len(core.peers),
+            "offers": len(core.book),
+            "offering": core.provider.terms is not None and not core.provider.draining,
+            "slots": core.provider.terms.slots if core.provider.terms else 0,
+            "busy": core.provider.busy_slots,
+            "jobs": sum(1 for job in core.requester.jobs if not job.over),
+            "blob_bytes": peer.blobs.used_bytes,
+        }
+
+    async def table(self, name: str) -> list[dict[str, object]]:
+        """Rows for people: peers, book, jobs, ledger, receipts, bans."""
+        tables = {
+            "peers": self._peers,
+            "book": self._book,
+            "jobs": self._jobs,
+            "ledger": self._ledger,
+            "receipts": self._receipts,
+            "bans": self._bans,
+        }
+        if name not in tables:
+            raise UsageError(f"no table {name!r}; there are {', '.join(tables)}")
+        return tables[name]()
+
+    def _peers(self) -> list[dict[str, object]]:
+        return [
+            {"peer": names.peer_id(i.peer), "address": i.address, "direction": "out" if i.outbound else "in"}
+            for i in self.peer.core.peers.values()
+        ]
+
+    def _book(self) -> list[dict[str, object]]:
+        rows = []
+        for listing in self.peer.core.book.listings():
+            o = listing.offer.body
+            rows.append(
+                {
+                    "peer": names.peer_id(listing.peer),
+                    "operator": names.did_key(listing.operator),
+                    "engine": o.engine,
+                    "model": o.model,
+                    "price_per_device_s": o.price_per_device_s,
+                    "slots": o.slots,
+                    "mflops": o.mflops,
+                    "copy_mb_s": o.copy_mb_s,
+                    "memory_bytes": o.memory_bytes_max,
+                    "region": o.region,
+                    "isolation": o.isolation,
+                    "addresses": list(o.addresses),
+                }
+            )
+        return rows
+
+    def _jobs(self) -> list[dict[str, object]]:
+        return [
+            {
+                "job": job.name,
+                "task": job.manifest.name,
+                "state": job.state,
+                "error": job.error,
+                "replicas": {names.short(r.peer): r.state for r in job.team},
+            }
+            for job in self.peer.core.requester.jobs
+        ]
+
+    def _ledger(self) -> list[dict[str, object]]:
+        return [
+            {
+                "peer": names.peer_id(peer),
+                "earned": account.earned,
+                "covered": account.covered,
+                "owed_to_me": account.owed_to_me,
+                "promised": account.promised,
+            }
+            for peer, account in self.peer.core.ledger.accounts()
+        ]
+
+    def _receipts(self) -> list[dict[str, object]]:
+        issued = [(r, "issued") for r in self.peer.core.provider.chain.receipts()]
+        held = [(r.receipt, "held") for j in self.peer.core.requester.jobs for r in j.team if r.receipt is not None]
+        return [
+            {
+                "receipt": receipt.id.hex(),
+                "role": role,
+                "n": receipt.body.n,
+                "provider": names.peer_id(receipt.signer),
+                "requester": names.peer_id(receipt.body.requester),
+                "manifest": receipt.body.manifest.hex(),
+                "device_us": receipt.body.device_us,
+                "price": receipt.body.price,
+            }
+            for receipt, role in (*issued, *held)
+        ]
+
+    def _bans(self) -> list[dict[str, object]]:
+        return [{"operator": names.did_key(o), "reason": r} for o, r in self.peer.core.reputation.banned().items()]
+
+    async def bundle(self, job: bytes) -> tuple[bytes, ...]:
+        """Every signed document of a job, for an auditor. All jobs when `job` is empty."""
+        jobs: Sequence[Job] = list(self.peer.core.requester.jobs)
+        if job:
+            jobs = [j for j in jobs if j.id == job]
+            if not jobs:
+                raise UsageError(f"no job {job.hex()} here")
+        return tuple(raw for j in jobs for raw in j.evidence())
+
+    async def act(self, name: str, argument: str) -> str:
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, withdraw. Says what was done."""
+        runtime = self.peer.runtime
+        if name == "connect":
+            return f"connected to {names.peer_id(await runtime.transport.connect(argument))}"
+        if name == "ban":
+            runtime.command(Ban(names.parse_name(argument), "banned by hand"))
+            return f"banned {argument}"
+        if name == "pardon":
+            runtime.command(Ban(names.parse_name(argument), ""))
+            return f"pardoned {argument}"
+        if name == "withdraw":
+            runtime.command(Withdraw())
+            return "the offer is withdrawn"
+        raise UsageError(f"no action {name!r}")
+
+    @contextlib.asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+        """Everything that happens from now on. A reader that falls too far behind misses some."""
+        send, receive = trio.open_memory_channel[Event](EVENTS_BUFFERED_MAX)
+
+        def pass_on(event: Emit) -> None:
+            with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):
+                send.send_nowait(Event(event.name, _plain(event.fields)))
+
+        stop = self.peer.runtime.listen(pass_on)
+        try:
+            yield receive
+        finally:
+            stop()
+
+
+def _plain(fields: Mapping[str, object]) -> dict[str, object]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+
+def _result_of(job: Job) -> JobResult:
+    receipts = [r.receipt for r in job.team if r.receipt is not None]
+    roots = job.answer[1] if job.answer is not None and job.state == "done" else ()
+    outputs = tuple((root, b.size_bytes) for root, b in zip(roots, job.manifest.outputs))
+    return JobResult(
+        job=job.id,
+        code=job.code,
+        error=job.error,
+        outputs=outputs,
+        price=sum(r.body.price for r in receipts),
+        receipts=tuple(r.id for r in receipts),
+    )

@@ -1,0 +1,66 @@
+"""What an operator can set: config.toml in the home, overridden by the command line."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from p2pcompute.errors import UsageError
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import Label, Money
+
+DEFAULT_NETWORK = "main"
+DEFAULT_PORT = 9471
+"""Unassigned by IANA."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
+    `bootstrap` to join through."""
+
+    network: Label = DEFAULT_NETWORK
+    listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
+    announce: tuple[str, ...] = ()
+    bootstrap: tuple[str, ...] = ()
+    region: Label = "any"
+    slots: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = 1
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = msgspec.field(default_factory=lambda: os.cpu_count() or 1)
+    memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=limits.MEMORY_BYTES_MAX)] = 4 * limits.GIB
+    blob_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 16 * limits.GIB
+    device_ms_max: Annotated[int, msgspec.Meta(ge=1, le=limits.DEVICE_MS_MAX)] = 3_600_000
+    price_per_device_s: Money = 1_000_000
+    price_minimum: Money = 1_000
+    credit: Money = 5_000_000
+    provide: bool = True
+
+
+def load_config(path: Path) -> Config:
+    """The configuration in a TOML file; the defaults when there is none. Raises UsageError with file and cause."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, name: str) -> Config:
+    """Raises UsageError naming the bad line or field."""
+    try:
+        return msgspec.convert(tomllib.loads(text), Config)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def with_changes(config: Config, changes: dict[str, object]) -> Config:
+    """`config` with the given fields replaced (None leaves one as it is), checked again. Raises UsageError."""
+    values = msgspec.to_builtins(config) | {k: v for k, v in changes.items() if v is not None}
+    try:
+        return msgspec.convert(values, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error)) from error

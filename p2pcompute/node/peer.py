@@ -1,0 +1,170 @@
+"""The composition root: one peer, from its home to its mesh."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2pcompute.errors import P2PComputeError
+from p2pcompute.identity import keys
+from p2pcompute.node import exchange
+from p2pcompute.node.config import Config
+from p2pcompute.node.engines import Engine, Engines
+from p2pcompute.node.keyring import Keyring
+from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.service import open_service
+from p2pcompute.protocol.commands import Publish, Withdraw
+from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
+from p2pcompute.protocol.gossip import CHANNEL, Gossip
+from p2pcompute.protocol.machine import Environment, Now, Ruling
+from p2pcompute.storage.blobs import BlobStore
+from p2pcompute.storage.commit import open_committer
+from p2pcompute.storage.home import Home
+from p2pcompute.wire import limits, merkle
+from p2pcompute.wire.documents import Offer
+
+if TYPE_CHECKING:
+    from p2pcompute.transport.libp2p import Libp2pTransport
+
+log = logging.getLogger(__name__)
+
+REDIAL_S_MIN: Final = 0.5
+REDIAL_S_MAX: Final = 30.0
+RECHECK_S: Final = 5.0
+"""How often a connected bootstrap is looked at again."""
+
+
+class Peer:
+    """A running peer. Made by `open_peer`."""
+
+    def __init__(self, home: Home, keyring: Keyring, config: Config, runtime: Runtime, blobs: BlobStore) -> None:
+        self.home, self.keyring, self.config, self.runtime, self.blobs = home, keyring, config, runtime, blobs
+
+    @property
+    def core(self) -> PeerCore:
+        return self.runtime.core
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where others reach this peer."""
+        return self.runtime.transport.addresses()
+
+    def offer(self, engine: str, numeric_class: str, *, isolation: str, mflops: int, copy_mb_s: int) -> None:
+        """Publish what this peer's engine can do, at the configured price."""
+        c = self.config
+        terms = Offer(
+            delegation=self.keyring.delegation,
+            addresses=self.addresses()[: limits.ADDRESSES_MAX],
+            engine=engine,
+            model=_cpu_model(),
+            numeric_class=numeric_class,
+            isolation=isolation,
+            region=c.region,
+            memory_bytes_max=c.memory_bytes,
+            device_ms_max=c.device_ms_max,
+            slots=c.slots,
+            mflops=mflops,
+            copy_mb_s=copy_mb_s,
+            price_per_device_s=c.price_per_device_s,
+            price_minimum=c.price_minimum,
+        )
+        self.runtime.command(Publish(terms))
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take the offer back and let running jobs end."""
+        self.runtime.command(Withdraw(drain=True))
+        with trio.move_on_after(timeout_s):
+            while self.core.provider.running:
+                await trio.sleep(0.05)
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()[:64]
+    except OSError:
+        pass
+    return "unknown"
+
+
+@contextlib.asynccontextmanager
+async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Sequence[Engine]) -> AsyncIterator[Peer]:
+    """A peer that listens, has replayed its journal and is joining the mesh, for as long as the block runs.
+
+    Raises LocalError when it cannot listen, HomeError when its journal or blobs are damaged.
+    """
+    from p2pcompute.transport.libp2p import Libp2pTransport
+
+    pool = Engines(engines)
+    blobs = BlobStore(home.layout.blobs, merkle.blob_root, config.blob_bytes)
+    try:
+        async with open_committer(home.journal) as committer:
+            runtime = Runtime(committer, blobs, pool)
+            transport = Libp2pTransport(
+                keyring.node.seed,
+                listen=config.listen,
+                events=runtime,
+                channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
+                requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
+                streams=(exchange.PROTOCOL,),
+                announce=config.announce,
+            )
+            runtime.attach(_make_core(home, keyring, config), transport)
+            async with open_service() as nursery:
+                await nursery.start(transport.run)
+                records = [record for _, record in home.journal.replay()]
+                replayed = trio.Event()
+                nursery.start_soon(lambda: runtime.run(records, ready=replayed.set))
+                await replayed.wait()
+                for address in config.bootstrap:
+                    nursery.start_soon(_stay_connected, transport, address)
+                yield Peer(home, keyring, config, runtime, blobs)
+    finally:
+        with trio.CancelScope(shield=True):
+            await pool.aclose()
+
+
+def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
+    env = Environment(
+        me=keyring.node.public,
+        sign=keyring.node.sign,
+        verify=keys.verify,
+        rng=random.SystemRandom(),
+        secret=keyring.secret,
+    )
+    holder: list[PeerCore] = []
+
+    def validate(now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
+        return holder[0].judge_gossip(now, topic, data, peer)
+
+    core = PeerCore(
+        env,
+        Gossip(env, validate=validate),
+        network=config.network,
+        epoch=home.epoch,
+        delegation=keyring.delegation,
+        credit=config.credit,
+    )
+    holder.append(core)
+    return core
+
+
+async def _stay_connected(transport: Libp2pTransport, address: str) -> None:
+    """Dial a bootstrap address again whenever it is not connected, with growing, jittered pauses."""
+    pause_s = REDIAL_S_MIN
+    while True:
+        try:
+            await transport.connect(address, timeout_s=10)
+            pause_s = REDIAL_S_MIN
+            await trio.sleep(RECHECK_S)
+            continue
+        except P2PComputeError as error:
+            log.info("bootstrap %s: %s", address, error)
+            pause_s = min(pause_s * 2, REDIAL_S_MAX)
+        await trio.sleep(pause_s * (0.75 + random.random() / 2))

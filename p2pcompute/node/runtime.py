@@ -1,0 +1,328 @@
+"""The effect loop: runs one PeerCore on trio, libp2p, SQLite and real engines.
+
+Everything that reaches the core comes through here, on the trio thread, one call at a time. Ordered effects pass
+through one queue behind the journal (protocol/machine.py says which and why).
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
+from p2pcompute.node import exchange
+from p2pcompute.node.engines import Engines
+from p2pcompute.protocol.commands import Command
+from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
+from p2pcompute.protocol.machine import (
+    CancelJob,
+    Connect,
+    Disconnect,
+    Effect,
+    Emit,
+    Fetch,
+    Grant,
+    Missed,
+    Now,
+    Ok,
+    Ordered,
+    Outcome,
+    PeerInfo,
+    Persist,
+    Reply,
+    Request,
+    RunJob,
+    Send,
+    SetTimer,
+)
+from p2pcompute.storage.blobs import BlobStore
+from p2pcompute.storage.commit import GroupCommitter, Ticket
+from p2pcompute.transport.mux import Stream
+
+if TYPE_CHECKING:
+    from p2pcompute.transport.libp2p import Libp2pTransport
+
+log = logging.getLogger(__name__)
+
+DIAL_S: Final = 5.0
+GRANTS_MAX: Final = 65_536
+EARLY_MAX: Final = 1_024
+PIN_MS: Final = 2 * 3600 * 1000
+"""How long blobs of a fetch or run stay when no grant says longer: a day's work is assigned within minutes."""
+RETENTION_S: Final = 60.0
+Listener = Callable[[Emit], None]
+
+
+class Runtime:
+    """Implements the transport's events. `attach` gives it the transport and core; `run` runs until cancelled."""
+
+    def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines) -> None:
+        self._committer, self._blobs, self._engines = committer, blobs, engines
+        self._core: PeerCore | None = None
+        self._transport: Libp2pTransport | None = None
+        self._nursery: trio.Nursery | None = None
+        self._listeners: list[Listener] = []
+        self._ordered: deque[tuple[Ordered, Ticket | None]] = deque()
+        self._ordered_more = trio.Event()
+        self._last_ticket: Ticket | None = None
+        self._timers: dict[str, int] = {}
+        self._due: list[tuple[int, str]] = []
+        self._timer_moved = trio.Event()
+        self._replies: dict[int, tuple[trio.Event, list[bytes | None]]] = {}
+        self._next_request = 0
+        self._grants: dict[tuple[str, bytes], Grant] = {}
+        self._runs: dict[str, trio.CancelScope] = {}
+        self._pinned_until_ms: dict[str, int] = {}
+        self._early: list[PeerInfo] = []
+
+    def attach(self, core: PeerCore, transport: Libp2pTransport) -> None:
+        """Both exist only after this object, since they call it."""
+        self._core, self._transport = core, transport
+
+    @property
+    def core(self) -> PeerCore:
+        assert self._core is not None
+        return self._core
+
+    @property
+    def transport(self) -> Libp2pTransport:
+        assert self._transport is not None
+        return self._transport
+
+    @staticmethod
+    def now() -> Now:
+        return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have every Emit; call the result to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def run(self, journal: Sequence[bytes], *, ready: Callable[[], None]) -> None:
+        """Replay, then serve. The transport must be listening. Raises HomeError when the journal fails."""
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._run_ordered)
+            self._nursery.start_soon(self._run_timers)
+            self._nursery.start_soon(self._run_retention)
+            self._do(self.core.start(self.now(), journal))
+            for info in self._early:
+                self.on_peer(info)
+            ready()
+
+    def command(self, command: Command) -> None:
+        """The owner wants something; what follows shows as events."""
+        self._do(self.core.on_command(self.now(), command))
+
+    # -- transport events ----------------------------------------------------------------------------------------------
+
+    def on_peer(self, info: PeerInfo) -> None:
+        if self._nursery is None:  # connected while the journal is being replayed
+            self._early = [*self._early[-EARLY_MAX:], info]
+        else:
+            self._emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
+            self._do(self.core.on_peer(self.now(), info))
+
+    def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
+        if self._nursery is not None:
+            self._do(self.core.on_frame(self.now(), peer, channel, frame))
+
+    async def on_request(self, peer: bytes, channel: str, frame: bytes) -> bytes | None:
+        if self._nursery is None:
+            return None
+        self._next_request += 1
+        request_id, answered, answer = self._next_request, trio.Event(), list[bytes | None]()
+        self._replies[request_id] = answered, answer
+        try:
+            self._do(self.core.on_request(self.now(), peer, request_id, frame))
+            await answered.wait()
+        finally:
+            self._replies.pop(request_id, None)
+        return answer[0]
+
+    async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
+        await exchange.serve_blob(self._blobs, self._may_read, peer, stream)
+
+    # -- effects -----------------------------------------------------------------------------------------------------
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    for peer in effect.peers:
+                        self.transport.send(peer, effect.channel, effect.frame, effect.priority)
+                case SetTimer():
+                    self._set_timer(effect)
+                case Persist():
+                    self._last_ticket = self._committer.enqueue(effect.record)
+                case Emit():
+                    self._emit(effect)
+                case Connect():
+                    self._spawn(self._connect, effect.peer, effect.addresses)
+                case Disconnect():
+                    self._spawn(self.transport.disconnect, effect.peer)
+                case _:
+                    self._ordered.append((effect, self._last_ticket))
+                    self._ordered_more.set()
+
+    def _spawn(self, task: Callable[..., object], *args: object) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(task, *args)  # type: ignore[arg-type]
+
+    def _emit(self, event: Emit) -> None:
+        log.debug("%s %s", event.name, event.fields)
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener failed on %s", event.name)
+
+    async def _run_ordered(self) -> None:
+        while True:
+            while self._ordered:
+                effect, ticket = self._ordered.popleft()
+                if ticket is not None:
+                    await ticket.wait()
+                self._start_ordered(effect)
+            self._ordered_more = trio.Event()
+            await self._ordered_more.wait()
+
+    def _start_ordered(self, effect: Ordered) -> None:
+        match effect:
+            case Request():
+                self._spawn(self._request, effect)
+            case Reply():
+                slot = self._replies.get(effect.request_id)
+                if slot is not None:
+                    slot[1].append(effect.frame)
+                    slot[0].set()
+            case Grant():
+                self._grants.pop((effect.token, effect.peer), None)
+                self._grants[effect.token, effect.peer] = effect
+                if effect.token in self._pinned_until_ms:
+                    self._pinned_until_ms[effect.token] = effect.until_wall_ms
+                while len(self._grants) > GRANTS_MAX:
+                    del self._grants[next(iter(self._grants))]
+            case RunJob():
+                self._spawn(self._run_job, effect)
+            case CancelJob():
+                scope = self._runs.get(effect.token)
+                if scope is not None:
+                    scope.cancel()
+            case Fetch():
+                self._spawn(self._fetch, effect)
+
+    # -- timers ------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        if effect.at_mono_ms is None:
+            self._timers.pop(effect.key, None)
+            return
+        self._timers[effect.key] = effect.at_mono_ms
+        heapq.heappush(self._due, (effect.at_mono_ms, effect.key))
+        if self._due[0] == (effect.at_mono_ms, effect.key):
+            self._timer_moved.set()
+
+    async def _run_timers(self) -> None:
+        while True:
+            now = self.now()
+            while self._due and self._due[0][0] <= now.mono_ms:
+                at, key = heapq.heappop(self._due)
+                if self._timers.get(key) == at:
+                    del self._timers[key]
+                    self._do(self.core.on_timer(self.now(), key))
+            self._timer_moved = trio.Event()
+            wait_s = (self._due[0][0] - now.mono_ms) / 1000 if self._due else 3600.0
+            with trio.move_on_after(max(wait_s, 0.001)):
+                await self._timer_moved.wait()
+
+    # -- the network ---------------------------------------------------------------------------------------------------
+
+    async def _connect(self, peer: bytes, addresses: tuple[str, ...]) -> bool:
+        """Whether the peer is connected now. Addresses that lead to someone else do not count."""
+        for address in addresses:
+            try:
+                if await self.transport.connect(address, timeout_s=DIAL_S) == peer:
+                    return True
+            except P2PComputeError as error:
+                log.debug("cannot reach %s: %s", address, error)
+        return False
+
+    async def _request(self, effect: Request) -> None:
+        outcome: Outcome = Missed.TIMEOUT
+        with trio.move_on_after(effect.timeout_ms / 1000):
+            try:
+                if effect.peer not in self.core.peers and not await self._connect(effect.peer, effect.addresses):
+                    raise RemoteError("not connected")
+                timeout_s = effect.timeout_ms / 1000
+                answer = await self.transport.request(effect.peer, RPC_CHANNEL, effect.frame, timeout_s=timeout_s)
+                outcome = Ok(answer)
+            except trio.TooSlowError:
+                pass
+            except P2PComputeError as error:
+                log.debug("request failed: %s", error)
+                outcome = Missed.CLOSED
+        self._do(self.core.on_response(self.now(), effect.request_id, outcome))
+
+    # -- blobs and jobs ------------------------------------------------------------------------------------------------
+
+    def _may_read(self, peer: bytes, root: bytes) -> bool:
+        wall_ms = self.now().wall_ms
+        return any(
+            who == peer and root in grant.roots and wall_ms < grant.until_wall_ms
+            for (_, who), grant in self._grants.items()
+        )
+
+    async def _fetch(self, effect: Fetch) -> None:
+        reason = "the transfer took too long"
+        blobs: tuple[bytes, ...] | None = None
+        with trio.move_on_after(effect.timeout_ms / 1000):
+            try:
+                if effect.peer not in self.core.peers:
+                    await self._connect(effect.peer, effect.addresses)
+                for root, size in effect.blobs:
+                    self._pin(root, effect.token)
+                    stream = await self.transport.open_stream(effect.peer, exchange.PROTOCOL)
+                    try:
+                        await exchange.fetch_blob(self._blobs, stream, root, size)
+                    finally:
+                        stream.reset()
+                wanted = effect.token.startswith("manifest:")
+                blobs = tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
+            except (RemoteError, LocalError) as error:
+                reason = str(error)
+        self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
+
+    def _pin(self, root: bytes, token: str) -> None:
+        self._pinned_until_ms.setdefault(token, self.now().wall_ms + PIN_MS)
+        self._blobs.pin(root, token)
+
+    async def _run_retention(self) -> None:
+        """Let go of grants that ran out and of blobs nobody is waiting for any more."""
+        while True:
+            await trio.sleep(RETENTION_S)
+            wall_ms = self.now().wall_ms
+            for key in [k for k, grant in self._grants.items() if grant.until_wall_ms <= wall_ms]:
+                del self._grants[key]
+            for token in [t for t, until in self._pinned_until_ms.items() if until <= wall_ms]:
+                del self._pinned_until_ms[token]
+                self._blobs.unpin(token)
+
+    async def _run_job(self, effect: RunJob) -> None:
+        self._pinned_until_ms.setdefault(effect.token, self.now().wall_ms + PIN_MS)
+        with trio.CancelScope() as scope:
+            self._runs[effect.token] = scope
+            try:
+                outcome = await self._engines.run(effect.token, effect.manifest, self._blobs)
+            finally:
+                del self._runs[effect.token]
+                for what in ("manifest", "inputs"):
+                    self._blobs.unpin(f"{what}:{effect.token}")
+            self._do(self.core.on_job(self.now(), effect.token, outcome))

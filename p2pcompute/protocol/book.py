@@ -1,0 +1,139 @@
+"""The order book: every live offer this peer knows, newest of each provider.
+
+A CRDT: for each signer the document with the greatest (issued_at, sequence, id) stands, whatever the order of arrival;
+a Cancel is a tombstone in the same order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Final
+
+from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.identity.delegation import Capability, Revocation
+from p2pcompute.protocol.machine import Emit, Now, Ruling
+from p2pcompute.protocol.matching import Listing
+from p2pcompute.protocol.post import Post
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import AnyDocument, Cancel, Offer, UnknownDocumentError
+
+Order = tuple[int, int, bytes]
+
+
+def order_of(document: AnyDocument) -> Order:
+    """The total order in which the documents of one signer replace each other."""
+    return document.issued_at, document.sequence, document.id
+
+
+class Book:
+    """Bounded by OFFERS_MAX in all and OFFERS_PER_OPERATOR_MAX for each operator; a full book IGNOREs newcomers."""
+
+    TOMBSTONES_MAX: Final = limits.OFFERS_MAX
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._listings: dict[bytes, Listing] = {}
+        self._tombstones: dict[bytes, tuple[Order, int]] = {}
+        self._per_operator: dict[bytes, int] = {}
+        self._expiry: list[tuple[int, bytes, bytes]] = []
+
+    def __len__(self) -> int:
+        return len(self._listings)
+
+    def judge(self, now: Now, raw: bytes) -> tuple[Ruling, AnyDocument | None, list[Emit]]:
+        """Check a document against rules B1 to B6 of docs/spec/market.md and, when it is news, apply it."""
+        try:
+            document = self._post.open(raw)
+            if not isinstance(document.body, Offer | Cancel | Revocation):
+                return Ruling.REJECT, None, []
+            if isinstance(document.body, Revocation):
+                return self._revoke(now, document)
+            operator = document.signer
+            if isinstance(document.body, Offer):
+                lent = self._post.operator_of(document.signer, document.body.delegation, Capability.PROVIDE, now)
+                if lent is None:
+                    return Ruling.IGNORE, document, []
+                operator = lent
+        except UnknownDocumentError:
+            return Ruling.IGNORE, None, []
+        except (DecodeError, SignatureError):
+            return Ruling.REJECT, None, []
+        if not document.alive(now.wall_ms) or not self._is_news(document):
+            return Ruling.IGNORE, document, []
+        return self._apply(document, operator)
+
+    def _is_news(self, document: AnyDocument) -> bool:
+        order = order_of(document)
+        listing, tombstone = self._listings.get(document.signer), self._tombstones.get(document.signer)
+        return (listing is None or order > order_of(listing.offer)) and (tombstone is None or order > tombstone[0])
+
+    def _apply(self, document: AnyDocument, operator: bytes) -> tuple[Ruling, AnyDocument, list[Emit]]:
+        signer = document.signer
+        if isinstance(document.body, Cancel):
+            self._remove(signer)
+            self._tombstones[signer] = order_of(document), document.expires_at
+            while len(self._tombstones) > self.TOMBSTONES_MAX:
+                del self._tombstones[next(iter(self._tombstones))]
+            return Ruling.ACCEPT, document, [Emit("offer.gone", {"peer": signer})]
+        known = self._listings.get(signer)
+        full = len(self._listings) >= limits.OFFERS_MAX
+        if known is None and (full or self._per_operator.get(operator, 0) >= limits.OFFERS_PER_OPERATOR_MAX):
+            return Ruling.IGNORE, document, []
+        self._remove(signer)
+        self._listings[signer] = Listing(document, operator)
+        self._per_operator[operator] = self._per_operator.get(operator, 0) + 1
+        heapq.heappush(self._expiry, (document.expires_at, signer, document.id))
+        event = "offer.changed" if known else "offer.new"
+        return Ruling.ACCEPT, document, [Emit(event, {"peer": signer, "operator": operator})]
+
+    def _revoke(self, now: Now, document: AnyDocument) -> tuple[Ruling, AnyDocument, list[Emit]]:
+        if not document.alive(now.wall_ms):
+            return Ruling.IGNORE, document, []
+        subject = document.body.subject
+        self._post.authority.revoke(document.signer, subject, document.issued_at)
+        listing = self._listings.get(subject)
+        if listing is not None and listing.operator == document.signer:
+            self._remove(subject)
+        return Ruling.ACCEPT, document, [Emit("key.revoked", {"peer": subject, "operator": document.signer})]
+
+    def _remove(self, signer: bytes) -> None:
+        listing = self._listings.pop(signer, None)
+        if listing is not None:
+            left = self._per_operator[listing.operator] - 1
+            if left:
+                self._per_operator[listing.operator] = left
+            else:
+                del self._per_operator[listing.operator]
+
+    def expire(self, now: Now) -> list[Emit]:
+        """Drop what is no longer in force."""
+        gone: list[Emit] = []
+        while self._expiry and self._expiry[0][0] <= now.wall_ms:
+            _, signer, document_id = heapq.heappop(self._expiry)
+            listing = self._listings.get(signer)
+            if listing is not None and listing.offer.id == document_id:
+                self._remove(signer)
+                gone.append(Emit("offer.gone", {"peer": signer}))
+        for signer in [s for s, (_, until) in self._tombstones.items() if until <= now.wall_ms]:
+            del self._tombstones[signer]
+        return gone
+
+    def listings(self) -> Iterable[Listing]:
+        """All live listings, in order of arrival."""
+        return self._listings.values()
+
+    def get(self, peer: bytes) -> Listing | None:
+        """A provider's listing, if it has one."""
+        return self._listings.get(peer)
+
+    def page(self, after: bytes, size_bytes_max: int) -> list[bytes]:
+        """Offers in the order of their ids, from the first above `after`, up to a size: a page of the book."""
+        rows = sorted((x.offer.id, x.offer.raw) for x in self._listings.values() if x.offer.id > after)
+        page, size = [], 0
+        for _, raw in rows:
+            size += len(raw) + 4
+            if size > size_bytes_max:
+                break
+            page.append(raw)
+        return page

@@ -1,0 +1,54 @@
+"""What a peer's owner may ask of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from p2pcompute.wire.documents import Offer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Submit:
+    """Have a manifest computed. `job` is 16 random bytes; its blobs are already in the local store. `budget` and prices
+    are micro-credits; 0 as the highest price means any."""
+
+    job: bytes
+    manifest: bytes
+    replicas: int = 2
+    quorum: int = 2
+    budget: int = 0
+    price_per_device_s_max: int = 0
+    engine: str = ""
+    timeout_ms: int = 600_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopJob:
+    """Give a job up."""
+
+    job: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Publish:
+    """Offer capacity on these terms, and keep the offer fresh."""
+
+    terms: Offer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Take the offer back; `drain` also refuses new work, so that the peer can stop once its runs are done."""
+
+    drain: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ban:
+    """No more business with this operator; an empty reason lifts the ban."""
+
+    operator: bytes
+    reason: str
+
+
+Command = Submit | StopJob | Publish | Withdraw | Ban

@@ -1,0 +1,264 @@
+"""One peer: all machines composed. The same object runs on libp2p and in the simulator.
+
+The core opens every document once, at this border, and hands machines only what is well-formed, in force and signed by
+the peer that sent it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.protocol import commands as c
+from p2pcompute.protocol import records, sync
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.budget import Budget
+from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.machine import (
+    Connect,
+    Effect,
+    Emit,
+    Environment,
+    JobOutcome,
+    Now,
+    Ok,
+    Outcome,
+    PeerInfo,
+    Reply,
+    Ruling,
+    SetTimer,
+)
+from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.provider import Provider
+from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.protocol.requester import Requester
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import AnyDocument, UnknownDocumentError
+
+NEIGHBOURS_MIN: Final = 6
+"""With fewer connections, dial providers from the book: the mesh's own degree."""
+NEIGHBOURS_MS: Final = 5_000
+DIALS_AT_ONCE: Final = 2
+SYNC_MS: Final = 5_000
+OFFER_RENEW_MS: Final = limits.OFFER_LIFETIME_MS // 2
+RPC_CHANNEL: Final = "/p2pcompute/rpc/1"
+
+
+class GossipPort(Protocol):
+    """The part of the gossip machine the core uses."""
+
+    def start(self, now: Now) -> list[Effect]: ...
+    def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]: ...
+    def on_frame(self, now: Now, peer: bytes, frame: bytes) -> list[Effect]: ...
+    def on_timer(self, now: Now, key: str) -> list[Effect]: ...
+    def subscribe(self, now: Now, topic: str) -> list[Effect]: ...
+    def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]: ...
+
+
+def offers_topic(network: str, engine: str = "any", region: str = "any", bucket: int = 0) -> str:
+    """Where offers of a resource class, region and bucket are spread."""
+    return f"/p2pcompute/{network}/offers/{engine}/{region}/{bucket}"
+
+
+class PeerCore:
+    """All state of one peer. Every method returns effects in the order they must happen."""
+
+    def __init__(
+        self, env: Environment, gossip: GossipPort, *, network: str, epoch: bytes, delegation: bytes, credit: int
+    ) -> None:
+        """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`:
+        micro-credits of unpaid receipts carried for one requester."""
+        self.post = Post(env, network, epoch, delegation)
+        self.book = Book(self.post)
+        self.ledger = Ledger(credit)
+        self.reputation = Reputation()
+        self.provider = Provider(self.post, self.ledger)
+        self.requester = Requester(self.post, self.book, self.ledger, self.reputation)
+        self.peers: dict[bytes, PeerInfo] = {}
+        self._gossip = gossip
+        self._budget = Budget()
+        self._topic = offers_topic(network)
+        self._pages: dict[bytes, int] = {}
+        self._heard: list[Effect] = []
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Now, journal: Iterable[bytes]) -> list[Effect]:
+        """Replay the journal, then take up the work it left. Call once, before anything else."""
+        for data in journal:
+            record = records.decode_record(data)
+            self.requester.jobs.replay(record)
+            self.provider.replay(record)
+        return [
+            *self._gossip.start(now),
+            *self._gossip.subscribe(now, self._topic),
+            SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS),
+            *self.provider.resume(now),
+            *self.requester.resume(now),
+        ]
+
+    def on_command(self, now: Now, command: c.Command) -> list[Effect]:
+        """The owner wants something."""
+        match command:
+            case c.Submit():
+                return self.requester.submit(now, command)
+            case c.StopJob():
+                return self.requester.cancel(now, command.job)
+            case c.Publish():
+                self.provider.open_for_business(command.terms)
+                return self._publish_offer(now)
+            case c.Withdraw():
+                self.provider.draining = self.provider.draining or command.drain
+                return self._withdraw_offer(now)
+            case c.Ban():
+                return self.requester.ban(command.operator, command.reason)
+
+    def _publish_offer(self, now: Now) -> list[Effect]:
+        terms = self.provider.terms
+        if terms is None or self.provider.draining:
+            return []
+        offer = self.post.write(now, terms, lifetime_ms=limits.OFFER_LIFETIME_MS)
+        return [*self._announce(now, offer), SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]
+
+    def _withdraw_offer(self, now: Now) -> list[Effect]:
+        cancel = self.post.write(now, d.Cancel(), lifetime_ms=limits.OFFER_LIFETIME_MS)
+        return [*self._announce(now, cancel), SetTimer("core.offer", None)]
+
+    def _announce(self, now: Now, document: AnyDocument) -> list[Effect]:
+        _, _, events = self.book.judge(now, document.raw)
+        return [*events, *self._gossip.publish(now, self._topic, document.raw)]
+
+    # -- the mesh ----------------------------------------------------------------------------------------------------
+
+    def judge_gossip(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
+        """The gossip machine's validator: what is accepted is already in the book."""
+        if topic != self._topic:
+            return Ruling.IGNORE
+        ruling, _, events = self.book.judge(now, data)
+        self._heard += events
+        return ruling
+
+    def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
+        """A connection came up or went down."""
+        out = self._gossip.on_peer(now, info)
+        if info.up:
+            self.peers[info.peer] = info
+            out += self._pull(now, info.peer, bytes(32))
+            out += self.provider.on_peer_up(now, info.peer)
+        else:
+            self.peers.pop(info.peer, None)
+            self._pages.pop(info.peer, None)
+        return out + self.requester.on_peer(now, info.peer, info.up)
+
+    def on_frame(self, now: Now, peer: bytes, channel: str, frame: bytes) -> list[Effect]:
+        """A one-way message: gossip."""
+        out = self._gossip.on_frame(now, peer, frame)
+        heard, self._heard = self._heard, []
+        return out + heard
+
+    def _pull(self, now: Now, peer: bytes, after: bytes) -> list[Effect]:
+        pages = self._pages.get(peer, 0)
+        if pages >= sync.PAGES_MAX:
+            return []
+        self._pages[peer] = pages + 1
+        return [self.post.ask(peer, sync.encode_pull(after), Tag("core", "pull", after, peer), timeout_ms=SYNC_MS)]
+
+    def _on_page(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
+        if not isinstance(outcome, Ok):
+            return []
+        try:
+            offers = sync.decode_page(outcome.frame)
+        except DecodeError:
+            return []
+        out: list[Effect] = []
+        last = tag.subject
+        for raw in offers:
+            _, document, events = self.book.judge(now, raw)
+            out += events
+            if document is None or document.id <= last:
+                return out
+            last = document.id
+        return out + self._pull(now, tag.peer, last) if offers else out
+
+    def _seek_neighbours(self, now: Now) -> list[Effect]:
+        out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
+        if len(self.peers) >= NEIGHBOURS_MIN:
+            return out
+        me = self.post.env.me
+        strangers = [x.peer for x in self.book.listings() if x.peer not in self.peers and x.peer != me]
+        self.post.env.rng.shuffle(strangers)
+        for peer in strangers[:DIALS_AT_ONCE]:
+            listing = self.book.get(peer)
+            if listing is not None:
+                out.append(Connect(peer, listing.offer.body.addresses))
+        return out
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def on_request(self, now: Now, peer: bytes, request_id: int, frame: bytes) -> list[Effect]:
+        """A request of a connected peer. What is malformed, not in force or signed by another is refused."""
+        after = sync.decode_pull(frame)
+        if after is not None:
+            return [Reply(request_id, sync.encode_page(self.book.page(after, sync.PAGE_BYTES_MAX)))]
+        if not self._budget.spend(now, peer):
+            return [Reply(request_id, None)]
+        try:
+            document = self.post.open(frame)
+        except (DecodeError, SignatureError) as error:
+            return [Emit("peer.fault", {"peer": peer, "reason": str(error)}), Reply(request_id, None)]
+        if document.signer != peer or not document.alive(now.wall_ms):
+            return [Reply(request_id, None)]
+        if isinstance(document.body, d.Commitment | d.Failure):
+            return self.requester.on_request(now, peer, request_id, document)
+        if type(document.body) in self.provider.handlers:
+            return self.provider.on_request(now, peer, request_id, document)
+        return [Reply(request_id, None)]
+
+    def on_response(self, now: Now, request_id: int, outcome: Outcome) -> list[Effect]:
+        """The answer to one of our requests, or that there is none."""
+        tag = self.post.answered(request_id)
+        if tag is None:
+            return []
+        if tag.machine == "core":
+            return self._on_page(now, tag, outcome)
+        if tag.machine == "provider":
+            return self.provider.on_response(now, tag, outcome)
+        answer = None
+        if isinstance(outcome, Ok) and outcome.frame:
+            try:
+                answer = self.post.open(outcome.frame)
+            except UnknownDocumentError:
+                return self.requester.on_response(now, tag, outcome, None)
+            except (DecodeError, SignatureError) as error:
+                fault = Emit("peer.fault", {"peer": tag.peer, "reason": str(error)})
+                return [fault, *self.requester.on_response(now, tag, outcome, None)]
+            if answer.signer != tag.peer or not answer.alive(now.wall_ms):
+                answer = None
+        return self.requester.on_response(now, tag, outcome, answer)
+
+    # -- the rest ----------------------------------------------------------------------------------------------------
+
+    def on_timer(self, now: Now, key: str) -> list[Effect]:
+        """A timer set by SetTimer is due."""
+        machine, _, rest = key.partition(".")
+        if machine == "gossip":
+            return self._gossip.on_timer(now, key)
+        if key == "core.neighbours":
+            return self._seek_neighbours(now)
+        if key == "core.offer":
+            return self._publish_offer(now)
+        what, _, name = rest.partition(":")
+        if machine == "provider":
+            return self.provider.on_timer(now, name)
+        return self.requester.on_timer(now, what, name)
+
+    def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
+        """A RunJob ended."""
+        return self.provider.on_job(now, token, outcome)
+
+    def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
+        """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed."""
+        machine = self.requester if token.startswith("outputs:") else self.provider
+        return machine.on_fetch(now, token, blobs, reason)

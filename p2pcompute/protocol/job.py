@@ -1,0 +1,165 @@
+"""A requester's job and its replicas: data and transition tables, no behaviour of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from p2pcompute.protocol.machine import follow
+from p2pcompute.protocol.matching import Listing, Needs
+from p2pcompute.protocol.verification import Answer
+from p2pcompute.wire.documents import AnyDocument, Assignment, Quote
+from p2pcompute.wire.manifest import Manifest
+
+REPLICA: Final[dict[tuple[str, str], str]] = {
+    ("reserving", "assign"): "assigned",
+    ("reserving", "lose"): "lost",
+    ("assigned", "accept"): "running",
+    ("assigned", "commit"): "committed",
+    ("assigned", "lose"): "lost",
+    ("running", "accept"): "running",
+    ("running", "commit"): "committed",
+    ("running", "lose"): "lost",
+    ("committed", "ask"): "revealing",
+    ("committed", "lose"): "lost",
+    ("revealing", "ask"): "revealing",
+    ("revealing", "reveal"): "revealed",
+    ("revealing", "lose"): "lost",
+    ("revealed", "agree"): "judged",
+    ("revealed", "reject"): "rejected",
+    ("judged", "receipt"): "owed",
+    ("judged", "lose"): "lost",
+    ("owed", "cheque"): "paying",
+    ("paying", "paid"): "paid",
+}
+"""State of one replica, seen from the requester."""
+
+JOB: Final[dict[tuple[str, str], str]] = {
+    ("working", "judge"): "settling",
+    ("working", "fail"): "failed",
+    ("settling", "done"): "done",
+    ("settling", "fail"): "failed",
+}
+
+PENDING: Final = ("reserving", "assigned", "running")
+COMMITTED: Final = ("committed", "revealing", "revealed")
+LIVE: Final = PENDING + COMMITTED
+
+
+@dataclasses.dataclass(slots=True)
+class Replica:
+    """One provider's part in a job."""
+
+    peer: bytes
+    operator: bytes
+    addresses: tuple[str, ...]
+    price_ceiling: int
+    state: str = "reserving"
+    attempts: int = 0
+    fetch_failures: int = 0
+    quote: Quote | None = None
+    assignment: AnyDocument | None = None
+    commitment: AnyDocument | None = None
+    reveal: AnyDocument | None = None
+    verdict: AnyDocument | None = None
+    receipt: AnyDocument | None = None
+    cheque: AnyDocument | None = None
+    error: str = ""
+
+    def step(self, event: str) -> None:
+        self.state = follow(REPLICA, self.state, event)
+        self.attempts = 0
+
+    @property
+    def terms(self) -> Assignment:
+        """The assignment's body; only once assigned."""
+        assert self.assignment is not None
+        body = self.assignment.body
+        assert isinstance(body, Assignment)
+        return body
+
+
+@dataclasses.dataclass(slots=True)
+class Round:
+    """One round of recruiting: who was probed (by probe id), who quoted, how many are wanted."""
+
+    wanted: int
+    asked: dict[bytes, Listing]
+    quotes: list[tuple[Listing, AnyDocument]]
+    hurry_mono_ms: int
+    end_mono_ms: int
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """What the user asked for, and how far it is. `target` is the number of replicas wanted now; it grows when they
+    disagree. Prices are micro-credits."""
+
+    id: bytes
+    manifest: Manifest
+    manifest_bytes: bytes
+    manifest_id: bytes
+    manifest_root: bytes
+    replicas: int
+    quorum: int
+    budget: int
+    price_per_device_s_max: int
+    engine: str
+    deadline_wall_ms: int
+    state: str = "working"
+    target: int = 0
+    commit_by_wall_ms: int = 0
+    team: list[Replica] = dataclasses.field(default_factory=list)
+    round: Round | None = None
+    dry_rounds: int = 0
+    resting: bool = False
+    refusals: list[str] = dataclasses.field(default_factory=list)
+    answer: Answer | None = None
+    fetching: bytes = b""
+    fetched: bool = False
+    code: int = 0
+    error: str = ""
+
+    def step(self, event: str) -> None:
+        self.state = follow(JOB, self.state, event)
+
+    @property
+    def name(self) -> str:
+        return self.id.hex()
+
+    @property
+    def needs(self) -> Needs:
+        """What to look for in the book."""
+        return Needs(
+            memory_bytes=self.manifest.memory_bytes_max,
+            device_ms=self.manifest.device_ms_max,
+            engine=self.engine,
+            price_per_device_s_max=self.price_per_device_s_max,
+        )
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("done", "failed")
+
+    def within(self, *states: str) -> list[Replica]:
+        """The replicas in any of these states, in order of engagement."""
+        return [r for r in self.team if r.state in states]
+
+    def operators(self) -> list[bytes]:
+        """All operators ever engaged for this job: none of them is engaged twice."""
+        return [r.operator for r in self.team]
+
+    def committed_spend(self) -> int:
+        """The most this job can still cost: the ceilings of all replicas that were not lost."""
+        return sum(r.price_ceiling for r in self.team if r.state != "lost")
+
+    def replica_of(self, assignment_id: bytes) -> Replica | None:
+        return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)
+
+    def evidence(self) -> list[bytes]:
+        """Every signed document of this job, in the order of the flow, for an auditor."""
+        out: list[bytes] = []
+        for r in self.team:
+            documents = (r.assignment, r.commitment, r.reveal, r.verdict, r.receipt, r.cheque)
+            out += [x.raw for x in documents if x is not None]
+        return out

@@ -1,0 +1,154 @@
+"""All jobs of a requester, and how the journal rebuilds them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from p2pcompute.protocol import records, verification
+from p2pcompute.protocol.job import Job, Replica
+from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.post import Post
+from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import merkle
+from p2pcompute.wire.documents import AnyDocument
+from p2pcompute.wire.manifest import decode_manifest, manifest_id
+
+JOBS_MAX: Final = 10_000
+"""Jobs in memory; the oldest finished ones are forgotten first (the journal keeps them)."""
+
+
+class Jobs:
+    """Jobs by id, oldest first."""
+
+    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation) -> None:
+        self._post, self._ledger, self._reputation = post, ledger, reputation
+        self._jobs: OrderedDict[bytes, Job] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(list(self._jobs.values()))
+
+    def get(self, job_id: bytes) -> Job | None:
+        return self._jobs.get(job_id)
+
+    def add(self, record: records.JobSubmitted) -> Job:
+        """Take a job on, from its record."""
+        job = Job(
+            id=record.job,
+            manifest=decode_manifest(record.manifest),
+            manifest_bytes=record.manifest,
+            manifest_id=manifest_id(record.manifest),
+            manifest_root=merkle.blob_root(record.manifest),
+            replicas=record.replicas,
+            quorum=record.quorum,
+            budget=record.budget,
+            price_per_device_s_max=record.price_per_device_s_max,
+            engine=record.engine,
+            deadline_wall_ms=record.deadline_wall_ms,
+            target=record.replicas,
+        )
+        self._jobs[job.id] = job
+        while len(self._jobs) > JOBS_MAX and (old := next((j for j in self._jobs.values() if j.over), None)):
+            del self._jobs[old.id]
+        return job
+
+    def find(self, assignment_id: bytes, signer: bytes) -> tuple[Job, Replica] | None:
+        """The job and replica behind an assignment of this signer."""
+        for job in reversed(self._jobs.values()):
+            replica = job.replica_of(assignment_id)
+            if replica is not None and replica.peer == signer:
+                return job, replica
+        return None
+
+    @staticmethod
+    def take_assignment(replica: Replica, assignment: AnyDocument) -> None:
+        """The signed assignment is in force."""
+        replica.assignment = assignment
+        replica.step("assign")
+
+    def take_verdict(self, job: Job, replica: Replica, verdict: AnyDocument) -> None:
+        """The signed verdict counts, for the replica and for its operator's standing here."""
+        body: d.Verdict = verdict.body
+        assert replica.reveal is not None
+        replica.verdict = verdict
+        if body.judgement is d.Judgement.OUTVOTED:
+            replica.step("reject")
+            self._reputation.ban(replica.operator, f"outvoted by {body.agreeing} on task {job.name[:8]}")
+            return
+        replica.step("agree")
+        self._reputation.good(replica.operator)
+        job.answer = verification.answer_of(replica.reveal.body)
+
+    # -- journal -----------------------------------------------------------------------------------------------------
+
+    def replay(self, record: records.AnyRecord) -> None:
+        """Rebuild from one journal record."""
+        match record:
+            case records.JobSubmitted():
+                self.add(record)
+            case records.Assigned():
+                assignment = self._post.open(record.assignment)
+                replica = Replica(record.peer, record.operator, record.addresses, assignment.body.price_ceiling)
+                self._jobs[record.job].team.append(replica)
+                self.take_assignment(replica, assignment)
+            case records.CommitmentHeld():
+                commitment = self._post.open(record.commitment)
+                replica = self._replica(record.job, commitment.body.assignment)
+                replica.commitment = commitment
+                replica.step("commit")
+            case records.ReplicaLost():
+                replica = self._replica(record.job, record.assignment)
+                replica.state, replica.error = "lost", record.reason
+            case records.Judged():
+                self._replay_judged(record)
+            case records.ReceiptHeld():
+                receipt = self._post.open(record.receipt)
+                replica = self._replica(record.job, receipt.body.assignment)
+                replica.receipt = receipt
+                replica.step("receipt")
+            case records.Settled() | records.ChequeTaken() | records.JobEnded():
+                self._replay_end(record)
+            case records.Banned():
+                if record.reason:
+                    self._reputation.ban(record.operator, record.reason)
+                else:
+                    self._reputation.pardon(record.operator)
+            case _:
+                pass
+
+    def _replica(self, job_id: bytes, assignment_id: bytes) -> Replica:
+        replica = self._jobs[job_id].replica_of(assignment_id)
+        assert replica is not None, "the journal names an assignment it does not hold"
+        return replica
+
+    def _replay_judged(self, record: records.Judged) -> None:
+        job = self._jobs[record.job]
+        for reveal_raw, verdict_raw in record.verdicts:
+            reveal, verdict = self._post.open(reveal_raw), self._post.open(verdict_raw)
+            replica = next(r for r in job.team if r.commitment and r.commitment.id == reveal.body.commitment)
+            replica.step("ask")
+            replica.step("reveal")
+            replica.reveal = reveal
+            self.take_verdict(job, replica, verdict)
+        if job.state == "working":
+            job.step("judge")
+
+    def _replay_end(self, record: records.Settled | records.ChequeTaken | records.JobEnded) -> None:
+        job = self._jobs[record.job]
+        match record:
+            case records.Settled():
+                cheque = self._post.open(record.cheque)
+                job.fetched = True
+                replica = next(r for r in job.team if r.receipt and r.receipt.id == cheque.body.receipt)
+                replica.cheque = cheque
+                replica.step("cheque")
+                self._ledger.restore_promise(replica.peer, cheque.body.cumulative)
+            case records.ChequeTaken():
+                replica = next(r for r in job.team if r.receipt and r.receipt.id == record.receipt)
+                replica.step("paid")
+            case records.JobEnded():
+                job.code, job.error = record.code, record.error
+                job.fetched = not record.error
+                job.state = "failed" if record.error else "done"

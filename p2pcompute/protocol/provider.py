@@ -1,0 +1,552 @@
+"""The provider's side: quote, reserve, run, commit, reveal, be paid.
+
+One `Engagement` per reservation; its transitions are the table below and the diagram in docs/spec/provider.md. What the
+requester sends is answered at once; only the run itself takes time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.identity.delegation import Capability
+from p2pcompute.protocol import records, verification
+from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.machine import (
+    CancelJob,
+    Effect,
+    Emit,
+    Fetch,
+    Grant,
+    JobOutcome,
+    JobStatus,
+    Now,
+    Ok,
+    Outcome,
+    Persist,
+    Reply,
+    RunJob,
+    SetTimer,
+    follow,
+)
+from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.receipts import Chain
+from p2pcompute.protocol.reservation import NONE, Slots
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import AnyDocument
+from p2pcompute.wire.manifest import Manifest, decode_manifest, manifest_id
+
+LETTER_MS: Final = 600_000
+"""How long statements that have no shorter life of their own stay in force."""
+RETRY_MS: Final = 2_000
+REQUEST_MS: Final = 5_000
+FETCH_MS: Final = 120_000
+DELIVERY_MS: Final = 3_600_000
+"""How long outputs stay readable by their requester after the verdict."""
+QUOTES_MAX: Final = 4_096
+ENGAGEMENTS_MAX: Final = 65_536
+
+TRANSITIONS: Final[dict[tuple[str, str], str]] = {
+    ("reserved", "assign"): "fetching",
+    ("reserved", "release"): "closed",
+    ("reserved", "expire"): "closed",
+    ("fetching", "fetched manifest"): "fetching",
+    ("fetching", "fetched inputs"): "running",
+    ("fetching", "fail"): "failed",
+    ("fetching", "abort"): "closed",
+    ("running", "commit"): "committed",
+    ("running", "fail"): "failed",
+    ("running", "abort"): "closed",
+    ("failed", "acknowledged"): "closed",
+    ("failed", "abort"): "closed",
+    ("failed", "expire"): "closed",
+    ("committed", "acknowledged"): "awaiting verdict",
+    ("committed", "reveal"): "awaiting verdict",
+    ("committed", "judge"): "closed",
+    ("committed", "issue"): "unpaid",
+    ("committed", "abort"): "closed",
+    ("committed", "expire"): "closed",
+    ("awaiting verdict", "reveal"): "awaiting verdict",
+    ("awaiting verdict", "acknowledged"): "awaiting verdict",
+    ("awaiting verdict", "judge"): "closed",
+    ("awaiting verdict", "issue"): "unpaid",
+    ("awaiting verdict", "abort"): "closed",
+    ("awaiting verdict", "expire"): "closed",
+    ("unpaid", "pay"): "closed",
+}
+
+
+@dataclasses.dataclass(slots=True)
+class Engagement:
+    """One reservation and all that grew from it."""
+
+    requester: bytes
+    reservation: AnyDocument
+    price_per_device_s: int
+    price_minimum: int
+    state: str = "reserved"
+    assignment: AnyDocument | None = None
+    manifest: Manifest | None = None
+    manifest_bytes: bytes = b""
+    opening: d.RootReveal | None = None
+    commitment: AnyDocument | None = None
+    failure: AnyDocument | None = None
+    receipt: AnyDocument | None = None
+    verdict_id: bytes = b""
+
+    def step(self, event: str) -> None:
+        self.state = follow(TRANSITIONS, self.state, event)
+
+    @property
+    def token(self) -> str:
+        """Names the engagement's jobs, fetches and grants."""
+        return self.reservation.id.hex()
+
+
+Answered = tuple[list[Effect], AnyDocument | None, list[Effect]]
+"""Effects before the answer, the answer (None acknowledges), effects after it."""
+
+
+def _event(name: str, requester: bytes, **fields: object) -> Emit:
+    return Emit(name, {"requester": requester, **fields})
+
+
+def _persist(record: records.AnyRecord) -> Persist:
+    return Persist(records.encode_record(record))
+
+
+def _short(reason: str) -> str:
+    return reason.encode()[: limits.REASON_BYTES_MAX].decode(errors="ignore")
+
+
+class Provider:
+    """Sells slots. Inactive until `open_for_business` gives it terms."""
+
+    def __init__(self, post: Post, ledger: Ledger) -> None:
+        self._post, self._ledger = post, ledger
+        self.terms: d.Offer | None = None
+        self.draining = False
+        self._slots = Slots(0)
+        self.chain = Chain()
+        self._quotes: OrderedDict[bytes, tuple[AnyDocument, bytes]] = OrderedDict()
+        self._engagements: OrderedDict[bytes, Engagement] = OrderedDict()
+        self._by_request: dict[bytes, Engagement] = {}
+        self._by_assignment: dict[bytes, Engagement] = {}
+        self._by_commitment: dict[bytes, Engagement] = {}
+        self.handlers: Final[dict[type[object], Callable[[Now, AnyDocument], Answered]]] = {
+            d.Probe: self._on_probe,
+            d.ReservationRequest: self._on_reservation_request,
+            d.Release: self._on_release,
+            d.Assignment: self._on_assignment,
+            d.Abort: self._on_abort,
+            d.RevealRequest: self._on_reveal_request,
+            d.Verdict: self._on_verdict,
+            d.Delivery: self._on_delivery,
+            d.Cheque: self._on_cheque,
+        }
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def open_for_business(self, terms: d.Offer) -> None:
+        """From now on, quote and reserve on these terms."""
+        self.terms = terms
+        while len(self._slots) < terms.slots:
+            self._slots.add()
+
+    def replay(self, record: records.AnyRecord) -> None:
+        """Rebuild from one journal record."""
+        match record:
+            case records.Reserved():
+                document = self._post.open(record.reservation)
+                e = Engagement(record.requester, document, record.price_per_device_s, record.price_minimum)
+                self._slots.hold(document.body.slot, document.id, record.requester, document.expires_at)
+                self._remember(e)
+            case records.Accepted():
+                document = self._post.open(record.assignment)
+                e = self._engagements[document.body.reservation]
+                self._accept(e, document)
+            case records.Ended():
+                e = self._engagements[record.reservation]
+                self._slots.close(record.reservation, self._post.open(record.by).id if record.by else NONE)
+                self._replay_end(e, record.by)
+            case records.Committed():
+                document = self._post.open(record.commitment)
+                self._commit(self._by_assignment[record.assignment], document, record.opening)
+            case records.Issued():
+                verdict, receipt = self._post.open(record.verdict), self._post.open(record.receipt)
+                self._issue(self._by_commitment[verdict.body.commitment], verdict.id, receipt)
+            case records.Covered():
+                cheque = self._post.open(record.cheque)
+                self._cover(cheque)
+            case _:
+                pass
+
+    def _replay_end(self, e: Engagement, by: bytes) -> None:
+        document = self._post.open(by) if by else None
+        if document is not None and isinstance(document.body, d.Failure):
+            e.failure = document
+            e.state = "failed"
+        else:
+            e.state = "closed"
+
+    def resume(self, now: Now) -> list[Effect]:
+        """After replay: take up every engagement where the journal left it."""
+        out: list[Effect] = []
+        for e in self._engagements.values():
+            if e.state == "fetching":
+                out += self._fetch_manifest(now, e)
+            elif e.state in ("committed", "failed"):
+                out.append(SetTimer(f"provider.tell:{e.token}", now.mono_ms))
+        return out
+
+    @property
+    def busy_slots(self) -> int:
+        return self._slots.busy
+
+    @property
+    def running(self) -> int:
+        """Engagements that keep a drain waiting."""
+        return sum(1 for e in self._engagements.values() if e.state in ("fetching", "running", "committed"))
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def on_request(self, now: Now, peer: bytes, request_id: int, document: AnyDocument) -> list[Effect]:
+        """A signed request from a connected peer, its signer. The answer is one document or an empty frame."""
+        self._expire(now)
+        before, answer, after = self.handlers[type(document.body)](now, document)
+        return [*before, Reply(request_id, answer.raw if answer is not None else b""), *after]
+
+    def _decline(self, now: Now, document: AnyDocument, code: d.DeclineCode, reason: str) -> AnyDocument:
+        return self._post.write(now, d.Decline(document.id, code, reason), lifetime_ms=LETTER_MS)
+
+    def _on_probe(self, now: Now, probe: AnyDocument) -> Answered:
+        body: d.Probe = probe.body
+        fault = self._probe_fault(now, probe)
+        if fault is not None:
+            return [], self._decline(now, probe, *fault), []
+        assert self.terms is not None
+        quote = self._post.write(
+            now,
+            d.Quote(probe.id, self.terms.price_per_device_s, self.terms.price_minimum),
+            lifetime_ms=limits.QUOTE_LIFETIME_MS,
+        )
+        self._quotes[quote.id] = quote, probe.signer
+        while len(self._quotes) > QUOTES_MAX:
+            self._quotes.popitem(last=False)
+        return [], quote, [Emit("provider.quoted", {"requester": probe.signer, "device_ms_max": body.device_ms_max})]
+
+    def _probe_fault(self, now: Now, probe: AnyDocument) -> tuple[d.DeclineCode, str] | None:
+        body: d.Probe = probe.body
+        terms = self.terms
+        if terms is None or self.draining:
+            return d.DeclineCode.DRAINING, "takes no new work"
+        try:
+            operator = self._post.operator_of(probe.signer, body.delegation, Capability.REQUEST, now)
+        except (DecodeError, SignatureError):
+            operator = None
+        if operator is None:
+            return d.DeclineCode.NOT_AUTHORISED, "the delegation does not cover this key"
+        if body.memory_bytes_max > terms.memory_bytes_max or body.device_ms_max > terms.device_ms_max:
+            return d.DeclineCode.UNSUITABLE, "larger than the offer allows"
+        if body.engine and body.engine != terms.engine:
+            return d.DeclineCode.UNSUITABLE, f"this is a {terms.engine} engine"
+        ceiling = verification.price_ceiling(terms.price_per_device_s, terms.price_minimum, body.device_ms_max)
+        if not self._ledger.trusts(probe.signer, ceiling):
+            return d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"
+        if self._slots.free(probe.signer) is None:
+            return d.DeclineCode.BUSY, "all slots are taken"
+        return None
+
+    def _on_reservation_request(self, now: Now, request: AnyDocument) -> Answered:
+        known = self._by_request.get(request.id)
+        if known is not None:
+            return [], known.reservation, []
+        quote, asker = self._quotes.get(request.body.quote, (None, b""))
+        if quote is None or asker != request.signer or not quote.alive(now.wall_ms):
+            return [], self._decline(now, request, d.DeclineCode.UNKNOWN_QUOTE, "no such quote, or it ran out"), []
+        slot = None if self.draining else self._slots.free(request.signer)
+        if slot is None:
+            return [], self._decline(now, request, d.DeclineCode.BUSY, "all slots are taken"), []
+        del self._quotes[quote.id]
+        n, previous, closes = self._slots.link(slot)
+        reservation = self._post.write(
+            now, d.Reservation(request.id, slot, n, previous, closes), lifetime_ms=request.body.lease_ms
+        )
+        self._slots.hold(slot, reservation.id, request.signer, reservation.expires_at)
+        price = quote.body
+        self._remember(Engagement(request.signer, reservation, price.price_per_device_s, price.price_minimum))
+        record = records.Reserved(request.signer, price.price_per_device_s, price.price_minimum, reservation.raw)
+        return [_persist(record)], reservation, [_event("provider.reserved", request.signer)]
+
+    def _remember(self, e: Engagement) -> None:
+        self._engagements[e.reservation.id] = e
+        self._by_request[e.reservation.body.request] = e
+        while len(self._engagements) > ENGAGEMENTS_MAX:
+            oldest = next((x for x in self._engagements.values() if x.state == "closed"), None)
+            if oldest is None:
+                break
+            self._forget(oldest)
+
+    def _forget(self, e: Engagement) -> None:
+        del self._engagements[e.reservation.id]
+        self._by_request.pop(e.reservation.body.request, None)
+        if e.assignment is not None:
+            self._by_assignment.pop(e.assignment.id, None)
+        if e.commitment is not None:
+            self._by_commitment.pop(e.commitment.id, None)
+
+    def _on_release(self, now: Now, release: AnyDocument) -> Answered:
+        e = self._engagements.get(release.body.reservation)
+        if e is None or e.requester != release.signer or e.state != "reserved":
+            return [], None, []
+        e.step("release")
+        self._slots.close(e.reservation.id, release.id)
+        return [_persist(records.Ended(e.reservation.id, release.raw))], None, []
+
+    def _on_assignment(self, now: Now, assignment: AnyDocument) -> Answered:
+        body: d.Assignment = assignment.body
+        if assignment.id in self._by_assignment:
+            return [], None, []
+        e = self._engagements.get(body.reservation)
+        if e is None or e.requester != assignment.signer or e.state != "reserved":
+            return [], self._decline(now, assignment, d.DeclineCode.UNKNOWN_RESERVATION, "no such reservation"), []
+        if body.price_per_device_s < e.price_per_device_s or body.price_minimum < e.price_minimum:
+            return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, "below the quoted price"), []
+        if body.commit_by <= now.wall_ms:
+            return [], self._decline(now, assignment, d.DeclineCode.TOO_LATE, "the deadline has passed"), []
+        self._accept(e, assignment)
+        started = _event("provider.assigned", e.requester)
+        return [_persist(records.Accepted(assignment.raw))], None, [started, *self._fetch_manifest(now, e)]
+
+    def _accept(self, e: Engagement, assignment: AnyDocument) -> None:
+        e.step("assign")
+        e.assignment = assignment
+        self._by_assignment[assignment.id] = e
+        self._slots.assign(e.reservation.id)
+
+    def _on_abort(self, now: Now, abort: AnyDocument) -> Answered:
+        e = self._by_assignment.get(abort.body.assignment)
+        if e is None or e.requester != abort.signer or (e.state, "abort") not in TRANSITIONS:
+            return [], None, []
+        running = e.state in ("fetching", "running")
+        e.step("abort")
+        self._slots.close(e.reservation.id, abort.id)
+        stop: list[Effect] = [CancelJob(e.token)] if running else []
+        return [_persist(records.Ended(e.reservation.id, abort.raw))], None, [*stop, *self._quiet(e)]
+
+    def _on_reveal_request(self, now: Now, request: AnyDocument) -> Answered:
+        e = self._by_commitment.get(request.body.commitment)
+        if e is None or e.opening is None or e.requester != request.signer:
+            return [], self._decline(now, request, d.DeclineCode.UNKNOWN_RESERVATION, "no such commitment"), []
+        if request.body.commitment not in request.body.all_commitments:
+            return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "my commitment is not listed"), []
+        if (e.state, "reveal") in TRANSITIONS:
+            e.step("reveal")
+        return [], self._post.write(now, e.opening, lifetime_ms=LETTER_MS), self._quiet(e)
+
+    def _on_verdict(self, now: Now, verdict: AnyDocument) -> Answered:
+        body: d.Verdict = verdict.body
+        e = self._by_commitment.get(body.commitment)
+        if e is None or e.requester != verdict.signer or e.opening is None or e.assignment is None:
+            return [], None, []
+        if e.receipt is not None:
+            return [], e.receipt, []
+        if (e.state, "judge") not in TRANSITIONS:
+            return [], None, []
+        if body.judgement in (d.Judgement.OUTVOTED, d.Judgement.UNDECIDED):
+            e.step("judge")
+            return [], None, [_event("provider.outvoted", e.requester, judgement=body.judgement.name), *self._quiet(e)]
+        receipt = self._write_receipt(now, e, verdict)
+        self._issue(e, verdict.id, receipt)
+        grant = Grant(e.token, e.requester, e.opening.output_roots, now.wall_ms + DELIVERY_MS)
+        record = _persist(records.Issued(verdict.raw, receipt.raw))
+        return [record, grant], receipt, [_event("provider.earned", e.requester, price=body.price), *self._quiet(e)]
+
+    def _write_receipt(self, now: Now, e: Engagement, verdict: AnyDocument) -> AnyDocument:
+        assert e.opening is not None
+        assert e.assignment is not None
+        n, previous = self.chain.next_link()
+        body = d.Receipt(
+            n=n,
+            previous=previous,
+            verdict=verdict.id,
+            assignment=e.assignment.id,
+            manifest=e.assignment.body.manifest,
+            requester=e.requester,
+            output_roots=e.opening.output_roots,
+            engine=e.opening.engine,
+            device_us=e.opening.device_us,
+            energy_mj=0,
+            price=verdict.body.price,
+        )
+        return self._post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+
+    def _issue(self, e: Engagement, verdict_id: bytes, receipt: AnyDocument) -> None:
+        e.step("issue")
+        e.verdict_id, e.receipt = verdict_id, receipt
+        self.chain.append(receipt)
+        self._ledger.earn(e.requester, receipt.body.price)
+
+    def _on_delivery(self, now: Now, delivery: AnyDocument) -> Answered:
+        return [], None, []
+
+    def _on_cheque(self, now: Now, cheque: AnyDocument) -> Answered:
+        body: d.Cheque = cheque.body
+        receipt = self.chain.get(body.receipt)
+        if body.payee != self._post.env.me or receipt is None or receipt.body.requester != cheque.signer:
+            return [], self._decline(now, cheque, d.DeclineCode.UNSUITABLE, "this cheque covers no receipt of mine"), []
+        if not self._cover(cheque):
+            return [], None, []
+        return [_persist(records.Covered(cheque.raw))], None, [_event("provider.paid", cheque.signer)]
+
+    def _cover(self, cheque: AnyDocument) -> bool:
+        """Whether the cheque was news."""
+        if not self.chain.countersign(cheque):
+            return False
+        self._ledger.take_cheque(cheque.signer, cheque.epoch, cheque.body.cumulative)
+        for e in reversed(self._engagements.values()):
+            if e.receipt is not None and e.receipt.id == cheque.body.receipt and e.state == "unpaid":
+                e.step("pay")
+                break
+        return True
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def _fetch_manifest(self, now: Now, e: Engagement) -> list[Effect]:
+        assert e.assignment is not None
+        body: d.Assignment = e.assignment.body
+        blob = body.manifest_root, body.manifest_size_bytes
+        return [Fetch(f"manifest:{e.token}", e.requester, (blob,), FETCH_MS)]
+
+    def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
+        """Blobs arrived (only a manifest's bytes are passed in), or could not be had."""
+        what, _, name = token.partition(":")
+        e = self._engagements.get(bytes.fromhex(name))
+        if e is None or e.state != "fetching":
+            return []
+        if blobs is None:
+            return self._fail(now, e, d.FailureCode.INPUT_UNAVAILABLE, reason)
+        if what == "manifest":
+            return self._on_manifest(now, e, blobs[0])
+        e.step("fetched inputs")
+        return [_event("provider.running", e.requester), RunJob(e.token, e.manifest_bytes)]
+
+    def _on_manifest(self, now: Now, e: Engagement, data: bytes) -> list[Effect]:
+        assert e.assignment is not None
+        assert self.terms is not None
+        try:
+            manifest = decode_manifest(data)
+        except DecodeError as error:
+            return self._fail(now, e, d.FailureCode.REFUSED, str(error))
+        if manifest_id(data) != e.assignment.body.manifest:
+            return self._fail(now, e, d.FailureCode.REFUSED, "the manifest is not the one assigned")
+        if manifest.memory_bytes_max > self.terms.memory_bytes_max or manifest.device_ms_max > self.terms.device_ms_max:
+            return self._fail(now, e, d.FailureCode.REFUSED, "larger than the offer allows")
+        e.step("fetched manifest")
+        e.manifest, e.manifest_bytes = manifest, data
+        wanted = {manifest.ptx_root: manifest.ptx_size_bytes} | {b.root: b.size_bytes for b in manifest.inputs}
+        return [Fetch(f"inputs:{e.token}", e.requester, tuple(wanted.items()), FETCH_MS)]
+
+    def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
+        """The run ended."""
+        e = self._engagements.get(bytes.fromhex(token))
+        if e is None or e.state != "running":
+            return []
+        statuses = {
+            JobStatus.OK: d.OutcomeStatus.OK,
+            JobStatus.TRAP: d.OutcomeStatus.TRAP,
+            JobStatus.TIMEOUT: d.OutcomeStatus.TIMEOUT,
+        }
+        if outcome.status not in statuses:
+            refused = outcome.status is JobStatus.REFUSED
+            return self._fail(now, e, d.FailureCode.REFUSED if refused else d.FailureCode.CRASHED, outcome.reason)
+        return self._make_commitment(now, e, statuses[outcome.status], outcome)
+
+    def _make_commitment(self, now: Now, e: Engagement, status: d.OutcomeStatus, outcome: JobOutcome) -> list[Effect]:
+        assert e.assignment is not None
+        assert e.manifest is not None
+        assert self.terms is not None
+        opening = d.RootReveal(
+            commitment=NONE,
+            salt=verification.salt_of(self._post.env.secret, e.assignment.id),
+            engine=self.terms.engine,
+            numeric_class=self.terms.numeric_class,
+            status=status,
+            output_roots=tuple(root for root, _ in outcome.outputs) if status is d.OutcomeStatus.OK else (),
+            device_us=outcome.device_us,
+            reason=_short(outcome.reason),
+        )
+        root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
+        document = self._post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=LETTER_MS)
+        opening = msgspec.structs.replace(opening, commitment=document.id)
+        self._commit(e, document, opening)
+        record = records.Committed(e.assignment.id, opening, document.raw)
+        done = _event("provider.committed", e.requester, device_us=outcome.device_us)
+        return [_persist(record), done, *self._tell(now, e)]
+
+    def _commit(self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal) -> None:
+        e.state = "running" if e.state == "fetching" else e.state  # replay: a restart repeats the run silently
+        e.step("commit")
+        e.commitment, e.opening = commitment, opening
+        self._by_commitment[commitment.id] = e
+        self._slots.close(e.reservation.id, commitment.id)
+
+    def _fail(self, now: Now, e: Engagement, code: d.FailureCode, reason: str) -> list[Effect]:
+        assert e.assignment is not None
+        e.step("fail")
+        e.failure = self._post.write(now, d.Failure(e.assignment.id, code, _short(reason)), lifetime_ms=LETTER_MS)
+        self._slots.close(e.reservation.id, e.failure.id)
+        said = _event("provider.failed", e.requester, reason=reason)
+        return [_persist(records.Ended(e.reservation.id, e.failure.raw)), said, *self._tell(now, e)]
+
+    # -- telling the requester, until it knows -----------------------------------------------------------------------
+
+    def _tell(self, now: Now, e: Engagement) -> list[Effect]:
+        letter = e.commitment if e.state == "committed" else e.failure
+        if letter is None or e.assignment is None:
+            return []
+        if now.wall_ms >= letter.expires_at:
+            e.step("expire")
+            return []
+        tag = Tag("provider", "tell", e.reservation.id, e.requester)
+        ask = self._post.ask(e.requester, letter.raw, tag, timeout_ms=REQUEST_MS)
+        return [ask, SetTimer(f"provider.tell:{e.token}", None)]
+
+    def _quiet(self, e: Engagement) -> list[Effect]:
+        return [SetTimer(f"provider.tell:{e.token}", None)]
+
+    def on_response(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
+        """The requester acknowledged a commitment or failure, or did not."""
+        e = self._engagements.get(tag.subject)
+        if e is None or e.state not in ("committed", "failed"):
+            return []
+        if isinstance(outcome, Ok):
+            e.step("acknowledged")
+            return []
+        return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + RETRY_MS)]
+
+    def on_timer(self, now: Now, name: str) -> list[Effect]:
+        """`name` is the token of an engagement whose letter is due again."""
+        e = self._engagements.get(bytes.fromhex(name))
+        return self._tell(now, e) if e is not None and e.state in ("committed", "failed") else []
+
+    def on_peer_up(self, now: Now, peer: bytes) -> list[Effect]:
+        """A requester is back: tell it what it missed."""
+        return [
+            effect
+            for e in self._engagements.values()
+            if e.requester == peer and e.state in ("committed", "failed")
+            for effect in self._tell(now, e)
+        ]
+
+    def _expire(self, now: Now) -> None:
+        for reservation in self._slots.expire(now):
+            e = self._engagements.get(reservation)
+            if e is not None and e.state == "reserved":
+                e.step("expire")

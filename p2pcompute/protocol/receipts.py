@@ -1,0 +1,143 @@
+"""The provider's receipt chain, and what a stranger can check of it offline.
+
+Receipts of one (key, epoch) are numbered and each names the one before; a requester's cheque countersigns one. Two
+different receipts with one (key, epoch, n) prove a fork to anyone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.protocol.reservation import NONE
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.codec import Verify
+from p2pcompute.wire.documents import AnyDocument
+
+BUNDLE_DOCUMENTS_MAX: Final = 1_000_000
+
+
+class Chain:
+    """My own receipts, in order, with the cheque that countersigned each."""
+
+    def __init__(self) -> None:
+        self._receipts: dict[bytes, AnyDocument] = {}
+        self._head = NONE
+        self._cheques: dict[bytes, AnyDocument] = {}
+
+    def next_link(self) -> tuple[int, bytes]:
+        """(n, previous) of the next receipt."""
+        return len(self._receipts), self._head
+
+    def append(self, receipt: AnyDocument) -> None:
+        """The journaled receipt is the chain's new head."""
+        self._receipts[receipt.id] = receipt
+        self._head = receipt.id
+
+    def get(self, receipt_id: bytes) -> AnyDocument | None:
+        return self._receipts.get(receipt_id)
+
+    def receipts(self) -> list[AnyDocument]:
+        """All of them, oldest first."""
+        return list(self._receipts.values())
+
+    def countersign(self, cheque: AnyDocument) -> bool:
+        """A cheque for one of my receipts came; whether it is news."""
+        return self._cheques.setdefault(cheque.body.receipt, cheque) is cheque
+
+
+@dataclasses.dataclass(slots=True)
+class ReceiptLine:
+    """One receipt as an auditor sees it. `faults` is empty when everything that is in the bundle holds."""
+
+    receipt: AnyDocument
+    countersigned: bool = False
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Audit:
+    """What a bundle of documents shows."""
+
+    receipts: list[ReceiptLine]
+    documents: int
+    faults: list[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults and not any(line.faults for line in self.receipts)
+
+
+def audit(network: str, raws: Iterable[bytes], verify: Verify) -> Audit:
+    """Check every signature in a bundle and every binding between its documents. Needs nothing but public keys."""
+    by_id: dict[bytes, AnyDocument] = {}
+    faults: list[str] = []
+    count = 0
+    for raw in raws:
+        count += 1
+        if count > BUNDLE_DOCUMENTS_MAX:
+            faults.append(f"more than {BUNDLE_DOCUMENTS_MAX} documents")
+            break
+        try:
+            document = d.open_document(network, raw, verify)
+        except (DecodeError, SignatureError) as error:
+            faults.append(f"document {count}: {error}")
+            continue
+        by_id[document.id] = document
+    lines = [ReceiptLine(x) for x in by_id.values() if isinstance(x.body, d.Receipt)]
+    for line in lines:
+        _check_receipt(line, by_id)
+    faults += _chain_faults([line.receipt for line in lines])
+    return Audit(lines, count, faults)
+
+
+def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
+    receipt, body = line.receipt, line.receipt.body
+    verdict, assignment = by_id.get(body.verdict), by_id.get(body.assignment)
+    if verdict is None or not isinstance(verdict.body, d.Verdict):
+        line.faults.append("its verdict is missing")
+    else:
+        if verdict.signer != body.requester:
+            line.faults.append("its verdict is signed by someone else")
+        if verdict.body.price != body.price:
+            line.faults.append("its price is not the verdict's")
+        if verdict.body.judgement is d.Judgement.AGREED and verdict.body.agreed_roots != body.output_roots:
+            line.faults.append("its outputs are not the agreed ones")
+        _check_commitment(line, verdict, by_id)
+    if assignment is None or not isinstance(assignment.body, d.Assignment):
+        line.faults.append("its assignment is missing")
+    elif assignment.body.manifest != body.manifest or assignment.signer != body.requester:
+        line.faults.append("its assignment names another task or requester")
+    elif body.price > assignment.body.price_ceiling:
+        line.faults.append("its price is above the ceiling")
+    line.countersigned = any(
+        isinstance(x.body, d.Cheque)
+        and x.body.receipt == receipt.id
+        and x.signer == body.requester
+        and x.body.payee == receipt.signer
+        for x in by_id.values()
+    )
+
+
+def _check_commitment(line: ReceiptLine, verdict: AnyDocument, by_id: dict[bytes, AnyDocument]) -> None:
+    commitment = by_id.get(verdict.body.commitment)
+    if commitment is None or not isinstance(commitment.body, d.Commitment):
+        line.faults.append("its commitment is missing")
+    elif commitment.signer != line.receipt.signer or commitment.body.assignment != line.receipt.body.assignment:
+        line.faults.append("its commitment is another provider's or another task's")
+
+
+def _chain_faults(receipts: Sequence[AnyDocument]) -> list[str]:
+    faults: list[str] = []
+    links: dict[tuple[bytes, bytes, int], AnyDocument] = {}
+    for receipt in sorted(receipts, key=lambda r: (r.signer, r.epoch, r.body.n)):
+        key = receipt.signer, receipt.epoch, receipt.body.n
+        if key in links:
+            faults.append(f"{receipt.signer.hex()[:16]} forked its receipt chain at {receipt.body.n}")
+        links[key] = receipt
+        before = links.get((receipt.signer, receipt.epoch, receipt.body.n - 1))
+        if before is not None and receipt.body.previous != before.id:
+            faults.append(f"receipt {receipt.body.n} of {receipt.signer.hex()[:16]} does not follow the one before")
+    return faults

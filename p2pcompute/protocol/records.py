@@ -1,0 +1,177 @@
+"""What the journal holds: one record per durable step, replayed in order at the start.
+
+Records carry whole documents where there is one: the journal is then evidence, not only memory.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from p2pcompute.errors import HomeError
+from p2pcompute.wire.documents import RootReveal
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
+    """Base: a tagged array."""
+
+
+class JobSubmitted(Record, frozen=True, tag="job"):
+    """Requester: a job was taken on. `delegation` etc. are the node's, not the job's."""
+
+    job: bytes
+    manifest: bytes
+    replicas: int
+    quorum: int
+    budget: int
+    price_per_device_s_max: int
+    engine: str
+    deadline_wall_ms: int
+
+
+class Assigned(Record, frozen=True, tag="assigned"):
+    """Requester: this assignment may be on its way."""
+
+    job: bytes
+    peer: bytes
+    operator: bytes
+    addresses: tuple[str, ...]
+    assignment: bytes
+
+
+class CommitmentHeld(Record, frozen=True, tag="held"):
+    """Requester: a provider committed."""
+
+    job: bytes
+    commitment: bytes
+
+
+class ReplicaLost(Record, frozen=True, tag="lost"):
+    """Requester: an assignment will bring nothing."""
+
+    job: bytes
+    assignment: bytes
+    reason: str
+
+
+class Judged(Record, frozen=True, tag="judged"):
+    """Requester: (reveal, verdict) of every replica. In one record, so that a crash cannot split a judgement."""
+
+    job: bytes
+    verdicts: tuple[tuple[bytes, bytes], ...]
+
+
+class ReceiptHeld(Record, frozen=True, tag="receipt-held"):
+    """Requester: the provider's receipt."""
+
+    job: bytes
+    receipt: bytes
+
+
+class Settled(Record, frozen=True, tag="settled"):
+    """Requester: outputs are here (or none are due) and this cheque pays one replica."""
+
+    job: bytes
+    cheque: bytes
+
+
+class ChequeTaken(Record, frozen=True, tag="cheque-taken"):
+    """Requester: the payee has the cheque."""
+
+    job: bytes
+    receipt: bytes
+
+
+class JobEnded(Record, frozen=True, tag="ended"):
+    """Requester: the job's last word. `error` is empty when it succeeded; `code` is the exit code it maps to."""
+
+    job: bytes
+    output_roots: tuple[bytes, ...]
+    code: int
+    error: str
+
+
+class Reserved(Record, frozen=True, tag="reserved"):
+    """Provider: a slot is promised. `price` fields are those of the quote it answers."""
+
+    requester: bytes
+    price_per_device_s: int
+    price_minimum: int
+    reservation: bytes
+
+
+class Accepted(Record, frozen=True, tag="accepted"):
+    """Provider: an assignment was taken on."""
+
+    assignment: bytes
+
+
+class Ended(Record, frozen=True, tag="closed"):
+    """Provider: a reservation or assignment ended without a commitment, by this document (empty: it expired)."""
+
+    reservation: bytes
+    by: bytes
+
+
+class Committed(Record, frozen=True, tag="committed"):
+    """Provider: the outcome, its opening and the commitment to it."""
+
+    assignment: bytes
+    opening: RootReveal
+    commitment: bytes
+
+
+class Issued(Record, frozen=True, tag="issued"):
+    """Provider: a receipt, with the verdict it answers."""
+
+    verdict: bytes
+    receipt: bytes
+
+
+class Covered(Record, frozen=True, tag="covered"):
+    """Provider: a cheque came in."""
+
+    cheque: bytes
+
+
+class Banned(Record, frozen=True, tag="banned"):
+    """Requester: an operator is banned here, or (with an empty reason) pardoned."""
+
+    operator: bytes
+    reason: str
+
+
+AnyRecord = (
+    JobSubmitted
+    | Assigned
+    | CommitmentHeld
+    | ReplicaLost
+    | Judged
+    | ReceiptHeld
+    | Settled
+    | ChequeTaken
+    | JobEnded
+    | Reserved
+    | Accepted
+    | Ended
+    | Committed
+    | Issued
+    | Covered
+    | Banned
+)
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)
+
+
+def encode_record(record: AnyRecord) -> bytes:
+    """Bytes for the journal."""
+    return _encode(record)
+
+
+def decode_record(data: bytes) -> AnyRecord:
+    """Raises HomeError: our own journal holds something we never wrote."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise HomeError(
+            f"the journal holds a record this version cannot read ({error}); restore the home from a backup"
+        ) from error

@@ -1,0 +1,84 @@
+"""Finding providers for a job: probe many in parallel, take the cheapest that answer.
+
+Probes promise nothing; only the chosen are asked to reserve. Buyers that act on what they probe do not herd.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2pcompute.protocol import matching
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.job import LIVE, Job, Round
+from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
+from p2pcompute.protocol.matching import Listing
+from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import AnyDocument
+
+PROBE_MS: Final = 3_000
+"""How long a probed provider may take when too few others have answered."""
+
+
+class Recruiter:
+    """Runs the rounds of recruiting; keeps no state outside the jobs."""
+
+    def __init__(self, post: Post, book: Book, reputation: Reputation) -> None:
+        self._post, self._book, self._reputation = post, book, reputation
+
+    def begin(self, now: Now, job: Job) -> list[Effect]:
+        """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
+        wanted = job.target - len(job.within(*LIVE))
+        ranked = matching.rank(self._book.listings(), job.needs, seed=job.id, demerits=self._reputation.demerits)
+        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=job.operators())
+        if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
+            return []
+        job.round = Round(wanted, {}, [], now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
+        out: list[Effect] = [
+            Emit("job.probing", {"job": job.id, "task": job.manifest.name, "peers": [x.peer for x in chosen]}),
+            SetTimer(f"job.round:{job.name}", job.round.hurry_mono_ms),
+        ]
+        m = job.manifest
+        for listing in chosen:
+            body = d.Probe(self._post.delegation, job.engine, m.memory_bytes_max, m.device_ms_max)
+            probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
+            job.round.asked[probe.id] = listing
+            tag = Tag("requester", "probe", job.id + probe.id, listing.peer)
+            addresses = listing.offer.body.addresses
+            out.append(self._post.ask(listing.peer, probe.raw, tag, timeout_ms=PROBE_MS, addresses=addresses))
+        return out
+
+    def take_quote(self, job: Job, tag: Tag, answer: AnyDocument | None) -> None:
+        """A probed provider answered, or did not (None)."""
+        probe_id = tag.subject[16:]
+        if job.round is None or probe_id not in job.round.asked:
+            return
+        listing = job.round.asked.pop(probe_id)
+        if answer is None:
+            self._reputation.slow(listing.operator)
+        elif isinstance(answer.body, d.Quote) and answer.body.probe == probe_id:
+            job.round.quotes.append((listing, answer))
+
+    def close(self, now: Now, job: Job) -> list[tuple[Listing, AnyDocument]] | None:
+        """The chosen quotes, cheapest first, when the round is over; None while it is worth waiting."""
+        r = job.round
+        if r is None:
+            return None
+        hurried = now.mono_ms >= r.hurry_mono_ms and len({x.operator for x, _ in r.quotes}) >= r.wanted
+        if r.asked and not hurried and now.mono_ms < r.end_mono_ms:
+            return None
+        job.round = None
+        quotes = {x.peer: quote for x, quote in r.quotes}
+
+        def order(x: Listing) -> tuple[int, int, bytes]:
+            price = quotes[x.peer].body.price_per_device_s
+            return price, self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
+
+        chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.operators())
+        return [(x, quotes[x.peer]) for x in chosen]
+
+    def explain(self, job: Job) -> str:
+        """Why nobody (else) serves this job, in one sentence."""
+        return matching.explain(list(self._book.listings()), job.needs, demerits=self._reputation.demerits)

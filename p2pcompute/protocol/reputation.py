@@ -1,0 +1,43 @@
+"""What this peer itself has seen of operators. Praise or blame by others counts zero."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SILENCE_DEMERITS_MAX: Final = 1_000
+OPERATORS_MAX: Final = 100_000
+
+
+class Reputation:
+    """Demerits per operator: silence and failures push it down the ranking, a wrong result ends its business here."""
+
+    def __init__(self) -> None:
+        self._demerits: dict[bytes, int] = {}
+        self._banned: dict[bytes, str] = {}
+
+    def good(self, operator: bytes) -> None:
+        """A replica of this operator agreed: halve its demerits."""
+        if operator in self._demerits:
+            self._demerits[operator] //= 2
+
+    def slow(self, operator: bytes) -> None:
+        """A replica failed or went silent."""
+        self._demerits[operator] = min(self._demerits.pop(operator, 0) + 1, SILENCE_DEMERITS_MAX)
+        while len(self._demerits) > OPERATORS_MAX:
+            del self._demerits[next(iter(self._demerits))]
+
+    def ban(self, operator: bytes, reason: str) -> None:
+        """No more business with this operator, here."""
+        self._banned[operator] = reason
+
+    def pardon(self, operator: bytes) -> bool:
+        """Lift a ban; whether there was one."""
+        return self._banned.pop(operator, None) is not None
+
+    def banned(self) -> dict[bytes, str]:
+        """Operator -> reason."""
+        return dict(self._banned)
+
+    def demerits(self, operator: bytes) -> int:
+        """For ranking: 0 is best, more is worse, -1 is never."""
+        return -1 if operator in self._banned else self._demerits.get(operator, 0)

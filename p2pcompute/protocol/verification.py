@@ -1,0 +1,98 @@
+"""Commit, reveal, compare: the pure part of believing a result. Rules V1 to V7 of docs/spec/verification.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from blake3 import blake3
+
+from p2pcompute.wire import merkle
+from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, RootReveal
+from p2pcompute.wire.manifest import Manifest
+
+
+def salt_of(secret: bytes, assignment_id: bytes) -> bytes:
+    """32 bytes only this node can make, the same after every crash."""
+    return blake3(assignment_id, key=secret).digest()
+
+
+def inputs_root(manifest: Manifest) -> bytes:
+    """One root over all input roots, in the manifest's order."""
+    return merkle.fields_root([b.root for b in manifest.inputs])
+
+
+def commitment_root(assignment_id: bytes, manifest_id: bytes, manifest: Manifest, opening: RootReveal) -> bytes:
+    """The salted Merkle root a provider commits to. Every field is a leaf of its own, salted with its index, so that a
+    later proof can open one field without the others."""
+    fields = (
+        assignment_id,
+        manifest_id,
+        manifest.ptx_root,
+        inputs_root(manifest),
+        opening.engine.encode() + b"\x00" + opening.numeric_class.encode(),
+        bytes([opening.status]),
+        merkle.fields_root(opening.output_roots),
+        opening.device_us.to_bytes(8, "little"),
+    )
+    return merkle.fields_root([blake3(field, key=opening.salt).digest() + field for field in fields])
+
+
+def opening_fault(opening: RootReveal, manifest: Manifest) -> str:
+    """Why an opening cannot be one of this manifest; empty when it can."""
+    expected = len(manifest.outputs) if opening.status is OutcomeStatus.OK else 0
+    if len(opening.output_roots) != expected:
+        return f"{len(opening.output_roots)} output roots, not {expected}"
+    return ""
+
+
+Answer = tuple[OutcomeStatus, tuple[bytes, ...]]
+"""What replicas must agree on, bit for bit."""
+
+
+def answer_of(opening: RootReveal) -> Answer:
+    """The comparable part of an opening: where a kernel is at fault, who noticed it where does not matter."""
+    return opening.status, opening.output_roots
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tally:
+    """Openings counted. `agreed` is None until a quorum of distinct operators gave one answer; `best` is the size of
+    the largest group."""
+
+    agreed: Answer | None
+    best: int
+
+
+def tally(votes: Sequence[tuple[bytes, RootReveal]], quorum: int) -> Tally:
+    """Count (operator, opening) pairs; an operator counts once for each answer. Ties go to the earlier group."""
+    groups: dict[Answer, dict[bytes, None]] = {}
+    for operator, opening in votes:
+        groups.setdefault(answer_of(opening), {})[operator] = None
+    best = max(groups, key=lambda answer: len(groups[answer]), default=None)
+    size = len(groups[best]) if best is not None else 0
+    return Tally(best if size >= quorum else None, size)
+
+
+def judge(opening: RootReveal, agreed: Answer) -> Judgement:
+    """What one replica's opening is worth under the agreed answer."""
+    if answer_of(opening) != agreed:
+        return Judgement.OUTVOTED
+    return Judgement.AGREED if agreed[0] is OutcomeStatus.OK else Judgement.KERNEL_AT_FAULT
+
+
+def price_due(assignment: Assignment, claimed_us: int, lowest_us: int) -> int:
+    """Micro-credits for one agreeing replica: rule F7 of docs/spec/documents.md. Rounded up to a whole one."""
+    paid_us = min(claimed_us, lowest_us * 5 // 4)
+    due = max(assignment.price_minimum, -(-assignment.price_per_device_s * paid_us // 1_000_000))
+    return min(due, assignment.price_ceiling)
+
+
+def price_ceiling(price_per_device_s: int, price_minimum: int, device_ms_max: int) -> int:
+    """The most one replica can cost."""
+    return max(price_minimum, -(-price_per_device_s * device_ms_max // 1000))
+
+
+def nonce_commitment(secret: bytes, subject: bytes) -> bytes:
+    """Binds the requester to a nonce it will open later; made from its secret, so that it survives a crash."""
+    return blake3(blake3(subject, key=secret).digest()).digest()

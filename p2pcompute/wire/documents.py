@@ -1,0 +1,391 @@
+"""Every signed document, by kind. docs/spec/documents.md is the normative table; this is its schema.
+
+Money is micro-credits, times are Unix milliseconds, durations name their unit. Ids are 32-byte document ids, roots
+32-byte Merkle roots. Unknown kinds and versions are ignored by receivers, never fatal.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from p2pcompute.errors import DecodeError
+from p2pcompute.identity.delegation import Delegation, Grant, Revocation
+from p2pcompute.wire import codec, limits
+from p2pcompute.wire.codec import Document
+
+Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_BYTES_MAX)]
+Reason = Annotated[str, msgspec.Meta(max_length=limits.REASON_BYTES_MAX)]
+Money = Annotated[int, msgspec.Meta(ge=0, le=limits.PRICE_MAX)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Raw = Annotated[bytes, msgspec.Meta(max_length=1024)]
+"""A whole signed document inside another; at most a delegation."""
+
+
+class Kind(enum.IntEnum):
+    """Numbers on the wire; never reused."""
+
+    DELEGATION = 1
+    REVOCATION = 2
+    OFFER = 10
+    CANCEL = 11
+    PROBE = 20
+    QUOTE = 21
+    RESERVATION_REQUEST = 22
+    RESERVATION = 23
+    DECLINE = 24
+    RELEASE = 25
+    ASSIGNMENT = 30
+    ABORT = 31
+    FAILURE = 32
+    COMMITMENT = 40
+    REVEAL_REQUEST = 41
+    ROOT_REVEAL = 42
+    VERDICT = 43
+    DELIVERY = 44
+    RECEIPT = 50
+    CHEQUE = 51
+
+
+class Body(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Base of all bodies: positional, immutable, strict."""
+
+
+class Offer(Body, frozen=True):
+    """A provider's ask. The newest sequence of a (signer, epoch) replaces all earlier ones."""
+
+    delegation: Raw
+    addresses: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=limits.ADDRESS_BYTES_MAX)], ...],
+        msgspec.Meta(max_length=limits.ADDRESSES_MAX),
+    ]
+    engine: Label
+    model: Label
+    numeric_class: Label
+    isolation: Label
+    region: Label
+    memory_bytes_max: Count
+    device_ms_max: Count
+    slots: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)]
+    mflops: Count
+    copy_mb_s: Count
+    price_per_device_s: Money
+    price_minimum: Money
+
+
+class Cancel(Body, frozen=True):
+    """Tombstone: takes back every offer of this signer and epoch up to this document's sequence."""
+
+
+class Probe(Body, frozen=True):
+    """Would you run this, and at what price? `delegation` shows whose requester this is."""
+
+    delegation: Raw
+    engine: Label
+    memory_bytes_max: Count
+    device_ms_max: Count
+
+
+class Quote(Body, frozen=True):
+    """Yes, while this document lives."""
+
+    probe: Hash
+    price_per_device_s: Money
+    price_minimum: Money
+
+
+class ReservationRequest(Body, frozen=True):
+    """Keep a slot for me for `lease_ms`, at this quote."""
+
+    quote: Hash
+    lease_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)]
+
+
+class Reservation(Body, frozen=True):
+    """Slot `slot` is yours until this document expires, or until an Assignment ends. `n` counts the reservations of the
+    slot in this epoch, `previous` is the one before, `closes` names the document that ended it (zeros: it expired or
+    there was none). Two different reservations with one (signer, epoch, slot, n) are an equivocation."""
+
+    request: Hash
+    slot: Annotated[int, msgspec.Meta(ge=0, lt=limits.SLOTS_MAX)]
+    n: Count
+    previous: Hash
+    closes: Hash
+
+
+class DeclineCode(enum.IntEnum):
+    """Why not."""
+
+    BUSY = 0
+    UNKNOWN_QUOTE = 1
+    UNSUITABLE = 2
+    NO_CREDIT = 3
+    NOT_AUTHORISED = 4
+    UNKNOWN_RESERVATION = 5
+    DRAINING = 6
+    TOO_LATE = 7
+
+
+class Decline(Body, frozen=True):
+    """No, with the reason for a person. `request` is the document it answers."""
+
+    request: Hash
+    code: DeclineCode
+    reason: Reason
+
+
+class Release(Body, frozen=True):
+    """The requester gives an unassigned reservation back."""
+
+    reservation: Hash
+
+
+class Assignment(Body, frozen=True):
+    """Run this manifest on that reservation. Binds the price ceiling, the deadline for the commitment, the policy and a
+    commitment to the requester's nonce. `manifest` is the hash of the manifest's bytes, `manifest_root` its blob."""
+
+    reservation: Hash
+    manifest: Hash
+    manifest_root: Hash
+    manifest_size_bytes: Annotated[int, msgspec.Meta(ge=1, le=limits.MANIFEST_BYTES_MAX)]
+    price_per_device_s: Money
+    price_minimum: Money
+    price_ceiling: Money
+    commit_by: Count
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
+    quorum: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
+    nonce_commitment: Hash
+
+
+class Abort(Body, frozen=True):
+    """The requester no longer wants the assignment's result. Nothing is owed."""
+
+    assignment: Hash
+    reason: Reason
+
+
+class FailureCode(enum.IntEnum):
+    """Why there is no commitment. Nothing is owed."""
+
+    INPUT_UNAVAILABLE = 0
+    REFUSED = 1
+    CRASHED = 2
+    SHUTTING_DOWN = 3
+
+
+class Failure(Body, frozen=True):
+    """The provider gives the assignment up."""
+
+    assignment: Hash
+    code: FailureCode
+    reason: Reason
+
+
+class Commitment(Body, frozen=True):
+    """The provider is done and can no longer change what it says: `root` is the salted Merkle root over the fields of
+    the opening (docs/spec/verification.md)."""
+
+    assignment: Hash
+    root: Hash
+
+
+class RevealRequest(Body, frozen=True):
+    """The requester shows which commitments it holds, and asks for the opening of one of them."""
+
+    commitment: Hash
+    all_commitments: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=limits.REPLICAS_MAX)]
+
+
+class OutcomeStatus(enum.IntEnum):
+    """How the kernels ended. Anything but OK is the kernel's fault when a quorum says the same."""
+
+    OK = 0
+    TRAP = 1
+    TIMEOUT = 2
+
+
+class RootReveal(Body, frozen=True):
+    """The opening of a commitment: roots only, no data."""
+
+    commitment: Hash
+    salt: Hash
+    engine: Label
+    numeric_class: Label
+    status: OutcomeStatus
+    output_roots: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
+    device_us: Count
+    reason: Reason
+
+
+class Judgement(enum.IntEnum):
+    """What the requester made of one replica."""
+
+    AGREED = 0
+    OUTVOTED = 1
+    KERNEL_AT_FAULT = 2
+    UNDECIDED = 3
+
+
+class Verdict(Body, frozen=True):
+    """The requester's judgement of one commitment, and what it will pay for it."""
+
+    commitment: Hash
+    judgement: Judgement
+    agreed_roots: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
+    agreeing: Annotated[int, msgspec.Meta(ge=0, le=limits.REPLICAS_MAX)]
+    price: Money
+
+
+class Receipt(Body, frozen=True):
+    """One link of the provider's receipt chain: what was done for whom, at what price, under which verdict."""
+
+    n: Count
+    previous: Hash
+    verdict: Hash
+    assignment: Hash
+    manifest: Hash
+    requester: Hash
+    output_roots: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
+    engine: Label
+    device_us: Count
+    energy_mj: Count
+    price: Money
+
+
+class Delivery(Body, frozen=True):
+    """The requester has all outputs, verified against their roots."""
+
+    receipt: Hash
+
+
+class Cheque(Body, frozen=True):
+    """The payer owes `payee` `cumulative` in all for this epoch. Countersigns `receipt`, the newest one covered."""
+
+    payee: Hash
+    cumulative: Money
+    receipt: Hash
+
+
+SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {
+    Kind.DELEGATION: Delegation,
+    Kind.REVOCATION: Revocation,
+    Kind.OFFER: Offer,
+    Kind.CANCEL: Cancel,
+    Kind.PROBE: Probe,
+    Kind.QUOTE: Quote,
+    Kind.RESERVATION_REQUEST: ReservationRequest,
+    Kind.RESERVATION: Reservation,
+    Kind.DECLINE: Decline,
+    Kind.RELEASE: Release,
+    Kind.ASSIGNMENT: Assignment,
+    Kind.ABORT: Abort,
+    Kind.FAILURE: Failure,
+    Kind.COMMITMENT: Commitment,
+    Kind.REVEAL_REQUEST: RevealRequest,
+    Kind.ROOT_REVEAL: RootReveal,
+    Kind.VERDICT: Verdict,
+    Kind.DELIVERY: Delivery,
+    Kind.RECEIPT: Receipt,
+    Kind.CHEQUE: Cheque,
+}
+KIND_OF: Final[dict[type[msgspec.Struct], Kind]] = {schema: kind for kind, schema in SCHEMAS.items()}
+_decoders: Final = {int(kind): msgspec.msgpack.Decoder(schema) for kind, schema in SCHEMAS.items()}
+
+AnyDocument = Document[Any]
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class UnknownDocumentError(DecodeError):
+    """A version or kind from the future: to be ignored, not punished."""
+
+
+def open_document(network: str, raw: bytes, verify: codec.Verify) -> AnyDocument:
+    """Decode, check canonical form, then the signature. Raises UnknownDocumentError, DecodeError or SignatureError."""
+    e = codec.open_envelope(raw)
+    if e.version != codec.VERSION or e.kind not in _decoders:
+        raise UnknownDocumentError(f"unknown document version {e.version}, kind {e.kind}")
+    try:
+        body = _decoders[e.kind].decode(e.body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DecodeError(f"{Kind(e.kind).name.lower()}: {error}") from error
+    if codec.encode_body(body) != bytes(e.body):
+        raise DecodeError(f"{Kind(e.kind).name.lower()} is not in canonical form")
+    _check_identity_body(body)
+    codec.check_signature(network, raw, e, verify)
+    return Document(
+        kind=e.kind,
+        signer=e.signer,
+        epoch=e.epoch,
+        sequence=e.sequence,
+        issued_at=e.issued_at,
+        expires_at=e.expires_at,
+        body=body,
+        id=codec.document_id(raw),
+        raw=raw,
+    )
+
+
+def _check_identity_body(body: object) -> None:
+    if isinstance(body, Delegation | Revocation) and len(body.subject) != 32:
+        raise DecodeError("the subject must be a 32-byte public key")
+
+
+def body_of(document: AnyDocument, schema: type[T]) -> T:
+    """The body, if it is of this schema. Raises DecodeError otherwise."""
+    if not isinstance(document.body, schema):
+        raise DecodeError(f"expected a {schema.__name__}, got a {type(document.body).__name__}")
+    return document.body
+
+
+class Author:
+    """Signs documents in one key's name, with sequences that only grow.
+
+    `sequence` starts from the wall clock in microseconds or from the highest journaled one, whichever is greater, so
+    that a restart never reuses a number even when nothing of the last run was journaled.
+    """
+
+    def __init__(self, network: str, me: bytes, epoch: bytes, sign: Callable[[bytes], bytes]) -> None:
+        self.network, self.me, self.epoch, self._sign = network, me, epoch, sign
+        self._sequence = 0
+
+    def seen(self, sequence: int) -> None:
+        """A document of this key and epoch came back out of the journal."""
+        self._sequence = max(self._sequence, sequence)
+
+    def write(self, wall_ms: int, body: msgspec.Struct, *, lifetime_ms: int) -> AnyDocument:
+        """A new document, issued now, expiring after `lifetime_ms`."""
+        self._sequence = max(self._sequence + 1, wall_ms * 1000)
+        kind = KIND_OF[type(body)]
+        raw = codec.seal(
+            self.network,
+            self._sign,
+            kind=kind,
+            signer=self.me,
+            epoch=self.epoch,
+            sequence=self._sequence,
+            issued_at=wall_ms,
+            expires_at=wall_ms + lifetime_ms,
+            body=body,
+        )
+        return Document(
+            kind=kind,
+            signer=self.me,
+            epoch=self.epoch,
+            sequence=self._sequence,
+            issued_at=wall_ms,
+            expires_at=wall_ms + lifetime_ms,
+            body=body,
+            id=codec.document_id(raw),
+            raw=raw,
+        )
+
+
+def open_delegation(network: str, raw: bytes, verify: codec.Verify) -> Grant:
+    """The grant inside a delegation's bytes. Raises DecodeError or SignatureError."""
+    document = open_document(network, raw, verify)
+    body = body_of(document, Delegation)
+    return Grant(document.signer, body.subject, body.capabilities, document.issued_at, document.expires_at)

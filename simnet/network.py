@@ -1,0 +1,118 @@
+"""The simulated network: who is connected to whom, how long frames take, which are lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from p2pcompute.protocol.machine import Missed, Ok, Outcome, PeerInfo
+from simnet.wheel import Wheel
+
+if TYPE_CHECKING:
+    from simnet.node import Node
+
+
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """How links behave. Latency is uniform between the bounds and fixed for each pair, with up to `jitter_ms` on each
+    frame; `loss` is the share of one-way frames that vanish (requests run on reliable streams)."""
+
+    latency_ms_min: int = 5
+    latency_ms_max: int = 80
+    jitter_ms: int = 10
+    loss: float = 0.0
+
+
+class Network:
+    """Frames between nodes, in virtual time."""
+
+    def __init__(self, wheel: Wheel, rng: random.Random, links: Links) -> None:
+        self.wheel, self.links = wheel, links
+        self.nodes: dict[bytes, Node] = {}
+        self._rng = rng
+        self._latency: dict[tuple[bytes, bytes], int] = {}
+        self._connections: dict[tuple[bytes, bytes], None] = {}
+
+    def delay_ms(self, a: bytes, b: bytes) -> int:
+        """One frame's travel time."""
+        pair = (a, b) if a < b else (b, a)
+        base = self._latency.get(pair)
+        if base is None:
+            base = self._latency[pair] = self._rng.randrange(self.links.latency_ms_min, self.links.latency_ms_max + 1)
+        return base + self._rng.randrange(self.links.jitter_ms + 1)
+
+    def connected(self, a: bytes, b: bytes) -> bool:
+        return (min(a, b), max(a, b)) in self._connections
+
+    def connect(self, a: bytes, b: bytes, then: Callable[[bool], None]) -> None:
+        """Dial; `then(success)` one round trip later."""
+
+        def established() -> None:
+            up = self.nodes[a].up and self.nodes[b].up
+            if up and not self.connected(a, b):
+                self._connections[min(a, b), max(a, b)] = None
+                self.nodes[b].on_peer(PeerInfo(a, True, outbound=False))
+                self.nodes[a].on_peer(PeerInfo(b, True, outbound=True))
+            then(up)
+
+        if a != b and b in self.nodes:
+            self.wheel.after(2 * self.delay_ms(a, b), established)
+
+    def cut(self, a: bytes) -> None:
+        """`a` crashed: all its connections break; the other sides notice a little later."""
+        for pair in [p for p in self._connections if a in p]:
+            del self._connections[pair]
+            other = pair[0] if pair[1] == a else pair[1]
+            self.wheel.after(self.delay_ms(a, other), self._notice_of_loss(other, a))
+
+    def _notice_of_loss(self, node: bytes, lost: bytes) -> Callable[[], None]:
+        return lambda: self.nodes[node].on_peer(PeerInfo(lost, False))
+
+    def send(self, source: bytes, target: bytes, channel: str, frame: bytes) -> None:
+        """A one-way frame over an existing connection."""
+
+        def arrive() -> None:
+            if self.connected(source, target):
+                self.nodes[target].on_frame(source, channel, frame)
+
+        if self.connected(source, target) and self._rng.random() >= self.links.loss:
+            self.wheel.after(self.delay_ms(source, target), arrive)
+
+    def request(
+        self, source: bytes, target: bytes, frame: bytes, timeout_ms: int, dial: bool, answer: Callable[[Outcome], None]
+    ) -> None:
+        """A request; `answer` is called exactly once."""
+        settled = False
+
+        def settle(outcome: Outcome) -> None:
+            nonlocal settled
+            if not settled:
+                settled = True
+                answer(outcome)
+
+        def go() -> None:
+            if not self.connected(source, target):
+                settle(Missed.CLOSED)
+                return
+            self.wheel.after(self.delay_ms(source, target), arrive)
+
+        def arrive() -> None:
+            if not self.connected(source, target):
+                settle(Missed.CLOSED)
+                return
+            self.nodes[target].on_request(source, frame, reply)
+
+        def reply(data: bytes | None) -> None:
+            outcome: Outcome = Missed.CLOSED if data is None else Ok(data)
+            self.wheel.after(
+                self.delay_ms(source, target),
+                lambda: settle(outcome if self.connected(source, target) else Missed.CLOSED),
+            )
+
+        self.wheel.after(timeout_ms, lambda: settle(Missed.TIMEOUT))
+        if dial and not self.connected(source, target):
+            self.connect(source, target, lambda up: go() if up else settle(Missed.CLOSED))
+        else:
+            go()

@@ -1,0 +1,41 @@
+"""Virtual time: a calendar wheel of one-millisecond buckets. Same calls, same order, every time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+
+class Wheel:
+    """Runs callbacks in the order of their time, and within a millisecond in the order they were scheduled."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self._buckets: dict[int, list[Callable[[], None]]] = {}
+        self._times: list[int] = []
+
+    def at(self, time_ms: int, call: Callable[[], None]) -> None:
+        """Schedule `call`; a time that has passed means the current millisecond."""
+        time_ms = max(time_ms, self.now_ms)
+        bucket = self._buckets.get(time_ms)
+        if bucket is None:
+            bucket = self._buckets[time_ms] = []
+            heapq.heappush(self._times, time_ms)
+        bucket.append(call)
+
+    def after(self, delay_ms: int, call: Callable[[], None]) -> None:
+        """Schedule `call` that many milliseconds from now."""
+        self.at(self.now_ms + delay_ms, call)
+
+    def run(self, until_ms: int, done: Callable[[], bool]) -> int:
+        """Run until this time, until `done()` after some millisecond, or until nothing is left; the calls made."""
+        calls = 0
+        while self._times and self._times[0] <= until_ms and not done():
+            self.now_ms = self._times[0]
+            bucket = self._buckets[self.now_ms]
+            for call in bucket:  # calls may append to this very bucket
+                call()
+                calls += 1
+            del self._buckets[self.now_ms]
+            heapq.heappop(self._times)
+        return calls

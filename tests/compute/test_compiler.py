@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import kernels_cu
+from p2pcompute.compute import compiler as compiler_module
+from p2pcompute.compute import ptx
+from p2pcompute.compute.compiler import Compiler
+from p2pcompute.errors import CompileError, UsageError
+from tests.compute.conftest import Compiled
+
+EMPTY = 'extern "C" __global__ void f() {}\n'
+
+
+@pytest.fixture
+async def compiler() -> AsyncIterator[Compiler]:
+    async with Compiler() as compiler:
+        yield compiler
+
+
+async def _error(compiler: Compiler, text: str, **files: str) -> str:
+    with pytest.raises(CompileError) as caught:
+        await compiler.compile({"k.cu": text, **files}, "k.cu", timeout_s=10)
+    return str(caught.value)
+
+
+async def test_a_kernel_comes_back_with_its_signature(compiler: Compiler) -> None:
+    done = await compiler.compile({"k.cu": kernels_cu.load("saxpy").source}, "k.cu")
+    (entry,) = done.entries
+    assert (entry.name, entry.source_name) == ("saxpy", "saxpy")
+    assert [p.size_bytes for p in entry.parameters] == [4, 4, 8, 8]
+    assert done.toolchain.startswith("nvrtc-12.4.127-")
+    assert len(done.toolchain) <= 64
+
+
+async def test_the_same_source_gives_the_same_text_in_another_process(compiler: Compiler) -> None:
+    source = {"k.cu": kernels_cu.load("mandelbrot").source}
+    first = await compiler.compile(source, "k.cu")
+    assert await compiler_module.compile_cuda(source, "k.cu") == first
+
+
+@pytest.mark.parametrize("name", kernels_cu.names())
+def test_library_kernels_are_of_the_class_their_manifest_claims(compiled: Compiled, name: str) -> None:
+    spec = kernels_cu.load(name)
+    module = ptx.parse(compiled(name).ptx)
+    assert ptx.classify(module, spec.entry).exact == spec.exact
+
+
+@pytest.mark.parametrize("name", kernels_cu.names())
+def test_library_manifests_match_their_kernels(compiled: Compiled, name: str) -> None:
+    spec = kernels_cu.load(name)
+    entry = next(entry for entry in compiled(name).entries if entry.name == spec.entry)
+    sizes = [8 if p.role != "scalar" else int(p.dtype[1:]) // 8 for p in spec.parameters]
+    assert [p.size_bytes for p in entry.parameters] == sizes
+
+
+async def test_an_error_names_the_users_file_and_line(compiler: Compiler) -> None:
+    message = await _error(compiler, "__global__ void f(float *x) {\n\n  x[0] = y;\n}\n")
+    assert message.startswith('k.cu(3): error: identifier "y" is undefined')
+
+
+async def test_an_error_in_an_included_file_names_that_file(compiler: Compiler) -> None:
+    message = await _error(compiler, '#include "part.h"\n' + EMPTY, **{"part.h": "\nint g() { return y; }\n"})
+    assert message.startswith('part.h(2): error: identifier "y"')
+
+
+async def test_local_headers_and_macros_are_found(compiler: Compiler) -> None:
+    files = {
+        "k.cu": '#include "inc/n.h"\nextern "C" __global__ void NAME(int *x) { x[0] = N; }',
+        "inc/n.h": "#define N 5",
+    }
+    done = await compiler.compile(files, "k.cu", defines={"NAME": "five"})
+    assert [entry.name for entry in done.entries] == ["five"]
+
+
+async def test_common_headers_are_served_from_memory(compiler: Compiler) -> None:
+    names = "cuda_runtime.h stdint.h cstdio cmath math.h cassert float.h climits algorithm cstdlib cuda_fp16.h"
+    headers = "".join(f"#include <{name}>\n" for name in (*names.split(), "cuda_bf16.h", "cooperative_groups.h"))
+    body = 'extern "C" __global__ void f(uint32_t *x) { assert(x[0] < UINT_MAX); x[0] = std::max(x[1], 7u); }'
+    done = await compiler.compile({"k.cu": headers + body}, "k.cu")
+    assert done.log == ""
+
+
+async def test_a_mangled_entry_keeps_its_source_name(compiler: Compiler) -> None:
+    done = await compiler.compile({"k.cu": "namespace a { __global__ void scale(float *x) { x[0] *= 2; } }"}, "k.cu")
+    assert done.entries[0].source_name == "scale"
+
+
+async def test_templates_are_instantiated_by_name(compiler: Compiler) -> None:
+    text = "template <class T> __global__ void scale(T *x) { x[0] *= 2; }"
+    done = await compiler.compile({"k.cu": text}, "k.cu", instances=["scale<float>", "scale<int>"])
+    assert {entry.source_name for entry in done.entries} == {"scale<float>", "scale<int>"}
+
+
+async def test_an_instance_of_nothing_is_a_compile_error(compiler: Compiler) -> None:
+    with pytest.raises(CompileError, match="absent"):
+        await compiler.compile({"k.cu": EMPTY}, "k.cu", instances=["absent<float>"])
+
+
+@pytest.mark.parametrize("path", ["/proc/self/environ", "/etc/passwd", "../../../../etc/passwd"])
+async def test_no_file_can_be_included(compiler: Compiler, path: str) -> None:
+    message = await _error(compiler, f'#include "{path}"\n' + EMPTY)
+    assert "open" in message.splitlines()[0]
+    assert "root:" not in message
+
+
+async def test_no_file_can_be_probed(compiler: Compiler) -> None:
+    await compiler.compile({"k.cu": '#if __has_include("/etc/passwd")\n#error seen\n#endif\n' + EMPTY}, "k.cu")
+
+
+async def test_a_template_bomb_ends_at_its_time_limit(compiler: Compiler) -> None:
+    bomb = """
+template <unsigned long a, unsigned d> struct T {
+  static constexpr unsigned long v = T<a * 2, d - 1>::v + T<a * 2 + 1, d - 1>::v;
+};
+template <unsigned long a> struct T<a, 0> { static constexpr unsigned long v = a; };
+__device__ unsigned long x = T<1, 60>::v;
+"""
+    with pytest.raises(CompileError, match="longer than its time limit"):
+        await compiler.compile({"k.cu": bomb}, "k.cu", timeout_s=1)
+    await compiler.compile({"k.cu": EMPTY}, "k.cu")
+
+
+async def test_a_huge_initialised_array_ends_only_its_own_compilation(compiler: Compiler) -> None:
+    with pytest.raises(CompileError, match=r"k\.cu: the compiler (died|took longer)"):
+        await compiler.compile({"k.cu": "__device__ char a[1ull << 40] = {1};" + EMPTY}, "k.cu", timeout_s=1)
+    await compiler.compile({"k.cu": EMPTY}, "k.cu")
+
+
+async def test_a_source_without_kernels_is_an_error(compiler: Compiler) -> None:
+    assert "no __global__ function" in await _error(compiler, "int main() { return 0; }\n")
+
+
+@pytest.mark.parametrize(
+    ("sources", "main", "defines", "message"),
+    [
+        ({}, "k.cu", {}, "not among the sources"),
+        ({"k.cu": "\0"}, "k.cu", {}, "NUL"),
+        ({"k.cu": "\ud800"}, "k.cu", {}, "surrogate"),
+        ({"k.cu": ""}, "k.cu", {"A B": "1"}, "no name for a macro"),
+        ({"k.cu": ""}, "k.cu", {"A": "1\n#include"}, "not one line"),
+        ({"k.cu": "x" * (5 << 20)}, "k.cu", {}, "the limit is"),
+        ({f"{i}.cu": "" for i in range(65)}, "0.cu", {}, "the limit is"),
+    ],
+)
+async def test_bad_arguments_are_refused(
+    compiler: Compiler, sources: dict[str, str], main: str, defines: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        await compiler.compile(sources, main, defines=defines)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [("saxpy", "saxpy"), ("_Z5saxpyifPKfPf", "saxpy"), ("_ZN1a5scaleEPf", "scale"), ("_Z4plusIfEvPT_", "plus")],
+)
+def test_source_names_are_read_from_mangled_ones(entry: str, name: str) -> None:
+    assert compiler_module.source_name(entry) == name
