@@ -15,8 +15,8 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 
-from p2pcompute.protocol.gossip import CHANNEL, Gossip, Verdict, message_id
-from p2pcompute.protocol.machine import Effect, Environment, Now, PeerInfo, Send
+from p2pcompute.protocol.gossip import CHANNEL, Gossip, message_id
+from p2pcompute.protocol.machine import Effect, Environment, Now, PeerInfo, Ruling, Send
 from p2pcompute.transport import noise
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
@@ -47,7 +47,7 @@ class Member:
         env = Environment(public, sign, noise.verify, random.Random(1), SEED)
         self.delivered: list[bytes] = []
         self.changed = trio.Event()
-        self.gossip = Gossip(env, validate=lambda *_: Verdict.ACCEPT, deliver=self._deliver)
+        self.gossip = Gossip(env, validate=lambda *_: Ruling.ACCEPT, deliver=self._deliver)
         self.transport = Libp2pTransport(SEED, listen=[LOOPBACK], events=self, channels={CHANNEL: GOSSIP_RPC_BYTES_MAX})
 
     def _deliver(self, at: Now, topic: str, data: bytes, peer: bytes) -> Sequence[Effect]:

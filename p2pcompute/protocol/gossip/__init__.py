@@ -2,6 +2,6 @@
 
 from p2pcompute.protocol.gossip.codec import message_id
 from p2pcompute.protocol.gossip.params import GossipParams
-from p2pcompute.protocol.gossip.router import CHANNEL, HEARTBEAT, Gossip, Verdict
+from p2pcompute.protocol.gossip.router import CHANNEL, HEARTBEAT, Gossip
 
-__all__ = ["CHANNEL", "HEARTBEAT", "Gossip", "GossipParams", "Verdict", "message_id"]
+__all__ = ["CHANNEL", "HEARTBEAT", "Gossip", "GossipParams", "message_id"]

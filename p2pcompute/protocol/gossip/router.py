@@ -6,7 +6,6 @@ docs/spec/gossip.md; the numbers stand in the code.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -33,25 +32,22 @@ from p2pcompute.protocol.gossip.params import (
     GossipParams,
 )
 from p2pcompute.protocol.gossip.score import Fault, Scores
-from p2pcompute.protocol.machine import Disconnect, Effect, Environment, Now, PeerInfo, SetTimer
+from p2pcompute.protocol.machine import Disconnect, Effect, Environment, Now, PeerInfo, Ruling, SetTimer
 from p2pcompute.wire.limits import GOSSIP_RPC_BYTES_MAX
 
 CHANNEL: Final = "/meshsub/1.1.0"
 HEARTBEAT: Final = "gossip.heartbeat"
 
 
-class Verdict(enum.Enum):
-    """A validator's judgement. REJECT only for faults that need no context: it counts against whoever sent it."""
-
-    ACCEPT = "accept"
-    IGNORE = "ignore"
-    REJECT = "reject"
-
-
-Validate = Callable[[Now, str, bytes, bytes], Verdict]
-"""(now, topic, data, the neighbour it came from) -> verdict. Called after the signature holds, once per message."""
+Validate = Callable[[Now, str, bytes, bytes], Ruling]
+"""(now, topic, data, the neighbour it came from) -> ruling. Called after the signature holds, once per message."""
 Deliver = Callable[[Now, str, bytes, bytes], Sequence[Effect]]
 """(now, topic, data, the neighbour it came from) -> what follows from an accepted message."""
+
+
+def _no_effects(now: Now, topic: str, data: bytes, peer: bytes) -> Sequence[Effect]:
+    """For nodes whose validator has already taken in what it accepts."""
+    return ()
 
 
 class Gossip:
@@ -60,7 +56,12 @@ class Gossip:
     channels = (CHANNEL,)
 
     def __init__(
-        self, env: Environment, *, validate: Validate, deliver: Deliver, params: GossipParams | None = None
+        self,
+        env: Environment,
+        *,
+        validate: Validate,
+        deliver: Deliver = _no_effects,
+        params: GossipParams | None = None,
     ) -> None:
         self._env, self._validate, self._deliver = env, validate, deliver
         self._params = params or GossipParams()
@@ -185,15 +186,15 @@ class Gossip:
             self._blame(peer, Fault.SIGNATURE, now)
             return ()
         self._promises.kept(message.id)
-        verdict = self._validate(now, message.topic, message.data, peer)
-        if verdict is Verdict.ACCEPT:
+        ruling = self._validate(now, message.topic, message.data, peer)
+        if ruling is Ruling.ACCEPT:
             self._remember(message, now)
             for other in self._mesh.topics[message.topic]:
                 if other not in (peer, message.source):
                     self._outbox.add(other, message.part, Weight.MESSAGE)
             return self._deliver(now, message.topic, message.data, peer)
-        self._seen.add(message.id, now.mono_ms, rejected=verdict is Verdict.REJECT)
-        if verdict is Verdict.REJECT:  # rule 8
+        self._seen.add(message.id, now.mono_ms, rejected=ruling is Ruling.REJECT)
+        if ruling is Ruling.REJECT:  # rule 8
             self._blame(peer, Fault.REJECTED, now)
         return ()
 
