@@ -78,8 +78,7 @@ def _compile_apart(compiler: Nvrtc, headers: dict[str, str], request: Request) -
     deadline = time.monotonic() + request.timeout_ms / 1000
     data, fault = _read_until(reading, deadline)
     os.close(reading)
-    if fault:
-        os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)  # whatever it answered, it may not stay; one that is ending keeps its own status
     _, status = os.waitpid(pid, 0)
     if fault:
         return Reply("", "", fault)

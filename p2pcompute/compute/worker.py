@@ -25,7 +25,9 @@ from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Launch, Manifest, decode_manifest
 
 _JIT_BYTES: Final = 2 * limits.GIB
-"""Address space for LLVM, thread stacks and Python on top of the job's memory."""
+"""Address space for LLVM and Python on top of the job's memory."""
+_THREAD_BYTES: Final = 160 * limits.MIB
+"""Address space of one more thread: 8 MiB of stack and the 128 MiB that malloc reserves for its arena, barely used."""
 _PROGRAMS_MAX: Final = 16
 """Compiled programs kept for the next job with the same PTX."""
 _WARM_PTX: Final = """.version 8.4
@@ -179,7 +181,8 @@ def main(descriptor: int, parent_pid: int, threads: int, memory_bytes: int) -> N
     channel = ChildChannel(descriptor, jobs.JOB_BYTES_MAX)
     _warm()
     try:
-        sandbox.apply(sandbox.worker_profile(memory_bytes=_address_space_bytes() + _JIT_BYTES + memory_bytes))
+        space = _address_space_bytes() + _JIT_BYTES + threads * _THREAD_BYTES + memory_bytes
+        sandbox.apply(sandbox.worker_profile(memory_bytes=space))
     except SandboxError as error:
         channel.send(jobs.encode(jobs.Ready(_sentence(str(error)))))
         return

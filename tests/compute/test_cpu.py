@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kernels_cu
 from p2pcompute.compute import jobs
@@ -246,3 +249,12 @@ def test_without_a_jail_the_worker_says_why_and_ends() -> None:
 def test_a_worker_cannot_claim_what_is_not_its_to_say(answer: jobs.Done) -> None:
     with pytest.raises(ValueError, match="may not claim"):
         jobs.decode_answer(jobs.encode(answer))
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_from_a_worker_are_an_answer_or_a_clean_error(frame: bytes) -> None:
+    try:
+        answer = jobs.decode_answer(frame)
+    except msgspec.MsgspecError:
+        return
+    assert isinstance(answer, jobs.Ready | jobs.Started | jobs.Done)
