@@ -9,7 +9,6 @@ outputs have the sizes the manifest gives them, and time is measured on this sid
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, TypeVar
@@ -20,6 +19,7 @@ import trio
 from p2pcompute.compute import jobs
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
@@ -36,17 +36,6 @@ _COPY_BYTES_MAX: Final = 1 << 20
 """0.2 ms of copying: less than it takes to hand the work to a thread and back."""
 
 _T = TypeVar("_T")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EngineResult:
-    """How a run ended. `outputs` has every OUT and INOUT buffer by name, only for OK; `reason` is one sentence, empty
-    for OK, which for a TRAP names launch, block and thread."""
-
-    status: JobStatus
-    outputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    device_us: int = 0
-    reason: str = ""
 
 
 class CpuEngine:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import kernels_cu
 from p2pcompute.compute import jobs
 from p2pcompute.compute.child import ENVIRONMENT
-from p2pcompute.compute.cpu import CpuEngine, EngineResult
+from p2pcompute.compute.cpu import CpuEngine
+from p2pcompute.compute.engine import Engine, EngineResult
 from p2pcompute.errors import SandboxError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -56,6 +57,10 @@ async def test_library_kernels_agree_with_numpy(engine: CpuEngine, compiled: Com
     }
     assert spec.check(work, outputs) == ""
     assert result.device_us > 0
+
+
+async def test_the_cpu_engine_is_an_engine(engine: Engine) -> None:
+    assert (engine.name, engine.numeric_class) == ("cpu", "cpu-1")
 
 
 async def test_launches_run_in_order_with_their_repeats(engine: CpuEngine, cases: bytes) -> None:
