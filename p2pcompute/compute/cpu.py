@@ -16,7 +16,7 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 import trio
 
-from p2pcompute.compute import jobs
+from p2pcompute.compute import jobs, sandbox
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
 from p2pcompute.compute.engine import EngineResult
@@ -42,18 +42,25 @@ class CpuEngine:
     """One slot: runs one job at a time, each on up to `threads` cores and `memory_bytes_max` of buffers.
 
     The worker starts with the first job (or `start`), serves many, and is replaced after a crash. Close with `aclose`.
+    With `jail` off, a machine that lacks layers of the sandbox runs jobs too: `isolation` then says `none`.
     """
 
     name: ClassVar[str] = "cpu"
     numeric_class: ClassVar[str] = "cpu-1"
 
-    def __init__(self, *, threads: int, memory_bytes_max: int) -> None:
+    def __init__(self, *, threads: int, memory_bytes_max: int, jail: bool = True) -> None:
         if threads < 1 or memory_bytes_max < 1:
             raise UsageError("an engine needs at least one thread and one byte of memory")
         self._threads = threads
         self._memory_bytes_max = memory_bytes_max
+        self._jail = jail
         self._turn = trio.Lock()
         self._child: Child | None = None
+
+    @property
+    def isolation(self) -> str:
+        """The isolation level for offers: `jail` or `none`."""
+        return sandbox.available().level
 
     @property
     def worker_pid(self) -> int | None:
@@ -129,7 +136,9 @@ class CpuEngine:
         if self._child is not None and self._child.is_alive:
             return self._child
         await self._drop()
-        self._child = Child(_WORKER_MODULE, jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max)
+        self._child = Child(
+            _WORKER_MODULE, jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max, int(self._jail)
+        )
         with trio.move_on_after(_START_S) as starting:
             try:
                 answer = jobs.decode_answer(await self._child.channel.receive())

@@ -143,7 +143,7 @@ def test_without_a_sandbox_nothing_is_compiled() -> None:
         "import os, sys\n"
         "from p2pcompute.compute import jail, landlock\n"
         "landlock.abi_version = lambda: 0\n"
-        "jail.main(int(sys.argv[1]), os.getppid())\n"
+        "jail.main(int(sys.argv[1]), os.getppid(), 1)\n"
     )
     ours, theirs = socket.socketpair()
     with ours, theirs:

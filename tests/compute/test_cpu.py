@@ -232,7 +232,7 @@ def test_without_a_jail_the_worker_says_why_and_ends() -> None:
         "import os, sys\n"
         "from p2pcompute.compute import landlock, worker\n"
         "landlock.abi_version = lambda: 0\n"
-        "worker.main(int(sys.argv[1]), os.getppid(), 1, 1)\n"
+        "worker.main(int(sys.argv[1]), os.getppid(), 1, 1, 1)\n"
     )
     ours, theirs = socket.socketpair()
     with ours, theirs:
