@@ -44,7 +44,9 @@ class Barriers:
             code.do("br label %start")
             return
         code.do("%point = load i32, ptr %context")
-        code.do(f"switch i32 %point, label %start [ {' '.join(f'i32 {b + 1}, label %resume{b}' for b in self.blocks)} ]")
+        code.do(
+            f"switch i32 %point, label %start [ {' '.join(f'i32 {b + 1}, label %resume{b}' for b in self.blocks)} ]"
+        )
 
     # Arriving ----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compute.ptx import oracle
-from tests.compute.ptx.running import Array, apply, dtype
+from tests.compute.ptx.running import Array, apply, body_kernel, dtype, run
 
 LANES = 64
 INTEGERS = ["u16", "s16", "u32", "s32", "u64", "s64"]
@@ -103,19 +103,21 @@ def test_byte_permutation_and_funnel_shifts(data: st.DataObject) -> None:
     sources = [("b32", array("b32", v)) for v in (a, b, c)]
     rows = list(zip(a, b, c, strict=True))
     assert apply("prmt.b32", "b32", sources).tolist() == [oracle.prmt(*row) for row in rows]
-    assert apply("shf.l.wrap.b32", "b32", sources).tolist() == [((y << 32 | x) << (n & 31) >> 32) % 2**32 for x, y, n in rows]
-    assert apply("shf.r.clamp.b32", "b32", sources).tolist() == [((y << 32 | x) >> min(n, 32)) % 2**32 for x, y, n in rows]
+    assert apply("shf.l.wrap.b32", "b32", sources).tolist() == [
+        ((y << 32 | x) << (n & 31) >> 32) % 2**32 for x, y, n in rows
+    ]
+    assert apply("shf.r.clamp.b32", "b32", sources).tolist() == [
+        ((y << 32 | x) >> min(n, 32)) % 2**32 for x, y, n in rows
+    ]
     majority = [x & y | y & z | x & z for x, y, z in rows]
     assert apply_with_suffix("lop3.b32", "0xE8", sources) == majority
 
 
 def apply_with_suffix(opcode: str, suffix: str, sources: list[tuple[str, Array]]) -> list[int]:
     """An instruction whose last operand is a constant."""
-    from tests.compute.ptx.running import body_kernel, run
-
-    loads = "".join(f"ld.global.u32 %v{n}, [%in{n}+0];\n" for n in range(3))
-    del loads
-    body = "mul.wide.u32 %o, %t, 4;\n" + "".join(f"add.s64 %a, %in{n}, %o; ld.global.u32 %v{n}, [%a];\n" for n in range(3))
+    body = "mul.wide.u32 %o, %t, 4;\n" + "".join(
+        f"add.s64 %a, %in{n}, %o; ld.global.u32 %v{n}, [%a];\n" for n in range(3)
+    )
     body += f"{opcode} %v3, %v0, %v1, %v2, {suffix};\nadd.s64 %a, %in3, %o; st.global.u32 [%a], %v3;"
     out = np.zeros(LANES, np.uint32)
     run(body_kernel(body, 4, ".reg .b64 %a, %o; .reg .b32 %v<4>;", LANES), (1, 1, 1), *(v for _, v in sources), out)
@@ -132,7 +134,23 @@ def test_integer_comparisons(name: str, data: st.DataObject) -> None:
         assert apply(f"setp.{compare}.{name}", "pred", sources).tolist() == expected.astype(int).tolist(), compare
 
 
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, float("inf"), float("-inf"), float("nan"), 1e-45, 5e-324, 3e38, 2147483648.0]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    1.5,
+    2.5,
+    -2.5,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    1e-45,
+    5e-324,
+    3e38,
+    2147483648.0,
+]
 SPECIAL += [-2147483649.0, 9.3e18, -9.3e18, 65535.5, -0.5]
 
 
@@ -191,17 +209,23 @@ def test_rounding_directions(name: str, mode: str, data: st.DataObject) -> None:
     cases = {"mul": [x * y for x, y, _ in rows], "div": [x / y for x, y, _ in rows], "add": [x + y for x, y, _ in rows]}
     for opcode, exact in cases.items():
         got = apply(f"{opcode}.{mode}.{name}", name, sources[:2])
-        assert [g for g, e in zip(got.tolist(), exact, strict=True) if e] == [oracle.rounded(e, mode, kind) for e in exact if e], opcode
+        assert [g for g, e in zip(got.tolist(), exact, strict=True) if e] == [
+            oracle.rounded(e, mode, kind) for e in exact if e
+        ], opcode
     fused = [x * y + z for x, y, z in rows]
     got = apply(f"fma.{mode}.{name}", name, sources)
-    assert [g for g, e in zip(got.tolist(), fused, strict=True) if e] == [oracle.rounded(e, mode, kind) for e in fused if e]
+    assert [g for g, e in zip(got.tolist(), fused, strict=True) if e] == [
+        oracle.rounded(e, mode, kind) for e in fused if e
+    ]
 
 
 @pytest.mark.parametrize("mode", ["rni", "rzi", "rmi", "rpi"])
 @pytest.mark.parametrize("target", ["u8", "s8", *INTEGERS])
 @pytest.mark.parametrize("source", ["f32", "f64"])
 def test_float_to_integer_saturates(source: str, target: str, mode: str) -> None:
-    values = np.array(SPECIAL + [v * s for v in (0.4, 99.6, 127.5, 255.5, 4294967295.0, 1e19) for s in (1, -1)], dtype(source))
+    values = np.array(
+        SPECIAL + [v * s for v in (0.4, 99.6, 127.5, 255.5, 4294967295.0, 1e19) for s in (1, -1)], dtype(source)
+    )
     got = apply(f"cvt.{mode}.{target}.{source}", target, [(source, values)])
     assert got.tolist() == [oracle.float_to_integer(float(v), mode, target, source) for v in values]
 
