@@ -86,8 +86,8 @@ def observes(instruction: Instruction, operand: Operand, type_name: str) -> bool
 
 
 def fix(ops: Ops, llvm: str, value: str) -> str:
-    """Replace a NaN. LLVM holds all NaNs for equal and would fold the choice away (it does behind a square root); the fence hides
-    from it where the value came from, and costs nothing.
+    """Replace a NaN. LLVM holds all NaNs for equal and would fold the choice away (it does behind a square root); the
+    fence hides from it where the value came from, and costs nothing.
     """
     value = ops.call("arithmetic.fence", llvm, value)
     canonical = ops.const(llvm, float_literal(CANONICAL_BITS[llvm], llvm))
