@@ -47,7 +47,9 @@ def launch(
     return compiled.launch(memory, pack(compiled, memory, arguments), grid, shared, threads=threads, abort=ptx.Abort())
 
 
-def run(compiled: ptx.CompiledKernel, grid: tuple[int, int, int], *arguments: Any, shared: int = 0, threads: int = 2) -> None:
+def run(
+    compiled: ptx.CompiledKernel, grid: tuple[int, int, int], *arguments: Any, shared: int = 0, threads: int = 2
+) -> None:
     result = launch(compiled, grid, *arguments, shared=shared, threads=threads)
     assert result.status is ptx.Status.OK, result.trap
 
@@ -84,9 +86,6 @@ def instruction(spelling: str, result: str, sources: tuple[str, ...], threads: i
     carrier = "u32" if result == "pred" else "b16" if result == "f16" else result
     lines.append(f"st.global.{carrier} [%a{last}], %v{last};")
     return body_kernel("\n".join(lines), len(sources) + 1, "\n".join(registers), threads)
-
-
-_NUMPY = {"u": np.uint64, "s": np.int64, "b": np.uint64, "f": np.float64}
 
 
 def dtype(name: str) -> np.dtype[Any]:

@@ -27,7 +27,17 @@ def test_mandelbrot_diverges_like_numpy(block: tuple[int, int, int]) -> None:
     f = np.float32
     out = np.full((height, width), -1, np.int32)
     grid = (-(-width // block[0]), -(-height // block[1]), 1)
-    run(kernel("mandelbrot", "mandelbrot", block), grid, out, *map(np.int32, (width, height)), f(-2), f(-1.2), f(0.05), f(0.05), np.int32(limit))
+    run(
+        kernel("mandelbrot", "mandelbrot", block),
+        grid,
+        out,
+        *map(np.int32, (width, height)),
+        f(-2),
+        f(-1.2),
+        f(0.05),
+        f(0.05),
+        np.int32(limit),
+    )
     cx, cy = np.meshgrid(f(-2) + np.arange(width, dtype=f) * f(0.05), f(-1.2) + np.arange(height, dtype=f) * f(0.05))
     x, y, steps, live = np.zeros_like(cx), np.zeros_like(cx), np.zeros(cx.shape, np.int32), np.ones(cx.shape, bool)
     for _ in range(limit):
@@ -69,7 +79,9 @@ def test_scan_with_shuffles_and_dynamic_shared_memory(block: int) -> None:
     count = 500
     values, out = rng.integers(-99, 99, count, np.int32), np.zeros(count, np.int32)
     grid = -(-count // block)
-    run(kernel("blockwise", "scan", (block, 1, 1)), (grid, 1, 1), values, out, np.int32(count), shared=4 * (block // 32))
+    run(
+        kernel("blockwise", "scan", (block, 1, 1)), (grid, 1, 1), values, out, np.int32(count), shared=4 * (block // 32)
+    )
     padded = np.zeros(grid * block, np.int32)
     padded[:count] = values
     np.testing.assert_array_equal(out, np.cumsum(padded.reshape(grid, block), 1, dtype=np.int32).ravel()[:count])
@@ -100,7 +112,9 @@ def test_votes_shuffles_matches_and_barrier_reductions() -> None:
     np.testing.assert_array_equal(out[4].reshape(-1, 32), take(warps, (lanes & 24) | ((warps & 31) & 7), 1))
     np.testing.assert_array_equal(out[5].reshape(-1, 32), warps[:, lanes ^ 5])
     source = lanes + (warps & 7)
-    np.testing.assert_array_equal(out[6].reshape(-1, 32), take(warps, np.where(source <= (lanes | 15), source, lanes), 1))
+    np.testing.assert_array_equal(
+        out[6].reshape(-1, 32), take(warps, np.where(source <= (lanes | 15), source, lanes), 1)
+    )
     same = (warps[:, :, None] & 3) == (warps[:, None, :] & 3)
     match = (same * bits[None]).sum(2, dtype=np.uint64).astype(np.uint32).view(np.int32)
     np.testing.assert_array_equal(out[7].reshape(-1, 32), match)
@@ -212,7 +226,15 @@ def test_results_do_not_depend_on_the_number_of_host_threads() -> None:
     results = []
     for threads in (1, 3, 16):
         mine = y.copy()
-        run(kernel("saxpy", "saxpy", (64, 1, 1)), (63, 1, 1), np.float32(0.3), x.copy(), mine, np.int32(4000), threads=threads)
+        run(
+            kernel("saxpy", "saxpy", (64, 1, 1)),
+            (63, 1, 1),
+            np.float32(0.3),
+            x.copy(),
+            mine,
+            np.int32(4000),
+            threads=threads,
+        )
         results.append(mine)
     assert all(np.array_equal(results[0], other) for other in results)
 
