@@ -1,7 +1,8 @@
 """Barriers of a block: a warp saves what is live and returns; the grid function resumes it when all warps have arrived.
 
-Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but rebuilt from their
-shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows tell.
+Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but
+rebuilt from their shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows
+tell.
 """
 
 from __future__ import annotations

@@ -88,9 +88,6 @@ def instruction(spelling: str, result: str, sources: tuple[str, ...], threads: i
     return body_kernel("\n".join(lines), len(sources) + 1, "\n".join(registers), threads)
 
 
-_NUMPY = {"u": np.uint64, "s": np.int64, "b": np.uint64, "f": np.float64}
-
-
 def dtype(name: str) -> np.dtype[Any]:
     if name == "pred":
         return np.dtype(np.uint32)
