@@ -23,6 +23,7 @@ from p2pcompute.node import factory
 from p2pcompute.node.api import Event, JobResult, NodeApi
 from p2pcompute.node.config import DEFAULT_NETWORK
 from p2pcompute.protocol.commands import Submit
+from p2pcompute.wire import limits
 
 COMPILED_MAX: Final = 256
 BUDGET_DEFAULT: Final = 10_000_000_000
@@ -73,6 +74,7 @@ class AsyncClient:
         self,
         kernel: Kernel,
         *positional: Value,
+        arguments: Mapping[str, Value] | None = None,
         grid: Dim,
         block: Dim,
         shared_bytes: int = 0,
@@ -88,15 +90,44 @@ class AsyncClient:
         """Have a kernel run by `replicas` providers; believed when `quorum` of them (all but one, at least two, when
         not given; one replica is believed as it is) state the same result.
 
-        Arguments go by position or by the parameter's name in the source. `budget` and `price_per_device_s_max` are
-        micro-credits (0: any price), `device_s` bounds the kernel, `timeout_s` the whole job. Raises UsageError and
-        CompileError before anything is sent.
+        Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
+        options. `budget` and `price_per_device_s_max` are micro-credits (0: any price), `device_s` bounds the kernel,
+        `timeout_s` the whole job. Raises UsageError and CompileError before anything is sent.
         """
-        quorum = quorum if quorum is not None else min(replicas, max(2, replicas - 1))
-        if not 1 <= quorum <= replicas <= 16:
-            raise errors.UsageError(f"replicas = {replicas} and quorum = {quorum}: needs 1 <= quorum <= replicas <= 16")
+        task = await self.prepare(
+            kernel,
+            {**(arguments or {}), **named},
+            positional,
+            grid=grid,
+            block=block,
+            shared_bytes=shared_bytes,
+            device_s=device_s,
+            name=name,
+        )
+        return await self.submit_task(
+            task,
+            replicas=replicas,
+            quorum=quorum,
+            budget=budget,
+            price_per_device_s_max=price_per_device_s_max,
+            timeout_s=timeout_s,
+        )
+
+    async def prepare(
+        self,
+        kernel: Kernel,
+        named: Mapping[str, Value],
+        positional: Sequence[Value] = (),
+        *,
+        grid: Dim,
+        block: Dim,
+        shared_bytes: int = 0,
+        device_s: float = DEVICE_S_DEFAULT,
+        name: str = "",
+    ) -> Task:
+        """Compile and check everything that needs no peer. Raises UsageError and CompileError."""
         compiled = await self.compile(kernel)
-        task = make_task(
+        return make_task(
             kernel,
             compiled,
             positional,
@@ -107,6 +138,23 @@ class AsyncClient:
             device_ms_max=max(1, int(device_s * 1000)),
             name=name or kernel.entry[:64],
         )
+
+    async def submit_task(
+        self,
+        task: Task,
+        *,
+        replicas: int = 2,
+        quorum: int | None = None,
+        budget: int = BUDGET_DEFAULT,
+        price_per_device_s_max: int = 0,
+        timeout_s: float = TIMEOUT_S_DEFAULT,
+    ) -> AsyncJob:
+        """Have a prepared task run, on the terms that `submit` explains. Raises UsageError."""
+        quorum = quorum if quorum is not None else min(replicas, max(2, replicas - 1))
+        if not 1 <= quorum <= replicas <= limits.REPLICAS_MAX:
+            raise errors.UsageError(
+                f"replicas = {replicas} and quorum = {quorum}: needs 1 <= quorum <= replicas <= {limits.REPLICAS_MAX}"
+            )
         for blob in task.blobs:
             await self.node.put(blob)
         job = secrets.token_bytes(16)

@@ -134,7 +134,7 @@ class Client:
 
     def map(self, kernel: Kernel, arguments: Iterable[dict[str, Value]], **options: Any) -> Iterator[Result]:
         """Submit one job per dictionary of named arguments, all at once; their results in order."""
-        jobs = [self.submit(kernel, **named, **options) for named in arguments]
+        jobs = [self.submit(kernel, arguments=named, **options) for named in arguments]
         return (job.result() for job in jobs)
 
     def status(self) -> dict[str, object]:

@@ -17,7 +17,7 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 import trio
 
-from p2pcompute.compute import jobs, ptx
+from p2pcompute.compute import jobs
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
 from p2pcompute.compute.shared import SharedMemory
@@ -56,7 +56,7 @@ class CpuEngine:
     """
 
     name: ClassVar[str] = "cpu"
-    numeric_class: ClassVar[str] = ptx.NUMERIC_CLASS
+    numeric_class: ClassVar[str] = "cpu-1"
 
     def __init__(self, *, threads: int, memory_bytes_max: int) -> None:
         if threads < 1 or memory_bytes_max < 1:

@@ -102,7 +102,8 @@ class Worker:
         memory_map = shared.attach(descriptor, manifest)
         place = shared.layout(manifest)
         program = self._program(memory_map[: place.ptx_size_bytes])
-        arrays = [np.frombuffer(memory_map, np.uint8, size, offset) for offset, size in place.buffers]
+        everything = np.frombuffer(memory_map, np.uint8)
+        arrays = [everything[offset : offset + size] for offset, size in place.buffers]
         memory = ptx.Memory(arrays)
         index = {buffer.name: i for i, buffer in enumerate(manifest.buffers)}
         prepared = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +57,12 @@ def parse_config(text: str, name: str) -> Config:
         return msgspec.convert(tomllib.loads(text), Config)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{name}: {error}") from error
+
+
+def dump_config(values: Mapping[str, object]) -> str:
+    """TOML of these fields. Their values are strings, integers, booleans and lists of strings, which JSON writes as TOML
+    reads them."""
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
 
 
 def with_changes(config: Config, changes: dict[str, object]) -> Config:

@@ -57,6 +57,17 @@ def create_home(root: Path, passphrase: str, config_text: str, network: str) -> 
         return create_keyring(home.layout, passphrase, network=network, wall_ms=wall_ms(), store=store).node.public
 
 
+def home_exists(root: Path) -> bool:
+    """Whether a whole home lies there."""
+    return Layout(root).marker.exists()
+
+
+def refuse_existing_home(root: Path) -> None:
+    """Raises HomeError when there is a home already: to be said before anything is asked."""
+    if home_exists(root):
+        raise HomeError(f"{root} is a home already; use it, or choose another directory with --home")
+
+
 def passphrase_source(given: str | None, prompt: Callable[[], str] | None) -> Passphrase:
     """A passphrase that is only looked for when a key needs one."""
     return lambda: find_passphrase(os.environ, given=given, prompt=prompt)

@@ -38,7 +38,7 @@ PONG_S: Final = 10.0
 WATCH_S: Final = 2.5
 RETIRE_S: Final = 10.0
 """What the streams of a retired connection have to end."""
-REQUESTS_PER_PEER_MAX: Final = 64
+REQUESTS_PER_PEER_MAX: Final = 128
 """Requests of one peer that we work on at once; more are reset."""
 REQUEST_READ_S: Final = 10.0
 """What a peer has to send us its request."""
@@ -274,17 +274,23 @@ class Libp2pTransport:
 
     async def request(self, peer: bytes, channel: str, frame: bytes, *, timeout_s: float) -> bytes:
         """Ask a peer and wait for its answer. Raises trio.TooSlowError, or RemoteError when there can be none."""
+        found = self._peers.get(peer)
+        if found is None:
+            raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
         with trio.fail_after(timeout_s):
-            stream = await self.open_stream(peer, channel)
-            try:
-                await stream.send_all(pack_frame(frame))
-                await stream.send_eof()
-                answer = await read_frame(stream, self._requests[channel])
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise RemoteError(f"The peer did not answer on {channel}: {error}.") from error
-            finally:
-                stream.reset()  # nothing, where both ends have ended
-        return answer
+            async with found.requests_out:
+                return await self._request(peer, channel, frame)
+
+    async def _request(self, peer: bytes, channel: str, frame: bytes) -> bytes:
+        stream = await self.open_stream(peer, channel)
+        try:
+            await stream.send_all(pack_frame(frame))
+            await stream.send_eof()
+            return await read_frame(stream, self._requests[channel])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise RemoteError(f"The peer did not answer on {channel}: {error}.") from error
+        finally:
+            stream.reset()  # nothing, where both ends have ended
 
     async def open_stream(self, peer: bytes, protocol: str) -> Stream:
         """A stream of `protocol`; negotiation travels with the first data. Raises RemoteError when not connected."""

@@ -331,12 +331,12 @@ class Stream(trio.abc.HalfCloseableStream):
                         raise trio.BrokenResourceError("the peer does not speak the protocol")
                     await trio.lowlevel.checkpoint_if_cancelled()
                     return b""
+                self.connection.flush()  # whoever waits for an answer has asked
                 await self._wait()
             data = state.take(max_bytes)
             if self._lead:
                 data = self._consent(data)
-            if self.connection.mux.out:
-                self.connection.flush()
+            self.connection.flush()  # new credit for the peer
             if data:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 return data

@@ -6,6 +6,7 @@ import pytest
 
 import kernels_cu
 from p2pcompute.compute import compiler as compiler_module
+from p2pcompute.compute import ptx
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.errors import CompileError, UsageError
 from tests.compute.conftest import Compiled
@@ -41,10 +42,18 @@ async def test_the_same_source_gives_the_same_text_in_another_process(compiler: 
 
 
 @pytest.mark.parametrize("name", kernels_cu.names())
-def test_library_kernels_hold_no_approximate_instruction(compiled: Compiled, name: str) -> None:
-    text = compiled(name).ptx
-    assert ".approx" not in text
-    assert ".ftz" not in text
+def test_library_kernels_are_of_the_class_their_manifest_claims(compiled: Compiled, name: str) -> None:
+    spec = kernels_cu.load(name)
+    module = ptx.parse(compiled(name).ptx)
+    assert ptx.classify(module, spec.entry).exact == spec.exact
+
+
+@pytest.mark.parametrize("name", kernels_cu.names())
+def test_library_manifests_match_their_kernels(compiled: Compiled, name: str) -> None:
+    spec = kernels_cu.load(name)
+    entry = next(entry for entry in compiled(name).entries if entry.name == spec.entry)
+    sizes = [8 if p.role != "scalar" else int(p.dtype[1:]) // 8 for p in spec.parameters]
+    assert [p.size_bytes for p in entry.parameters] == sizes
 
 
 async def test_an_error_names_the_users_file_and_line(compiler: Compiler) -> None:

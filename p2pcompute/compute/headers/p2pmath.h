@@ -396,6 +396,30 @@ P2P_FN bool p2p_pow_special(double x, double y, double *z, double *sign) {
   return true;
 }
 
+// exp(x + tail) to half an ulp and a bit, for |tail| much below |x|: pow needs it, so that pow(3, 2) is 9.
+P2P_FN double p2p_exp_sum(double x, double tail) {
+  double a = fmin(fmax(x, -1100.0), 1100.0);
+  double n = rint(a * 1.4426950408889634);
+  double r1 = fma(n, -6.93147180369123816490e-01, a), low = n * 1.90821492927058770002e-10;
+  double r = r1 - low, t = ((r1 - r) - low) + (a == x ? tail : 0.0);
+  double p = 2.0911429114372475e-9;
+  p = fma(p, r, 2.51006550360665901e-8);
+  p = fma(p, r, 2.75572825637495314e-7);
+  p = fma(p, r, 2.75572678917455304e-6);
+  p = fma(p, r, 0.0000248015873174063919);
+  p = fma(p, r, 0.000198412698634203503);
+  p = fma(p, r, 0.00138888888888864999);
+  p = fma(p, r, 0.0083333333333299882);
+  p = fma(p, r, 0.0416666666666666672);
+  p = fma(p, r, 0.166666666666666675);
+  p = fma(p, r, 0.5);
+  double w = 1.0 + r, wl = r - (w - 1.0), q = p * (r * r);
+  double y = w + (wl + fma(t, w + q, q));
+  int k = (int)n, k1 = k >> 1, k2 = k - k1;
+  y *= __longlong_as_double((long long)(k1 + 1023) << 52);
+  return y * __longlong_as_double((long long)(k2 + 1023) << 52);
+}
+
 // |x|^y = exp(y log|x|) with the logarithm in two doubles: s = f / (2 + f) and its cube to 106 bits, the rest to 53.
 P2P_FN double p2p_pow(double x, double y) {
   double z, sign;
@@ -424,9 +448,7 @@ P2P_FN double p2p_pow(double x, double y) {
   double low = vl + (ul + (2.0 * sl + tl + n * 1.90821492927058770002e-10));
   double h = v + low, l = low - (h - v);
   double e = y * h, el = fma(y, h, -e) + y * l;
-  double r = exp(e);
-  bool finite = r > 0.0 && r < __longlong_as_double(0x7ff0000000000000LL);
-  return sign * (finite ? fma(r, el, r) : r);
+  return sign * p2p_exp_sum(e, el);
 }
 
 // float through double: one rounding to float hides the error of the double -----------------------------------------

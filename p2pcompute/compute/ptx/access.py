@@ -305,14 +305,14 @@ class Access:
         else:
             pieces = [self._load_piece(ins, shape, window.kind.stride, pointer) for pointer in pointers]
             for index, target in enumerate(shape.elements):
-                value = self._joined([piece[index] for piece in pieces], TYPES[shape.type_name].llvm)
+                value = self.joined([piece[index] for piece in pieces], TYPES[shape.type_name].llvm)
                 self._frame.write(target, value, shape.type_name, VECTOR, ins)
 
     def _load_piece(self, ins: Instruction, shape: Shape, stride: int, pointer: str) -> list[str]:
         """One segment's lanes, per element."""
         llvm, lanes, count = TYPES[shape.type_name].llvm, self._frame.layout.segment, len(shape.elements)
         if stride == 0:
-            return [self._spread(llvm, lanes, value) for value in self._scalars(ins, shape, pointer)]
+            return [self.spread(llvm, lanes, value) for value in self._scalars(ins, shape, pointer)]
         if stride == shape.size_bytes:
             whole = self._code.value(
                 f"load {_volatile(ins)}{vector(llvm, lanes * count)}, ptr {pointer}, align {shape.element_bytes}"
@@ -342,7 +342,7 @@ class Access:
         steps = ", ".join(f"i64 {lane * stride + offset}" for lane in range(lanes))
         return self._code.value(f"getelementptr i8, ptr {pointer}, <{lanes} x i64> <{steps}>")
 
-    def _spread(self, llvm: str, lanes: int, value: str) -> str:
+    def spread(self, llvm: str, lanes: int, value: str) -> str:
         kind = vector(llvm, lanes)
         first = self._code.value(f"insertelement {kind} poison, {llvm} {value}, i32 0")
         return self._code.value(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
@@ -352,7 +352,7 @@ class Access:
         indices = ", ".join(f"i32 {place}" for place in places)
         return self._code.value(f"shufflevector {kind} {value}, {kind} poison, <{len(places)} x i32> <{indices}>")
 
-    def _joined(self, pieces: list[str], llvm: str) -> str:
+    def joined(self, pieces: list[str], llvm: str) -> str:
         lanes = WARP // len(pieces)
         while len(pieces) > 1:
             kind = vector(llvm, lanes)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.lower import Lowered
-from p2pcompute.compute.ptx.uniform import Layout
+from p2pcompute.compute.ptx.uniform import WARP, Layout
 
 ENTRY_POINT = "grid"
 
@@ -27,7 +27,11 @@ attributes #2 = { noinline nounwind strictfp "prefer-vector-width"="512" "min-le
 def module_text(lowered: Lowered, threads: Layout) -> str:
     """The whole LLVM module: the warp, its helpers, and `grid(launch record) -> status`."""
     fields = "\n".join(_field(number, name) for number, name in enumerate(layout.LAUNCH_FIELDS))
-    local_bytes = lowered.local_bytes * 32
+    local_bytes = lowered.local_bytes * WARP
+    clear_local = ""
+    if local_bytes:
+        size = local_bytes * threads.warps
+        clear_local = f"  call void @llvm.memset.p0.i64(ptr %local, i8 0, i64 {size}, i1 false)\n"
     declarations = "\n".join(sorted(lowered.declarations | _DECLARATIONS))
     per_warp = f"""  %w.o = zext i32 %w to i64
   %w.c = mul i64 %w.o, {lowered.context_bytes}
@@ -65,11 +69,15 @@ block:
   %x = trunc i64 %x.w to i32
   %y = trunc i64 %y.w to i32
   %z = trunc i64 %z.w to i32
+  %has.shared = icmp ne i64 %shared_bytes.i, 0
+  br i1 %has.shared, label %clear, label %cleared
+clear:
   call void @llvm.memset.p0.i64(ptr %shared, i8 0, i64 %shared_bytes.i, i1 false)
-  call void @llvm.memset.p0.i64(ptr %local, i8 0, i64 {local_bytes * threads.warps}, i1 false)
-  br label %reset
+  br label %cleared
+cleared:
+{clear_local}  br label %reset
 reset:
-  %r = phi i32 [ 0, %block ], [ %r.2, %reset ]
+  %r = phi i32 [ 0, %cleared ], [ %r.2, %reset ]
   %r.o = zext i32 %r to i64
   %r.c = mul i64 %r.o, {lowered.context_bytes}
   %r.p = getelementptr i8, ptr %contexts, i64 %r.c

@@ -14,6 +14,7 @@ from p2pcompute.compute.ptx import flow, layout, nan, uniform
 from p2pcompute.compute.ptx.access import Access, Window
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
+from p2pcompute.compute.ptx.barriers import Barriers
 from p2pcompute.compute.ptx.bitwise import BITWISE
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.conversion import convert
@@ -22,7 +23,6 @@ from p2pcompute.compute.ptx.ir import (
     READS_CARRY,
     Entry,
     Group,
-    Immediate,
     Instruction,
     Module,
     Operand,
@@ -106,17 +106,17 @@ class _Lowering:
         self._atomics = Atomics(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
         self._shared_bytes = shared_layout(module, entry)[1]
-        self._places: dict[str, int] = {}
-        self._context_bytes = layout.CONTEXT_REGISTERS
 
     def run(self) -> Lowered:
+        self._frame.allocate(self._types)
+        self._barriers = Barriers(self._frame, self._access, self._graph)
         self._prologue()
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
         body = "\n".join(self._code.lines)
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
-        context = -(-self._context_bytes // 64) * 64
+        context = -(-self._barriers.context_bytes // 64) * 64
         return Lowered(
             "\n".join(parts), frozenset(self._code.declarations), context, self._frame.local_bytes, self._shared_bytes
         )
@@ -125,7 +125,6 @@ class _Lowering:
 
     def _prologue(self) -> None:
         code = self._code
-        self._frame.allocate(self._types)
         for index in range(len(self._graph.blocks) + 1):
             code.do(f"%m{index} = alloca i32")
             code.do(f"store i32 0, ptr %m{index}")
@@ -133,22 +132,12 @@ class _Lowering:
         code.do(f"%exchange = alloca {vector('i32')}")
         code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
         self._thread_ids()
-        barriers = self._barriers()
-        for index in barriers:
-            self._place_registers(index)
-        if barriers:
-            code.do("%point = load i32, ptr %context")
-            code.do(
-                f"switch i32 %point, label %start [ {' '.join(f'i32 {b + 1}, label %resume{b}' for b in barriers)} ]"
-            )
-        else:
-            code.do("br label %start")
+        self._barriers.dispatch()
         code.label("start")
         code.do("store i32 %full, ptr %m0")
         code.do("store i32 %full, ptr %alive")
         code.do("br label %b0")
-        for index in barriers:
-            self._resume(index)
+        self._barriers.resume()
 
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
@@ -196,90 +185,6 @@ class _Lowering:
         code.label("aborted")
         code.do(f"ret i32 {layout.ABORTED}")
 
-    # Barriers ----------------------------------------------------------------------------------------------------
-
-    def _barriers(self) -> list[int]:
-        return [b.index for b in self._graph.blocks if b.end is not None and flow.is_block_barrier(b.end)]
-
-    def _saved(self, index: int) -> list[str]:
-        return sorted(self._graph.live_in[self._graph.blocks[index].successors[0]])
-
-    def _place_registers(self, index: int) -> None:
-        for name in self._saved(index):
-            if name not in self._places:
-                self._places[name] = self._context_bytes
-                self._context_bytes += 64 * sum(_slot_words(kind) for _, kind in self._frame.slots(name))
-
-    def _transfer(self, name: str, *, load: bool) -> None:
-        place = self._places[name]
-        for slot, kind in self._frame.slots(name):
-            cell = self._code.value(f"getelementptr i8, ptr %context, i64 {place}")
-            source, target = (cell, slot) if load else (slot, cell)
-            value = self._code.value(f"load {kind}, ptr {source}")
-            self._code.do(f"store {kind} {value}, ptr {target}")
-            place += 64 * _slot_words(kind)
-
-    def _arrive(self, index: int, ins: Instruction, active: str) -> None:
-        """Save the warp and return. A barrier that only a part of the living lanes reaches is a trap."""
-        code, ops = self._code, self._frame.ops(SCALAR)
-        _check_barrier(ins, self._layout)
-        if ins.guard is not None:
-            raise PtxError(f"PTX line {ins.line}: a guarded '{ins.spelling}' is not supported.")
-        alive = code.value("load i32, ptr %alive")
-        together, apart = code.fresh("together"), code.fresh("apart")
-        code.do(f"br i1 {ops.compare('eq', 'i32', alive, active)}, label %{together}, label %{apart}, !prof !2")
-        code.label(apart)
-        self._access.trap(str(layout.TRAP_BARRIER), ins.line, self._access.first_lane(), "0")
-        code.label(together)
-        if ins.has("red"):
-            self._contribute(ins, active)
-        cell = code.value(f"getelementptr i8, ptr %context, i64 {layout.CONTEXT_ACTIVE}")
-        code.do(f"store i32 {active}, ptr {cell}")
-        for name in self._saved(index):
-            self._transfer(name, load=False)
-        code.do(f"store i32 {index + 1}, ptr %context")
-        code.do(f"ret i32 {layout.AT_BARRIER}")
-
-    def _contribute(self, ins: Instruction, active: str) -> None:
-        """Add this warp's lanes to the reduction that the block gathers."""
-        ops = self._frame.ops(SCALAR)
-        word = self._code.value(f"bitcast <{WARP} x i1> {self._frame.read(ins.sources[1], 'pred', VECTOR)} to i{WARP}")
-        for offset, lanes in ((layout.STATE_COUNT, ops.two("and", "i32", word, active)), (layout.STATE_TOTAL, active)):
-            cell = self._code.value(f"getelementptr i8, ptr %state, i64 {offset}")
-            total = ops.two("add", "i32", self._code.value(f"load i32, ptr {cell}"), ops.call("ctpop", "i32", lanes))
-            self._code.do(f"store i32 {total}, ptr {cell}")
-
-    def _resume(self, index: int) -> None:
-        code = self._code
-        code.label(f"resume{index}")
-        cell = code.value(f"getelementptr i8, ptr %context, i64 {layout.CONTEXT_ACTIVE}")
-        active = code.value(f"load i32, ptr {cell}")
-        successor = self._graph.blocks[index].successors[0]
-        code.do(f"store i32 {active}, ptr %m{successor}")
-        code.do(f"store i32 {active}, ptr %alive")
-        for name in self._saved(index):
-            self._transfer(name, load=True)
-        end = self._graph.blocks[index].end
-        if end is not None and end.has("red"):
-            self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
-            self._reduced(end)
-        code.do(f"br label %b{successor}")
-
-    def _reduced(self, ins: Instruction) -> None:
-        ops = self._frame.ops(SCALAR)
-        words = []
-        for offset in (layout.STATE_COUNT_RESULT, layout.STATE_TOTAL_RESULT):
-            words.append(
-                self._code.value(f"load i32, ptr {self._code.value(f'getelementptr i8, ptr %state, i64 {offset}')}")
-            )
-        operation = ins.modifier("red_op")
-        if operation == "popc":
-            self._frame.write(ins.destinations[0], words[0], "u32", SCALAR, ins)
-        elif operation == "or":
-            self._frame.write(ins.destinations[0], ops.compare("ne", "i32", words[0], "0"), "pred", SCALAR, ins)
-        else:
-            self._frame.write(ins.destinations[0], ops.compare("eq", "i32", words[0], words[1]), "pred", SCALAR, ins)
-
     # Blocks ------------------------------------------------------------------------------------------------------
 
     def _block(self, index: int) -> None:
@@ -293,7 +198,7 @@ class _Lowering:
         self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
         self._core(block.core)
         if block.end is not None and flow.is_block_barrier(block.end):
-            self._arrive(index, block.end, active)
+            self._barriers.arrive(index, block.end, active)
         else:
             self._end(block, active)
             code.do(f"br label %e{index}")
@@ -428,23 +333,6 @@ def modes(frame: Frame, ins: Instruction) -> list[int]:
         return [SCALAR]
     shadows = next((frame.shadows(frame.kind(r.name)) for r in ins.writes() if frame.kind(r.name).is_affine), range(0))
     return [VECTOR, *shadows]
-
-
-def _slot_words(kind: str) -> int:
-    """64-byte cells of a saved slot."""
-    if not kind.startswith("<"):
-        return 1
-    bits = {"i1": 1, "i8": 8, "i16": 16, "half": 16, "i32": 32, "float": 32}.get(kind.split()[2].rstrip(">"), 64)
-    return max(1, bits * WARP // 512)
-
-
-def _check_barrier(ins: Instruction, threads: Layout) -> None:
-    """Only barrier 0 of the whole block: named barriers of parts of a block are refused."""
-    number = ins.sources[0]
-    count = ins.sources[1] if len(ins.sources) > 1 and not ins.has("red") else None
-    whole = count is None or (isinstance(count, Immediate) and count.value == -(-threads.threads // WARP) * WARP)
-    if not (isinstance(number, Immediate) and number.value == 0 and whole):
-        raise PtxError(f"PTX line {ins.line}: '{ins.spelling}' is supported for barrier 0 and the whole block only.")
 
 
 def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:

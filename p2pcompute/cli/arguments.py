@@ -1,0 +1,124 @@
+"""What is typed for a kernel's arguments: NAME=FILE.npy, NAME=DTYPE:SHAPE, NAME=VALUE[:DTYPE]."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from p2pcompute.errors import UsageError
+
+if TYPE_CHECKING:
+    from p2pcompute.client.arguments import Array, ScalarArgument, Value
+
+
+def named_arguments(
+    inputs: Iterable[str], inouts: Iterable[str], outputs: Iterable[str], scalars: Iterable[str]
+) -> dict[str, Value]:
+    """All arguments by the parameter's name. Raises UsageError for one that is malformed or given twice."""
+    from p2pcompute.client.arguments import In, InOut, Out
+
+    values: dict[str, Value] = {}
+
+    def add(name: str, value: Value) -> None:
+        if name in values:
+            raise UsageError(f"argument {name} is given twice")
+        values[name] = value
+
+    for text in inputs:
+        name, file = _split(text, "--in", "x=x.npy")
+        add(name, In(_load(Path(file), "r")))
+    for text in inouts:
+        name, file = _split(text, "--inout", "y=y.npy")
+        add(name, InOut(_load(Path(file), "c")))
+    for text in outputs:
+        name, what = _split(text, "--out", "z=f32:1000,10")
+        add(name, Out(_empty(name, what)))
+    for text in scalars:
+        name, number = _split(text, "--scalar", "n=1000:i32")
+        add(name, parse_scalar(name, number))
+    return values
+
+
+def defines(texts: Iterable[str]) -> dict[str, str]:
+    """A=B, or A alone for an empty macro."""
+    pairs = (text.partition("=") for text in texts)
+    return {name: value for name, _, value in pairs}
+
+
+def parse_dims(text: str, what: str) -> tuple[int, ...]:
+    """3907, 64,64 or 8x8x8. Raises UsageError."""
+    if not re.fullmatch(r"[0-9]{1,12}([,x][0-9]{1,12}){0,2}", text):
+        raise UsageError(f"{what} must be one to three numbers like 3907 or 64,64, not {text[:64]!r}")
+    return tuple(int(part) for part in re.split("[,x]", text))
+
+
+def parse_scalar(name: str, text: str) -> ScalarArgument:
+    """A number; with a type behind a colon, exactly of that type. Raises UsageError."""
+    import numpy as np
+
+    from p2pcompute.client.arguments import NUMPY_OF
+
+    number, _, dtype = text.partition(":")
+    value: int | float | None = None
+    with contextlib.suppress(ValueError):
+        value = float(number)
+    with contextlib.suppress(ValueError):
+        value = int(number, 0)
+    if value is None:
+        raise UsageError(f"--scalar {name}={number[:64]} is no number; write it like n=1000:i32 or a=2.5:f32")
+    if not dtype:
+        return value
+    if dtype not in NUMPY_OF:
+        raise UsageError(f"--scalar {name} has type {dtype[:16]!r}; there are {', '.join(NUMPY_OF)}")
+    kind = NUMPY_OF[dtype]
+    if isinstance(value, float) and kind.kind != "f":
+        raise UsageError(f"--scalar {name} = {number} is no whole number, which {dtype} needs")
+    try:
+        with np.errstate(over="ignore"):
+            scalar: np.generic = kind.type(value)
+    except OverflowError:
+        raise UsageError(f"--scalar {name} = {number} does not fit {dtype}") from None
+    return scalar
+
+
+def _split(text: str, option: str, example: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier() or not value:
+        raise UsageError(f"{option} {text[:64]!r} is not understood; write it like {option} {example}")
+    return name, value
+
+
+def _load(path: Path, mode: Literal["r", "c"]) -> Array:
+    """A .npy file, mapped: `r` read-only, `c` a private copy of what is written. Raises UsageError."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise UsageError(f"{path} is no .npy file with plain numbers; numpy.save makes one") from error
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path} holds several arrays; save each in an .npy file of its own")
+    return array
+
+
+def _empty(name: str, text: str) -> Array:
+    import numpy as np
+
+    from p2pcompute.client.arguments import NUMPY_OF
+    from p2pcompute.wire import limits
+
+    dtype, _, shape = text.partition(":")
+    if dtype not in NUMPY_OF or not re.fullmatch(r"[0-9]{1,12}([,x][0-9]{1,12}){0,7}", shape):
+        raise UsageError(f"--out {name}={text[:64]} is not understood; write it like --out {name}=f32:1000,10")
+    dims = tuple(int(part) for part in re.split("[,x]", shape))
+    size = NUMPY_OF[dtype].itemsize
+    for n in dims:
+        size *= n
+    if size > limits.BUFFER_BYTES_MAX:
+        raise UsageError(f"--out {name} would have {size} bytes; a buffer may have {limits.BUFFER_BYTES_MAX}")
+    return np.empty(dims, NUMPY_OF[dtype])

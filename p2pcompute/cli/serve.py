@@ -1,0 +1,91 @@
+"""A provider in the foreground."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from p2pcompute.cli import output
+from p2pcompute.cli.interrupt import run_until_signal
+from p2pcompute.cli.money import parse_bytes, parse_credits
+from p2pcompute.cli.options import COMMON, Common
+
+
+def serve(
+    *,
+    listen: list[str] | None = None,
+    announce: list[str] | None = None,
+    bootstrap: list[str] | None = None,
+    price: str | None = None,
+    slots: int | None = None,
+    threads: int | None = None,
+    memory: str | None = None,
+    region: str | None = None,
+    network: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """Offer this machine, until Ctrl-C. Running jobs get ten seconds to end; a second Ctrl-C stops at once.
+
+    What is not given comes from config.toml in the home. The first lines on stdout are the addresses to reach this
+    node; with --json, every line is one object with an "event", and the first is "listening".
+
+    Args:
+        listen: Address to listen on, like /ip4/0.0.0.0/tcp/9471; may be given several times.
+        announce: Address to publish instead of those listened on.
+        bootstrap: Address of a peer to join through; may be given several times.
+        price: Credits per device-second.
+        slots: Jobs at a time.
+        threads: Processor threads for all slots together.
+        memory: Memory for each job's buffers, like 4GiB.
+        region: Label of where this machine is.
+        network: Name of the network.
+    """
+    changes: dict[str, object] = {
+        "listen": listen,
+        "announce": announce,
+        "bootstrap": bootstrap,
+        "price_per_device_s": parse_credits(price) if price is not None else None,
+        "slots": slots,
+        "threads": threads,
+        "memory_bytes": parse_bytes(memory) if memory is not None else None,
+        "region": region,
+        "network": network,
+    }
+    stopped: list[bool] = []
+    try:
+        run_until_signal(lambda: _serve(common, changes, stopped))
+    except KeyboardInterrupt:
+        if not stopped:  # interrupted before it served, or while it drained
+            raise
+    if common.json:
+        output.put_json({"event": "stopped"})
+    return 0
+
+
+async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bool]) -> None:
+    from p2pcompute.node import factory
+
+    async with factory.open_provider(common.root, common.passphrase(), changes) as (_, node), node.events() as events:
+        status = await node.status()
+        if common.json:
+            output.put_json({"event": "listening", "addresses": status["addresses"], "peer": status["peer"]})
+        else:
+            addresses = status["addresses"]
+            assert isinstance(addresses, list)
+            for address in addresses:
+                output.put(str(address))
+            output.say("Serving; stop with Ctrl-C.")
+        try:
+            async for event in events:
+                _tell(event.name, output.event_fields(event.fields), as_json=common.json)
+        finally:
+            output.say("Stopping.")
+            stopped.append(True)
+
+
+def _tell(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
+    if as_json:
+        output.put_json({"event": name, **fields})
+    else:
+        said = " ".join(f"{key}={value}" for key, value in fields.items())
+        output.say(f"{time.strftime('%H:%M:%S')} {name} {said}")

@@ -1,0 +1,241 @@
+"""`p2pcompute run`: a kernel file and .npy files in, .npy files and evidence out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+
+from p2pcompute.cli import arguments, output
+from p2pcompute.cli.interrupt import run_until_signal
+from p2pcompute.cli.money import format_credits, parse_credits
+from p2pcompute.cli.options import COMMON, Common
+from p2pcompute.errors import NoPeersError, UsageError
+
+if TYPE_CHECKING:
+    from p2pcompute.client.aio import AsyncClient, AsyncJob, Result
+    from p2pcompute.client.arguments import Value
+    from p2pcompute.client.kernel import Kernel
+
+OFFERS_WAIT_S: Final = 10.0
+"""For joining the mesh and filling the book, before it is said that nobody is there."""
+CANCEL_S: Final = 3.0
+"""For telling providers that a job was interrupted."""
+EVIDENCE: Final = "evidence.p2p"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Order:
+    """What the command line asks for, parsed."""
+
+    kernel: Kernel
+    values: Mapping[str, Value]
+    options: Mapping[str, object]
+    out_dir: Path
+    bootstrap: tuple[str, ...]
+    network: str | None
+
+
+def run(
+    file: Path,
+    /,
+    *,
+    entry: str,
+    grid: str,
+    block: str,
+    inputs: Annotated[list[str] | None, Parameter(name="--in")] = None,
+    inout: list[str] | None = None,
+    out: list[str] | None = None,
+    scalar: list[str] | None = None,
+    shared: int = 0,
+    define: list[str] | None = None,
+    replicas: int = 2,
+    quorum: int | None = None,
+    budget: str | None = None,
+    price: str | None = None,
+    device_s: float = 60.0,
+    timeout: float = 600.0,
+    out_dir: Path = Path("results"),
+    bootstrap: list[str] | None = None,
+    network: str | None = None,
+    name: str = "",
+    common: Common = COMMON,
+) -> None:
+    """Have a CUDA kernel run by several providers, and believe what they agree on.
+
+    Each output is written as NAME.npy, all signed documents as evidence.p2p. The node that runs on the home is used
+    when there is one; otherwise this command is a node of its own while it lasts.
+
+    Args:
+        file: CUDA C++ source, with its own headers beside it.
+        entry: The __global__ function to run, or a template instance like scale<float>.
+        grid: Blocks, like 3907 or 64,64.
+        block: Threads of a block, like 256 or 16,16.
+        inputs: Array to read, NAME=FILE.npy; may be given several times, like the next three.
+        inout: Array to read and write, NAME=FILE.npy.
+        out: Array to fill, NAME=DTYPE:SHAPE, like z=f32:1000,10.
+        scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32.
+        shared: Bytes of dynamic shared memory.
+        define: Macro for the compiler, A=B; may be given several times.
+        replicas: Providers that compute the same.
+        quorum: How many of them must agree [default: all but one, at least two].
+        budget: The most all replicas together may cost, in credits.
+        price: The most a device-second may cost, in credits.
+        device_s: The most seconds the kernel may run; providers stop it then.
+        timeout: The most seconds the whole job may take.
+        out_dir: Where results are written; files of the same name are replaced.
+        bootstrap: Address of a peer to join through; may be given several times.
+        network: Name of the network.
+        name: What to call the task [default: the entry].
+    """
+    from p2pcompute.client.kernel import Kernel
+
+    options: dict[str, object] = {
+        "grid": arguments.parse_dims(grid, "--grid"),
+        "block": arguments.parse_dims(block, "--block"),
+        "shared_bytes": shared,
+        "device_s": device_s,
+        "replicas": replicas,
+        "quorum": quorum,
+        "timeout_s": timeout,
+        "name": name,
+    }
+    if budget is not None:
+        options["budget"] = parse_credits(budget)
+    if price is not None:
+        options["price_per_device_s_max"] = parse_credits(price)
+    order = _Order(
+        kernel=Kernel.from_file(file, entry, defines=arguments.defines(define or ())),
+        values=arguments.named_arguments(inputs or (), inout or (), out or (), scalar or ()),
+        options=options,
+        out_dir=out_dir,
+        bootstrap=tuple(bootstrap or ()),
+        network=network,
+    )
+    _make_directory(out_dir)
+    run_until_signal(lambda: _run(order, common))
+
+
+async def _run(order: _Order, common: Common) -> None:
+    from p2pcompute.cli.progress import following
+    from p2pcompute.client.aio import open_client
+    from p2pcompute.node import factory
+
+    started = time.monotonic()
+    if not factory.home_exists(common.root):
+        output.say(
+            f"Making a home at {common.root}, its keys unencrypted (change that with: p2pcompute key passphrase)"
+        )
+    client_options = {"bootstrap": order.bootstrap, "network": order.network, "passphrase": common.passphrase()}
+    async with open_client(common.root, **client_options) as client:  # type: ignore[arg-type]
+        task = await client.prepare(order.kernel, order.values, **_some(order.options, _TASK))  # type: ignore[arg-type]
+        await _wait_for_offers(client, int(str(order.options["replicas"])))
+        async with following(client.node, quiet=common.json) as progress:
+            job = await client.submit_task(task, **_some(order.options, _JOB))  # type: ignore[arg-type]
+            progress.job = job.id
+            result = await _result(job)
+        evidence = await job.evidence()
+        network = str((await client.node.status())["network"])
+    _write(order, result, evidence, job.id, network, time.monotonic() - started, common)
+
+
+_TASK: Final = ("grid", "block", "shared_bytes", "device_s", "name")
+_JOB: Final = ("replicas", "quorum", "budget", "price_per_device_s_max", "timeout_s")
+
+
+def _some(options: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
+    return {name: options[name] for name in names if name in options}
+
+
+async def _wait_for_offers(client: AsyncClient, replicas: int) -> None:
+    """Let the book fill up: the more offers, the better the price. Raises NoPeersError when none comes."""
+    from p2pcompute.client.aio import wait_for_offers
+
+    seen = await wait_for_offers(client.node, replicas, OFFERS_WAIT_S / 2)
+    if seen == 0:
+        seen = await wait_for_offers(client.node, 1, OFFERS_WAIT_S / 2)
+    if seen == 0:
+        peers = (await client.node.status())["peers"]
+        if not peers:
+            raise NoPeersError("no peer is connected; give the address of one that serves: --bootstrap ADDRESS")
+        raise NoPeersError(f"none of the {peers} connected peers knows an offer; start one with: p2pcompute serve")
+
+
+async def _result(job: AsyncJob) -> Result:
+    """The job's result; an interrupted job is cancelled, so that nobody goes on computing it."""
+    import trio
+
+    try:
+        return await job.result()
+    except trio.Cancelled:
+        with trio.CancelScope(deadline=trio.current_time() + CANCEL_S, shield=True):
+            await job.cancel()
+            await job.outcome()
+        raise
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out-dir {path} cannot be made: {error.strerror}") from error
+
+
+def _write(
+    order: _Order,
+    result: Result,
+    evidence: tuple[bytes, ...],
+    job: bytes,
+    network: str,
+    seconds: float,
+    common: Common,
+) -> None:
+    """Files into the directory, the summary onto stdout."""
+    from p2pcompute.cli.bundle import write_bundle
+
+    files = {name: order.out_dir / f"{name}.npy" for name in result.outputs}
+    for name, path in files.items():
+        save_array(path, result.outputs[name])
+    bundle = order.out_dir / EVIDENCE
+    write_bundle(bundle, evidence)
+    if common.json:
+        output.put_json(
+            {
+                "job": job,
+                "outputs": {name: str(path) for name, path in files.items()},
+                "evidence": str(bundle),
+                "price": result.price,
+                "receipts": result.receipts,
+                "seconds": round(seconds, 3),
+            }
+        )
+        return
+    rows = [
+        {"name": n, "dtype": str(a.dtype), "shape": "x".join(map(str, a.shape)), "file": str(files[n])}
+        for n, a in result.outputs.items()
+    ]
+    columns = [output.Column(key, key) for key in ("name", "dtype", "shape", "file")]
+    output.put_table(rows, columns, as_json=False, none="the kernel has no outputs")
+    on = f" --network {network}" if network != "main" else ""
+    output.say(
+        f"{len(result.receipts)} receipts, {format_credits(result.price)} credits, {seconds:.1f} s; "
+        f"check them with: p2pcompute audit {bundle}{on}"
+    )
+
+
+def save_array(path: Path, array: object) -> None:
+    """Write a .npy file in one step: what was at `path` may still be mapped as an input."""
+    import numpy as np
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.save(file, np.asarray(array), allow_pickle=False)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
