@@ -73,6 +73,7 @@ class Lowered:
 
     function: str
     declarations: frozenset[str]
+    has_barriers: bool
     context_bytes: int
     local_bytes: int
     shared_bytes: int
@@ -118,7 +119,12 @@ class _Lowering:
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
         context = -(-self._barriers.context_bytes // 64) * 64
         return Lowered(
-            "\n".join(parts), frozenset(self._code.declarations), context, self._frame.local_bytes, self._shared_bytes
+            "\n".join(parts),
+            frozenset(self._code.declarations),
+            bool(self._barriers.blocks),
+            context,
+            self._frame.local_bytes,
+            self._shared_bytes,
         )
 
     # The frame of the function -----------------------------------------------------------------------------------
