@@ -68,7 +68,8 @@ def _judge(found: Audit, *, as_json: bool, only: str = "") -> None:
         for fault in faults:
             output.put(fault)
     if bad:
-        raise VerificationError(f"{bad} of {max(found.documents, 1)} documents do not hold")
+        hint = "; was it signed for another network? give --network" if len(faults) == found.documents else ""
+        raise VerificationError(f"{bad} faults in {found.documents} documents{hint}")
     if not found.documents:
         raise UsageError("the file holds no documents")
     output.say(f"{found.documents} documents and {len(lines)} receipts hold.")

@@ -15,7 +15,10 @@ from p2pcompute.cli.options import COMMON, Common, ask_passphrase
 from p2pcompute.cli.setup import new_passphrase
 from p2pcompute.errors import HomeError, UsageError
 
-_COLUMNS: Final = tuple(output.Column(key, key) for key in ("key", "did", "peer", "encrypted"))
+_COLUMNS: Final = (
+    *(output.Column(key, key) for key in ("key", "did", "peer")),
+    output.Column("encrypted", "encrypted", lambda is_so: "yes" if is_so else "no"),
+)
 FILE_BYTES_MAX: Final = 4096
 EXPORT_VARIABLE: Final = "P2PCOMPUTE_EXPORT_PASSPHRASE"
 

@@ -224,7 +224,7 @@ class LocalNode:
         return [{"operator": names.did_key(o), "reason": r} for o, r in self.peer.core.reputation.banned().items()]
 
     async def bundle(self, job: bytes) -> tuple[bytes, ...]:
-        """Every signed document of a job, for an auditor; all that this peer has, of both roles, when `job` is empty."""
+        """Every signed document of a job, for an auditor; all of this peer, in both roles, when `job` is empty."""
         jobs: Sequence[Job] = list(self.peer.core.requester.jobs)
         if job:
             jobs = [j for j in jobs if j.id == job]
@@ -234,7 +234,7 @@ class LocalNode:
         return (*(raw for j in jobs for raw in j.evidence()), *mine)
 
     async def act(self, name: str, argument: str) -> str:
-        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw. Says what was done."""
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw; what was done."""
         runtime = self.peer.runtime
         if name == "connect":
             return f"connected to {names.peer_id(await runtime.transport.connect(argument))}"
