@@ -29,6 +29,7 @@ from p2pcompute.protocol.machine import (
     Persist,
     Reply,
     Request,
+    Ruling,
     RunJob,
     Send,
     SetTimer,
@@ -94,7 +95,7 @@ class Node:
         self.up = True
         self.life += 1
         env = Environment(self.peer, self.key.sign, self.network_verify, self.rng, self.secret)
-        gossip = Gossip(env, validate=self._validate)
+        gossip = Gossip(env, validate=self._validate, deliver=self._deliver)
         self.core = PeerCore(env, gossip, network=NETWORK, epoch=self.epoch, delegation=self.delegation, credit=CREDIT)
         self._do(self.core.start(self.now, list(self.journal)))
         for peer in self.bootstrap:
@@ -117,9 +118,13 @@ class Node:
         ms = self.network.wheel.now_ms
         return Now(ms, WALL_START_MS + ms)
 
-    def _validate(self, now: Now, topic: str, data: bytes, peer: bytes):  # type: ignore[no-untyped-def]
+    def _validate(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
         assert self.core is not None
         return self.core.judge_gossip(now, topic, data, peer)
+
+    def _deliver(self, now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
+        assert self.core is not None
+        return self.core.deliver_gossip(now, topic, data, peer)
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 

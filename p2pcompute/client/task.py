@@ -36,7 +36,7 @@ class Task:
 
 def dims(value: Dim, what: str) -> tuple[int, int, int]:
     """1 to 3 positive numbers, filled up with ones. Raises UsageError."""
-    numbers = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
     if not 1 <= len(numbers) <= 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in numbers):
         raise UsageError(f"{what} must be one to three positive integers, not {value!r}")
     x, y, z = (*map(int, numbers), 1, 1)[:3]

@@ -43,6 +43,9 @@ class ChildChannel:
             raise ChannelClosedError(f"the parent announced {length} bytes")
         return self._exactly(length), descriptors.tolist()
 
+    def close(self) -> None:
+        self._socket.close()
+
     def _exactly(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import msgspec
 
 
-class Capability(enum.IntFlag):
-    """What a delegated key may sign in its operator's name."""
+class Capability(enum.IntFlag, boundary=enum.STRICT):
+    """What a delegated key may sign in its operator's name. Unknown bits are refused: Python remembers every new
+    combination of a lenient flag for ever, so a stranger could fill our memory with them."""
 
     PROVIDE = 1
     """Offers, reservations, commitments, receipts."""
@@ -54,20 +55,24 @@ class Authority:
     def __init__(self) -> None:
         self._revoked_until: dict[tuple[bytes, bytes], int] = {}
 
-    def revoke(self, operator: bytes, subject: bytes, issued_at: int) -> None:
-        """Record a verified revocation. The newest one counts."""
+    def revoke(self, operator: bytes, subject: bytes, issued_at: int) -> bool:
+        """Record a verified revocation; False when one at least as new is known."""
         key = operator, subject
-        self._revoked_until[key] = max(issued_at, self._revoked_until.pop(key, 0))
+        if issued_at <= self._revoked_until.get(key, -1):
+            return False
+        self._revoked_until.pop(key, None)
+        self._revoked_until[key] = issued_at
         while len(self._revoked_until) > self.REVOCATIONS_MAX:
             del self._revoked_until[next(iter(self._revoked_until))]
+        return True
 
-    def holds(self, grant: Grant, subject: bytes, needs: Capability, wall_ms: int) -> bool:
-        """Whether `grant` lets `subject` do `needs` at this time."""
+    def holds(self, grant: Grant, subject: bytes, needs: Capability, wall_ms: int, *, skew_ms: int = 0) -> bool:
+        """Whether `grant` lets `subject` do `needs` at this time; our clock may be `skew_ms` behind the operator's."""
         return (
             grant.subject == subject
             and needs & grant.capabilities == needs
-            and grant.issued_at <= wall_ms < grant.expires_at
-            and grant.issued_at > self._revoked_until.get((grant.operator, subject), 0)
+            and grant.issued_at - skew_ms <= wall_ms < grant.expires_at
+            and grant.issued_at > self._revoked_until.get((grant.operator, subject), -1)
         )
 
     def revocations(self) -> Iterable[tuple[bytes, bytes, int]]:

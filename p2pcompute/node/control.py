@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,7 +135,7 @@ async def _answer(node: NodeApi, pipe: Pipe, frame: bytes) -> None:
         value, raw = await _dispatch(node, pipe, call)
     except P2PComputeError as error:
         await pipe.send([error.exit_code, type(error).__name__, str(error)])
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError, IndexError) as error:
         await pipe.send([2, "UsageError", f"not a call: {error}"])
     else:
         await pipe.send([0, value])
@@ -271,12 +271,13 @@ class RemoteNode:
     async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
         _, pipe = await self._call("events")
 
-        async def stream() -> AsyncIterator[Event]:
+        async def stream() -> AsyncGenerator[Event, None]:
             while frame := await pipe.receive():
                 yield msgspec.msgpack.decode(frame, type=Event)
 
         try:
-            yield stream()
+            async with contextlib.aclosing(stream()) as events:
+                yield events
         finally:
             with trio.CancelScope(shield=True):
                 await pipe.aclose()

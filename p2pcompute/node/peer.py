@@ -21,7 +21,7 @@ from p2pcompute.node.service import open_service
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, Gossip
-from p2pcompute.protocol.machine import Environment, Now, Ruling
+from p2pcompute.protocol.machine import Effect, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
 from p2pcompute.storage.home import Home
@@ -143,9 +143,12 @@ def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
     def validate(now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
         return holder[0].judge_gossip(now, topic, data, peer)
 
+    def deliver(now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
+        return holder[0].deliver_gossip(now, topic, data, peer)
+
     core = PeerCore(
         env,
-        Gossip(env, validate=validate),
+        Gossip(env, validate=validate, deliver=deliver),
         network=config.network,
         epoch=home.epoch,
         delegation=keyring.delegation,

@@ -52,6 +52,10 @@ log = logging.getLogger(__name__)
 
 DIAL_S: Final = 5.0
 GRANTS_MAX: Final = 65_536
+EARLY_MAX: Final = 1_024
+PIN_MS: Final = 2 * 3600 * 1000
+"""How long blobs of a fetch or run stay when no grant says longer: a day's work is assigned within minutes."""
+RETENTION_S: Final = 60.0
 Listener = Callable[[Emit], None]
 
 
@@ -74,6 +78,8 @@ class Runtime:
         self._next_request = 0
         self._grants: dict[tuple[str, bytes], Grant] = {}
         self._runs: dict[str, trio.CancelScope] = {}
+        self._pinned_until_ms: dict[str, int] = {}
+        self._early: list[PeerInfo] = []
 
     def attach(self, core: PeerCore, transport: Libp2pTransport) -> None:
         """Both exist only after this object, since they call it."""
@@ -105,7 +111,10 @@ class Runtime:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._run_ordered)
             self._nursery.start_soon(self._run_timers)
+            self._nursery.start_soon(self._run_retention)
             self._do(self.core.start(self.now(), journal))
+            for info in self._early:
+                self.on_peer(info)
             ready()
 
     def command(self, command: Command) -> None:
@@ -115,7 +124,9 @@ class Runtime:
     # -- transport events ----------------------------------------------------------------------------------------------
 
     def on_peer(self, info: PeerInfo) -> None:
-        if self._nursery is not None:
+        if self._nursery is None:  # connected while the journal is being replayed
+            self._early = [*self._early[-EARLY_MAX:], info]
+        else:
             self._emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now(), info))
 
@@ -195,6 +206,8 @@ class Runtime:
             case Grant():
                 self._grants.pop((effect.token, effect.peer), None)
                 self._grants[effect.token, effect.peer] = effect
+                if effect.token in self._pinned_until_ms:
+                    self._pinned_until_ms[effect.token] = effect.until_wall_ms
                 while len(self._grants) > GRANTS_MAX:
                     del self._grants[next(iter(self._grants))]
             case RunJob():
@@ -275,7 +288,7 @@ class Runtime:
                 if effect.peer not in self.core.peers:
                     await self._connect(effect.peer, effect.addresses)
                 for root, size in effect.blobs:
-                    self._blobs.pin(root, effect.token)
+                    self._pin(root, effect.token)
                     stream = await self.transport.open_stream(effect.peer, exchange.PROTOCOL)
                     try:
                         await exchange.fetch_blob(self._blobs, stream, root, size)
@@ -287,11 +300,29 @@ class Runtime:
                 reason = str(error)
         self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
 
+    def _pin(self, root: bytes, token: str) -> None:
+        self._pinned_until_ms.setdefault(token, self.now().wall_ms + PIN_MS)
+        self._blobs.pin(root, token)
+
+    async def _run_retention(self) -> None:
+        """Let go of grants that ran out and of blobs nobody is waiting for any more."""
+        while True:
+            await trio.sleep(RETENTION_S)
+            wall_ms = self.now().wall_ms
+            for key in [k for k, grant in self._grants.items() if grant.until_wall_ms <= wall_ms]:
+                del self._grants[key]
+            for token in [t for t, until in self._pinned_until_ms.items() if until <= wall_ms]:
+                del self._pinned_until_ms[token]
+                self._blobs.unpin(token)
+
     async def _run_job(self, effect: RunJob) -> None:
+        self._pinned_until_ms.setdefault(effect.token, self.now().wall_ms + PIN_MS)
         with trio.CancelScope() as scope:
             self._runs[effect.token] = scope
             try:
                 outcome = await self._engines.run(effect.token, effect.manifest, self._blobs)
             finally:
                 del self._runs[effect.token]
+                for what in ("manifest", "inputs"):
+                    self._blobs.unpin(f"{what}:{effect.token}")
             self._do(self.core.on_job(self.now(), effect.token, outcome))

@@ -144,6 +144,11 @@ class PeerCore:
         self._heard += events
         return ruling
 
+    def deliver_gossip(self, now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
+        """What follows from an accepted message: the events of taking it into the book."""
+        heard, self._heard = self._heard, []
+        return heard
+
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
         """A connection came up or went down."""
         out = self._gossip.on_peer(now, info)
@@ -158,9 +163,7 @@ class PeerCore:
 
     def on_frame(self, now: Now, peer: bytes, channel: str, frame: bytes) -> list[Effect]:
         """A one-way message: gossip."""
-        out = self._gossip.on_frame(now, peer, frame)
-        heard, self._heard = self._heard, []
-        return out + heard
+        return self._gossip.on_frame(now, peer, frame)
 
     def _pull(self, now: Now, peer: bytes, after: bytes) -> list[Effect]:
         pages = self._pages.get(peer, 0)

@@ -58,6 +58,7 @@ class Replica:
     attempts: int = 0
     fetch_failures: int = 0
     quote: Quote | None = None
+    request: bytes = b""
     assignment: AnyDocument | None = None
     commitment: AnyDocument | None = None
     reveal: AnyDocument | None = None
@@ -145,9 +146,9 @@ class Job:
         """The replicas in any of these states, in order of engagement."""
         return [r for r in self.team if r.state in states]
 
-    def operators(self) -> list[bytes]:
-        """All operators ever engaged for this job: none of them is engaged twice."""
-        return [r.operator for r in self.team]
+    def operators(self, *, lost: bool) -> list[bytes]:
+        """The operators engaged for this job; with `lost`, also those whose replica was lost."""
+        return [r.operator for r in self.team if lost or r.state != "lost"]
 
     def committed_spend(self) -> int:
         """The most this job can still cost: the ceilings of all replicas that were not lost."""

@@ -32,7 +32,9 @@ class Recruiter:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
         wanted = job.target - len(job.within(*LIVE))
         ranked = matching.rank(self._book.listings(), job.needs, seed=job.id, demerits=self._reputation.demerits)
-        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=job.operators())
+        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=job.operators(lost=True))
+        if not chosen:  # a crash is no crime: with nobody else left, those who were lost get another try
+            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=job.operators(lost=False))
         if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
         job.round = Round(wanted, {}, [], now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
@@ -76,7 +78,9 @@ class Recruiter:
             price = quotes[x.peer].body.price_per_device_s
             return price, self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
 
-        chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.operators())
+        chosen = matching.distinct(
+            sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.operators(lost=False)
+        )
         return [(x, quotes[x.peer]) for x in chosen]
 
     def explain(self, job: Job) -> str:

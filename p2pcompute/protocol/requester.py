@@ -180,14 +180,15 @@ class Requester:
         if job.committed_spend() + ceiling > job.budget:
             text = f"one more replica could cost {ceiling} micro-credits"
             return self._fail(now, job, BudgetError(f"{text}, more than is left of the budget of {job.budget}"))
-        replica = Replica(listing.peer, listing.operator, listing.offer.body.addresses, ceiling, quote=body)
-        job.team.append(replica)
         request = self._post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
+        addresses = listing.offer.body.addresses
+        replica = Replica(listing.peer, listing.operator, addresses, ceiling, quote=body, request=request.id)
+        job.team.append(replica)
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
         return [self._post.ask(listing.peer, request.raw, tag, timeout_ms=REQUEST_MS, addresses=replica.addresses)]
 
     def _on_reservation(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
-        replica = next((r for r in job.within("reserving") if r.peer == tag.peer), None)
+        replica = next((r for r in job.within("reserving") if r.request == tag.subject[16:]), None)
         if replica is None:
             return []
         if answer is None or not isinstance(answer.body, d.Reservation) or answer.body.request != tag.subject[16:]:
@@ -195,10 +196,12 @@ class Requester:
                 job.team.remove(replica)  # somebody else was quicker; it may be asked again
                 return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
             return self._lose(now, job, replica, "no reservation")
-        if job.over:
+        banned = self._reputation.demerits(replica.operator) < 0
+        if job.over or banned:
             release = self._post.write(now, d.Release(answer.id), lifetime_ms=LETTER_MS)
             tag = Tag("requester", "courtesy", job.id, replica.peer)
-            return [self._post.ask(replica.peer, release.raw, tag, timeout_ms=REQUEST_MS)]
+            give_back = self._post.ask(replica.peer, release.raw, tag, timeout_ms=REQUEST_MS)
+            return [give_back, *(self._lose(now, job, replica, "banned meanwhile") if not job.over else [])]
         quote = replica.quote
         assert quote is not None
         job.commit_by_wall_ms = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
@@ -234,7 +237,8 @@ class Requester:
         return [grant, self._send(job, replica, "assign", replica.assignment)]
 
     def _send(self, job: Job, replica: Replica, step: str, letter: AnyDocument) -> Effect:
-        tag = Tag("requester", step, job.id, replica.peer)
+        assert replica.assignment is not None
+        tag = Tag("requester", step, job.id + replica.assignment.id, replica.peer)
         return self._post.ask(replica.peer, letter.raw, tag, timeout_ms=REQUEST_MS, addresses=replica.addresses)
 
     # -- commitments and failures come as requests -----------------------------------------------------------------
@@ -446,7 +450,8 @@ class Requester:
 
     @staticmethod
     def _retry_key(job: Job, replica: Replica, step: str) -> str:
-        return f"job.retry:{job.name}:{replica.peer.hex()}:{step}"
+        assert replica.assignment is not None
+        return f"job.retry:{job.name}:{replica.assignment.id.hex()}:{step}"
 
     def _lose(self, now: Now, job: Job, replica: Replica, reason: str) -> list[Effect]:
         """This replica brings nothing (more)."""
@@ -489,7 +494,7 @@ class Requester:
             return self._close_round(now, job)
         if tag.step == "reserve":
             return self._on_reservation(now, job, tag, answer)
-        replica = next((r for r in job.team if r.peer == tag.peer), None)
+        replica = job.replica_of(tag.subject[16:])
         if replica is None:
             return []
         if tag.step == "assign":
@@ -531,8 +536,8 @@ class Requester:
             return self._on_deadline(now, job)
         if what == "commit":
             return self._on_commit_by(now, job)
-        peer, _, step = rest.partition(":")
-        replica = next((r for r in job.team if r.peer.hex() == peer), None)
+        assignment, _, step = rest.partition(":")
+        replica = job.replica_of(bytes.fromhex(assignment))
         return self._again(now, job, replica, step) if replica is not None else []
 
     def _again(self, now: Now, job: Job, replica: Replica, step: str) -> list[Effect]:

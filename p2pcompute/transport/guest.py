@@ -41,12 +41,12 @@ class Guest:
 
     async def run(self, addresses: Sequence[str]) -> None:
         """Until cancelled. A host that fails is replaced; connections never notice."""
-        await trio.to_thread.run_sync(_import_host, abandon_on_cancel=True)
-        from p2pcompute.transport.host import Host
-
         while True:
-            host = Host(self._seed, addresses, self._own)
             try:
+                await trio.to_thread.run_sync(_import_host, abandon_on_cancel=True)  # type: ignore[call-arg]  # old stubs
+                from p2pcompute.transport.host import Host
+
+                host = Host(self._seed, addresses, self._own)
                 async with host.run():
                     self._host = host
                     for connection in list(self._connections):

@@ -16,9 +16,9 @@ import trio
 from p2pcompute.errors import LocalError, RemoteError
 from p2pcompute.protocol.machine import PeerInfo, Priority
 from p2pcompute.transport import noise, tcp
-from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of
+from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
 from p2pcompute.transport.admission import Admission
-from p2pcompute.transport.channels import Framer, pack_frame, read_frame
+from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
 from p2pcompute.transport.mux import Connection, Cork, Stream
@@ -38,7 +38,7 @@ PONG_S: Final = 10.0
 WATCH_S: Final = 2.5
 RETIRE_S: Final = 10.0
 """What the streams of a retired connection have to end."""
-REQUESTS_PER_PEER_MAX: Final = 64
+REQUESTS_PER_PEER_MAX: Final = 128
 """Requests of one peer that we work on at once; more are reset."""
 REQUEST_READ_S: Final = 10.0
 """What a peer has to send us its request."""
@@ -108,7 +108,9 @@ class Libp2pTransport:
         """Listen and serve until cancelled; started once listening. Raises LocalError when it cannot listen."""
         listeners = await tcp.listen(self._listen)
         names = [listener.socket.getsockname() for listener in listeners]
-        self._bound = tuple(Address(str(name[0]), int(name[1]), self.peer) for name in names)
+        self._bound = tuple(
+            Address(host, int(name[1]), self.peer) for name in names for host in reachable_hosts(str(name[0]))
+        )
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -178,8 +180,11 @@ class Libp2pTransport:
     async def _watch(self) -> None:
         """Find dead connections, and end retired ones."""
         while True:
-            await trio.sleep(WATCH_S)
+            due = trio.current_time() + WATCH_S
+            await trio.sleep_until(due)
             now = trio.current_time()
+            if now - due > WATCH_S:
+                continue  # we were stopped ourselves: first read what came meanwhile
             for peer in self._peers:
                 for connection in list(peer.connections):
                     self._check(peer, connection, now)
@@ -248,9 +253,13 @@ class Libp2pTransport:
         """Close every connection to the peer; what was queued is lost. on_peer(down) follows."""
         found = self._peers.get(peer)
         if found is not None:
-            for connection in list(found.connections):
-                connection.close()
+            self._close(found)
         await trio.lowlevel.checkpoint()
+
+    @staticmethod
+    def _close(peer: Peer) -> None:
+        for connection in list(peer.connections):
+            connection.close()
 
     def send(self, peer: bytes, channel: str, frame: bytes, priority: Priority = Priority.NORMAL) -> bool:
         """Queue a one-way frame; False when it was dropped. Order holds within (peer, channel).
@@ -265,26 +274,30 @@ class Libp2pTransport:
             sent = found.outbox(channel).send(frame, priority)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
-        if not sent and priority is Priority.HIGH:
-            current = found.current()
-            if current is not None and current.is_full:
-                log.debug("%s does not read what it must", current.address)
-                current.close()
-        return sent
+        if sent is Sent.FULL and priority is Priority.HIGH:
+            log.info("peer %s does not read what it must, and is disconnected", peer_id_text(peer))
+            self._close(found)
+        return sent is Sent.TAKEN
 
     async def request(self, peer: bytes, channel: str, frame: bytes, *, timeout_s: float) -> bytes:
         """Ask a peer and wait for its answer. Raises trio.TooSlowError, or RemoteError when there can be none."""
+        found = self._peers.get(peer)
+        if found is None:
+            raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
         with trio.fail_after(timeout_s):
-            stream = await self.open_stream(peer, channel)
-            try:
-                await stream.send_all(pack_frame(frame))
-                await stream.send_eof()
-                answer = await read_frame(stream, self._requests[channel])
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise RemoteError(f"The peer did not answer on {channel}: {error}.") from error
-            finally:
-                stream.reset()  # nothing, where both ends have ended
-        return answer
+            async with found.requests_out:
+                return await self._request(peer, channel, frame)
+
+    async def _request(self, peer: bytes, channel: str, frame: bytes) -> bytes:
+        stream = await self.open_stream(peer, channel)
+        try:
+            await stream.send_all(pack_frame(frame))
+            await stream.send_eof()
+            return await read_frame(stream, self._requests[channel])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise RemoteError(f"The peer did not answer on {channel}: {error}.") from error
+        finally:
+            stream.reset()  # nothing, where both ends have ended
 
     async def open_stream(self, peer: bytes, protocol: str) -> Stream:
         """A stream of `protocol`; negotiation travels with the first data. Raises RemoteError when not connected."""
@@ -339,7 +352,8 @@ class Libp2pTransport:
         try:
             with trio.fail_after(REQUEST_READ_S):
                 frame = await read_frame(stream, self._requests[channel])
-            with trio.fail_after(REQUEST_HANDLER_S):
+            with trio.fail_after(REQUEST_HANDLER_S) as scope:
+                stream.cancel_on_reset(scope)  # nobody waits for the answer any more
                 answer = await self._events.on_request(connection.peer, channel, frame)
             if answer is None:
                 stream.reset()

@@ -21,6 +21,10 @@ ALIVE_S: Final = 5.0
 CONNECTIONS_PER_PEER_MAX: Final = 2
 """In use at once, while the other side decides; the oldest gives way."""
 
+REQUESTS_OUT_MAX: Final = 64
+"""Requests to one peer in flight; more wait for their turn. Half of what it works on, so that it need not refuse one
+while it still works on another that we gave up."""
+
 Start = Callable[[Callable[[], Awaitable[None]]], None]
 
 
@@ -31,6 +35,7 @@ class Peer:
         self.key = key
         self.connections: list[Connection] = []
         self.requests_in = 0
+        self.requests_out = trio.Semaphore(REQUESTS_OUT_MAX)
         self._outboxes: dict[str, Outbox] = {}
         self._start = start
 
@@ -76,9 +81,10 @@ class Peers:
         peer.connections.append(connection)
         if old is None:
             return False
-        if self._me < connection.peer:
-            silent = trio.current_time() - old.heard_at > ALIVE_S
-            (old if silent else connection).retire()
+        if trio.current_time() - old.heard_at > ALIVE_S:
+            old.retire()
+        elif self._me < connection.peer:
+            connection.retire()
         else:
             live = [one for one in peer.connections if one.takes_streams]
             for one in live[:-CONNECTIONS_PER_PEER_MAX]:

@@ -126,7 +126,10 @@ def encode_manifest(manifest: Manifest) -> bytes:
     fault = manifest_fault(manifest)
     if fault:
         raise UsageError(fault)
-    return _encoder.encode(manifest)
+    data = _encoder.encode(manifest)
+    if len(data) > limits.MANIFEST_BYTES_MAX:
+        raise UsageError(f"the manifest takes {len(data)} bytes; the limit is {limits.MANIFEST_BYTES_MAX}")
+    return data
 
 
 def decode_manifest(data: bytes) -> Manifest:
@@ -160,7 +163,7 @@ def manifest_fault(m: Manifest) -> str:
         return f"more than {limits.SOURCES_MAX} sources"
     for s in m.sources:
         if len(s.root) != 32 or not 0 <= s.size_bytes <= limits.SOURCE_BYTES_MAX or len(s.name) > 256:
-            return "a source needs a name, a 32-byte root and at most 4 MiB"
+            return "a source needs a 32-byte root, at most 4 MiB and a name of at most 256 characters"
     if len(m.ptx_root) != 32 or not 0 < m.ptx_size_bytes <= limits.PTX_BYTES_MAX:
         return "the PTX needs a 32-byte root and at most 8 MiB"
     if not 0 < m.device_ms_max <= limits.DEVICE_MS_MAX:
@@ -224,4 +227,6 @@ def _launches_fault(m: Manifest) -> str:
         for a in launch.arguments:
             if a.buffer and (a.value or a.buffer not in names):
                 return f"launch {i}: argument names an unknown buffer {a.buffer[:32]!r}"
+            if not a.buffer and not a.value:
+                return f"launch {i}: an argument needs a buffer or a value"
     return ""

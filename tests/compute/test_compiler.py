@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 import kernels_cu
 from p2pcompute.compute import compiler as compiler_module
+from p2pcompute.compute import jail, ptx
+from p2pcompute.compute.channel import LENGTH, ChildChannel
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.errors import CompileError, UsageError
 from tests.compute.conftest import Compiled
@@ -41,10 +47,18 @@ async def test_the_same_source_gives_the_same_text_in_another_process(compiler: 
 
 
 @pytest.mark.parametrize("name", kernels_cu.names())
-def test_library_kernels_hold_no_approximate_instruction(compiled: Compiled, name: str) -> None:
-    text = compiled(name).ptx
-    assert ".approx" not in text
-    assert ".ftz" not in text
+def test_library_kernels_are_of_the_class_their_manifest_claims(compiled: Compiled, name: str) -> None:
+    spec = kernels_cu.load(name)
+    module = ptx.parse(compiled(name).ptx)
+    assert ptx.classify(module, spec.entry).exact == spec.exact
+
+
+@pytest.mark.parametrize("name", kernels_cu.names())
+def test_library_manifests_match_their_kernels(compiled: Compiled, name: str) -> None:
+    spec = kernels_cu.load(name)
+    entry = next(entry for entry in compiled(name).entries if entry.name == spec.entry)
+    sizes = [8 if p.role != "scalar" else int(p.dtype[1:]) // 8 for p in spec.parameters]
+    assert [p.size_bytes for p in entry.parameters] == sizes
 
 
 async def test_an_error_names_the_users_file_and_line(compiler: Compiler) -> None:
@@ -122,6 +136,27 @@ async def test_a_huge_initialised_array_ends_only_its_own_compilation(compiler: 
 
 async def test_a_source_without_kernels_is_an_error(compiler: Compiler) -> None:
     assert "no __global__ function" in await _error(compiler, "int main() { return 0; }\n")
+
+
+def test_without_a_sandbox_nothing_is_compiled() -> None:
+    script = (
+        "import os, sys\n"
+        "from p2pcompute.compute import jail, landlock\n"
+        "landlock.abi_version = lambda: 0\n"
+        "jail.main(int(sys.argv[1]), os.getppid(), 1)\n"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = msgspec.msgpack.encode(jail.Request("k.cu", {"k.cu": EMPTY}, (), 10_000))
+        ours.sendall(LENGTH.pack(len(request)) + request)
+        ours.shutdown(socket.SHUT_WR)
+        command = [sys.executable, "-c", script, str(theirs.fileno())]
+        subprocess.run(command, env={}, pass_fds=(theirs.fileno(),), timeout=60, check=True)
+        channel = ChildChannel(ours.detach(), jail.REPLY_BYTES_MAX)
+        replies = [msgspec.msgpack.decode(channel.receive()[0], type=jail.Reply) for _ in range(2)]
+        channel.close()
+    assert replies[1].ptx == ""
+    assert replies[1].died.startswith("nothing was compiled: this kernel has no Landlock")
 
 
 @pytest.mark.parametrize(

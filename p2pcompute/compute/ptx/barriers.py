@@ -1,7 +1,8 @@
 """Barriers of a block: a warp saves what is live and returns; the grid function resumes it when all warps have arrived.
 
-Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but rebuilt from their
-shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows tell.
+Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but
+rebuilt from their shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows
+tell.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Barriers:
             code.do("br label %start")
             return
         code.do("%point = load i32, ptr %context")
-        code.do(f"switch i32 %point, label %start [ {' '.join(f'i32 {b + 1}, label %resume{b}' for b in self.blocks)} ]")
+        code.do(
+            f"switch i32 %point, label %start [ {' '.join(f'i32 {b + 1}, label %resume{b}' for b in self.blocks)} ]"
+        )
 
     # Arriving ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ _ATTRIBUTES = """
 attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
 attributes #1 = { noinline nounwind cold "prefer-vector-width"="512" "min-legal-vector-width"="512" }
 attributes #2 = { noinline nounwind strictfp "prefer-vector-width"="512" "min-legal-vector-width"="512" }
+attributes #3 = { noinline nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
 !0 = !{}
 !1 = !{!"branch_weights", i32 1, i32 100000}
 !2 = !{!"branch_weights", i32 100000, i32 1}

@@ -174,7 +174,7 @@ def _row(line: str) -> Form:
 
 def _columns(line: str) -> list[str]:
     """Split at ` | ` only: a bare bar belongs to a choice."""
-    return [column for column in line.replace(" |", " \0").split("\0")] if " |" in line else [line]
+    return line.replace(" |", " \0").split("\0")
 
 
 def _read(table: str) -> Mapping[str, tuple[Form, ...]]:

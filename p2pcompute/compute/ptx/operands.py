@@ -341,7 +341,7 @@ class _InstructionParser:
             kind = "f32" if word[1] in "fF" else "f64"
             if TYPES[type_name].bits != TYPES[kind].bits or TYPES[type_name].kind in "us":
                 raise self._fail(f"'{word}' where .{type_name} is needed")
-            return Immediate(int(word[2:], 16), kind)
+            return Immediate(int("0x" + word[2:], 0), kind)
         if _INTEGER.fullmatch(word):
             return self._immediate(self._integer(word), type_name)
         if word == "WARP_SZ":

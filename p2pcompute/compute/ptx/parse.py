@@ -226,7 +226,7 @@ class _Parser:
         word = self._peek()
         if re.fullmatch(r"0[fFdD][0-9a-fA-F]{8}(?:[0-9a-fA-F]{8})?", word, re.ASCII) and len(word) == 2 + 2 * width:
             self._place += 1
-            return int(word[2:], 16).to_bytes(width, "little")
+            return int("0x" + word[2:], 0).to_bytes(width, "little")
         value = self._number(0, 2**64 - 1)
         return ((-value if negative else value) % (1 << 8 * width)).to_bytes(width, "little")
 
@@ -369,13 +369,14 @@ class _Parser:
         self._expect(";")
 
     def _entry_variable(self, entry: Entry, scope: Scope) -> None:
+        line = self._line()
         space = self._next()[1:]
         end = entry.shared_bytes if space == "shared" else entry.local_bytes
         variable = scope.declare_variable(self._variable(space, end), self._line())
         end = variable.offset_bytes + variable.size_bytes
         limit = SHARED_BYTES_MAX if space == "shared" else LOCAL_BYTES_MAX
         if end > limit:
-            raise self._fail(f"{space} memory of '{entry.name}' exceeds {limit} bytes")
+            raise PtxError(f"PTX line {line}: {space} memory of '{entry.name}' exceeds {limit} bytes.")
         if space == "shared":
             entry.shared_bytes = end
         else:

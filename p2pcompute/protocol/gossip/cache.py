@@ -1,0 +1,143 @@
+"""What we have seen, what we can still give to others, and what others promised us."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from p2pcompute.protocol.gossip.codec import Message
+from p2pcompute.protocol.gossip.params import CACHE_BYTES_MAX, PROMISERS_MAX, PROMISES_MAX, SEEN_MAX, GossipParams
+
+
+class Seen:
+    """Ids of messages that were judged, and whether they were rejected. Oldest first out."""
+
+    def __init__(self, keep_ms: int) -> None:
+        self._keep_ms = keep_ms
+        self._entries: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
+
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def rejected(self, message_id: bytes) -> bool:
+        entry = self._entries.get(message_id)
+        return entry is not None and entry[1]
+
+    def add(self, message_id: bytes, now_ms: int, *, rejected: bool = False) -> None:
+        self._entries[message_id] = now_ms, rejected
+        if len(self._entries) > SEEN_MAX:
+            self._entries.popitem(last=False)
+
+    def expire(self, now_ms: int) -> None:
+        while self._entries:
+            message_id, (at_ms, _) = next(iter(self._entries.items()))
+            if at_ms + self._keep_ms > now_ms:
+                return
+            del self._entries[message_id]
+
+
+class MessageCache:
+    """Messages of the last heartbeats, to advertise and to send again."""
+
+    def __init__(self, params: GossipParams) -> None:
+        self._params = params
+        self._messages: dict[bytes, Message] = {}
+        self._windows: deque[list[bytes]] = deque([[]])
+        self._sent: dict[tuple[bytes, bytes], int] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, message: Message) -> None:
+        self._messages[message.id] = message
+        self._windows[0].append(message.id)
+        self._bytes += len(message.part)
+        while self._bytes > CACHE_BYTES_MAX:
+            self._forget(next(iter(self._messages)))
+
+    def send_again(self, message_id: bytes, peer: bytes) -> Message | None:
+        """The message, unless it is gone or was sent to this peer often enough."""
+        message = self._messages.get(message_id)
+        if message is None:
+            return None
+        count = self._sent.get((peer, message_id), 0)
+        if count >= self._params.retransmissions:
+            return None
+        self._sent[peer, message_id] = count + 1
+        return message
+
+    def advertised(self) -> dict[str, list[bytes]]:
+        """Ids by topic, of the windows that are advertised."""
+        by_topic: dict[str, list[bytes]] = {}
+        for window in list(self._windows)[: self._params.gossip_windows]:
+            for message_id in window:
+                message = self._messages.get(message_id)
+                if message is not None:
+                    by_topic.setdefault(message.topic, []).append(message_id)
+        return by_topic
+
+    def shift(self) -> None:
+        """One heartbeat later."""
+        self._windows.appendleft([])
+        while len(self._windows) > self._params.history_windows:
+            for message_id in self._windows.pop():
+                self._forget(message_id)
+        if self._sent:
+            self._sent = {key: count for key, count in self._sent.items() if key[1] in self._messages}
+
+    def _forget(self, message_id: bytes) -> None:
+        message = self._messages.pop(message_id, None)
+        if message is not None:
+            self._bytes -= len(message.part)
+
+
+@dataclasses.dataclass(slots=True)
+class _Promise:
+    deadline_ms: int
+    asked: bytes
+    others: list[bytes]
+
+
+class Promises:
+    """Messages that peers advertised and that we asked one of them for; when it does not come, another is asked."""
+
+    def __init__(self, followup_ms: int) -> None:
+        self._followup_ms = followup_ms
+        self._promises: dict[bytes, _Promise] = {}
+
+    def __len__(self) -> int:
+        return len(self._promises)
+
+    def offer(self, message_id: bytes, peer: bytes, now_ms: int) -> bool:
+        """A peer has the message: whether to ask it now."""
+        promise = self._promises.get(message_id)
+        if promise is not None:
+            if len(promise.others) < PROMISERS_MAX and peer != promise.asked and peer not in promise.others:
+                promise.others.append(peer)
+            return False
+        if len(self._promises) >= PROMISES_MAX:
+            return False
+        self._promises[message_id] = _Promise(now_ms + self._followup_ms, peer, [])
+        return True
+
+    def kept(self, message_id: bytes) -> None:
+        self._promises.pop(message_id, None)
+
+    def overdue(self, now_ms: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
+        """(message id, who did not send it, whom to ask next) of every promise whose time is over."""
+        for message_id, promise in list(self._promises.items()):
+            if promise.deadline_ms > now_ms:
+                continue
+            broken = promise.asked
+            if promise.others:
+                promise.asked = promise.others.pop(0)
+                promise.deadline_ms = now_ms + self._followup_ms
+                yield message_id, broken, promise.asked
+            else:
+                del self._promises[message_id]
+                yield message_id, broken, None

@@ -1,0 +1,72 @@
+"""The synchronous client against a real provider on another thread's node."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import trio
+
+import p2pcompute
+from p2pcompute import Client, In, InOut, LocalError, as_completed
+from p2pcompute.node import factory
+from tests.node.market import LOOPBACK, SAXPY
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where one provider listens, for as long as the module's tests run."""
+    home = tmp_path_factory.mktemp("provider") / "home"
+    factory.create_home(home, "", "", "main")
+    ready, box = threading.Event(), dict[str, object]()
+
+    async def serve() -> None:
+        async with factory.open_provider(home, "", {"listen": LOOPBACK, "threads": 1}) as (peer, _):
+            stop = trio.Event()
+            box.update(address=peer.addresses()[0], stop=stop, token=trio.lowlevel.current_trio_token())
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: trio.run(serve))
+    thread.start()
+    assert ready.wait(30)
+    yield str(box["address"])
+    stop, token = box["stop"], box["token"]
+    assert isinstance(stop, trio.Event)
+    assert isinstance(token, trio.lowlevel.TrioToken)
+    token.run_sync_soon(stop.set)
+    thread.join(30)
+
+
+def test_jobs_behave_like_futures_and_fill_arrays(address: str) -> None:
+    with Client(bootstrap=[address]) as client:
+        arrays = [np.full(1000, i, np.float32) for i in range(3)]
+        jobs = [
+            client.submit(SAXPY, n=1000, a=1.0, x=In(y.copy()), y=InOut(y), grid=4, block=256, replicas=1)
+            for y in arrays
+        ]
+        assert {job.id for job in as_completed(jobs, 30)} == {job.id for job in jobs}
+        for i, (job, y) in enumerate(zip(jobs, arrays, strict=True)):
+            assert job.done()
+            assert np.all(y == 2 * i)
+            assert job.result()["y"].dtype == np.float32
+        assert client.status()["offers"] == 1
+    with pytest.raises(LocalError, match="closed"):
+        client.status()
+
+
+def test_an_error_of_a_job_is_raised_by_its_result(address: str) -> None:
+    wild = p2pcompute.Kernel('extern "C" __global__ void wild(int* p) { p[9] = 1; }', "wild")
+    with Client(bootstrap=[address]) as client:
+        job = client.submit(wild, p=InOut(np.zeros(1, np.int32)), grid=1, block=1, replicas=1)
+        assert isinstance(job.exception(30), p2pcompute.KernelError)
+
+
+def test_closing_fails_what_is_not_over(address: str) -> None:
+    client = Client()
+    job = client.submit(SAXPY, n=1, a=1.0, x=In(np.ones(1, "f4")), y=InOut(np.ones(1, "f4")), grid=1, block=1)
+    client.close()
+    with pytest.raises(LocalError, match="closed before"):
+        job.result(5)

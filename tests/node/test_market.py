@@ -1,0 +1,87 @@
+"""Whole tasks over real transports, journals and jailed engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trio
+
+from p2pcompute.cli.liar import LyingEngine
+from p2pcompute.client.aio import open_client
+from p2pcompute.client.arguments import In, InOut, Out
+from p2pcompute.client.kernel import Kernel
+from p2pcompute.errors import BudgetError, KernelError, NoPeersError
+from p2pcompute.identity import keys
+from p2pcompute.protocol.receipts import audit
+from tests.node.market import SAXPY, open_market
+
+N = 10_000
+
+
+def saxpy_arguments() -> tuple[dict[str, object], np.ndarray]:
+    x = np.arange(N, dtype=np.float32)
+    y = np.ones(N, np.float32)
+    return {"n": N, "a": 2.0, "x": In(x), "y": InOut(y)}, 2 * x + 1
+
+
+async def test_replicas_agree_and_their_receipts_verify_offline(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [None, None]) as (client, _):
+        arguments, expected = saxpy_arguments()
+        with trio.fail_after(30):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, replicas=2)
+            result = await job.result()
+        assert np.array_equal(result["y"], expected)
+        assert len(result.receipts) == 2
+        checked = audit("main", await job.evidence(), keys.verify)
+    assert checked.ok
+    assert all(line.countersigned for line in checked.receipts)
+
+
+async def test_the_cheapest_liar_is_outvoted_and_gets_no_more_work(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [LyingEngine, None, None], prices=[1, 500, 600]) as (client, peers):
+        for _ in range(2):
+            arguments, expected = saxpy_arguments()
+            with trio.fail_after(30):
+                job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, replicas=2)
+                result = await job.result()
+            assert np.array_equal(result["y"], expected)
+        bans = await client.node.table("bans")
+        assert len(bans) == 1
+        assert peers[0].core.provider.chain.receipts() == []
+        jobs = await client.node.table("jobs")
+        assert [len(row["replicas"]) for row in jobs if isinstance(row["replicas"], dict)] == [3, 2]
+
+
+async def test_faulty_kernels_end_in_one_sentence(tmp_path: Path) -> None:
+    wild = Kernel('extern "C" __global__ void wild(int* p) { p[threadIdx.x + 1] = 1; }', "wild")
+    endless = Kernel('extern "C" __global__ void endless(volatile int* p) { while (p[0] == 0) {} }', "endless")
+    async with open_market(tmp_path, [None, None]) as (client, _):
+        with trio.fail_after(30):
+            job = await client.submit(wild, p=Out.of(32, np.int32), grid=1, block=32)
+            with pytest.raises(KernelError, match="thread"):
+                await job.result()
+            job = await client.submit(endless, p=InOut(np.zeros(1, np.int32)), grid=1, block=1, device_s=0.3)
+            with pytest.raises(KernelError):
+                await job.result()
+
+
+async def test_a_budget_too_small_signs_nothing(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [None, None]) as (client, peers):
+        arguments, _ = saxpy_arguments()
+        with trio.fail_after(30):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, budget=10)
+            with pytest.raises(BudgetError, match="budget"):
+                await job.result()
+        assert all(peer.core.provider.running == 0 for peer in peers)
+
+
+async def test_nobody_to_ask_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pcompute.protocol.requester.LONELY_ROUNDS_MAX", 1)
+    async with open_client(tmp_path / "client") as client:
+        arguments, _ = saxpy_arguments()
+        with trio.fail_after(30):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256)
+            with pytest.raises(NoPeersError, match="no offers have been seen"):
+                await job.result()

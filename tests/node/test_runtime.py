@@ -1,0 +1,123 @@
+"""The effect loop: what waits for the journal, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from p2pcompute.node.engines import Engines
+from p2pcompute.node.runtime import Runtime
+from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Reply, SetTimer
+from p2pcompute.storage.blobs import BlobStore
+from p2pcompute.wire import merkle
+
+
+class SlowTicket:
+    def __init__(self) -> None:
+        self.durable = trio.Event()
+
+    async def wait(self) -> int:
+        await self.durable.wait()
+        return 1
+
+
+class SlowCommitter:
+    """A journal whose disk is as slow as the test wants."""
+
+    def __init__(self) -> None:
+        self.tickets: list[SlowTicket] = []
+
+    def enqueue(self, record: bytes) -> SlowTicket:
+        self.tickets.append(SlowTicket())
+        return self.tickets[-1]
+
+
+class ScriptedCore:
+    """Answers every request with the effects the test gave."""
+
+    def __init__(self, script: list[list[Effect]]) -> None:
+        self.script, self.peers, self.timers = script, dict[bytes, object](), list[str]()
+
+    def start(self, now: Now, journal: Any) -> list[Effect]:
+        return []
+
+    def on_request(self, now: Now, peer: bytes, request_id: int, frame: bytes) -> list[Effect]:
+        return [Reply(request_id, e.frame) if isinstance(e, Reply) else e for e in self.script.pop(0)]
+
+    def on_timer(self, now: Now, key: str) -> list[Effect]:
+        self.timers.append(key)
+        return [Emit("timer", {"key": key})]
+
+
+def make_runtime(tmp_path: Path, script: list[list[Effect]]) -> tuple[Runtime, SlowCommitter, ScriptedCore]:
+    (tmp_path / "blobs").mkdir()
+    committer, core = SlowCommitter(), ScriptedCore(script)
+    runtime = Runtime(committer, BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]))  # type: ignore[arg-type]
+    runtime.attach(core, None)  # type: ignore[arg-type]
+    return runtime, committer, core
+
+
+async def start(nursery: trio.Nursery, runtime: Runtime) -> None:
+    ready = trio.Event()
+    nursery.start_soon(lambda: runtime.run([], ready=ready.set))
+    await ready.wait()
+
+
+async def test_a_reply_waits_for_the_record_before_it_and_events_do_not(tmp_path: Path) -> None:
+    script: list[list[Effect]] = [[Persist(b"r"), Reply(0, b"promise"), Emit("said", {})]]
+    runtime, committer, _ = make_runtime(tmp_path, script)
+    said: list[str] = []
+    runtime.listen(lambda event: said.append(event.name))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, runtime)
+        answers: list[bytes | None] = []
+
+        async def ask() -> None:
+            answers.append(await runtime.on_request(b"p", "c", b"f"))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert said == ["said"]
+        assert answers == []
+        committer.tickets[0].durable.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [b"promise"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_later_reply_never_overtakes_an_earlier_record(tmp_path: Path) -> None:
+    script: list[list[Effect]] = [[Persist(b"r"), Reply(0, b"first")], [Reply(0, b"second")]]
+    runtime, committer, _ = make_runtime(tmp_path, script)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, runtime)
+        answers: list[bytes | None] = []
+
+        async def ask() -> None:
+            answers.append(await runtime.on_request(b"p", "c", b"f"))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == []
+        committer.tickets[0].durable.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [b"first", b"second"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_timer_that_is_moved_or_cleared_does_not_go_off(tmp_path: Path) -> None:
+    runtime, _, core = make_runtime(tmp_path, [])
+    went_off = trio.Event()
+    runtime.listen(lambda event: went_off.set())
+    async with trio.open_nursery() as nursery:
+        await start(nursery, runtime)
+        now = runtime.now().mono_ms
+        runtime._do([SetTimer("cleared", now + 10), SetTimer("moved", now + 10), SetTimer("cleared", None)])
+        runtime._do([SetTimer("moved", now + 10**9), SetTimer("kept", now + 30)])
+        with trio.fail_after(5):
+            await went_off.wait()
+        assert core.timers == ["kept"]
+        nursery.cancel_scope.cancel()
