@@ -43,6 +43,10 @@ class Chain:
         """All of them, oldest first."""
         return list(self._receipts.values())
 
+    def cheque(self, receipt_id: bytes) -> AnyDocument | None:
+        """The cheque that countersigned a receipt, if one came."""
+        return self._cheques.get(receipt_id)
+
     def countersign(self, cheque: AnyDocument) -> bool:
         """A cheque for one of my receipts came; whether it is news."""
         return self._cheques.setdefault(cheque.body.receipt, cheque) is cheque
