@@ -9,7 +9,7 @@ import numpy as np
 
 from p2pcompute.client.arguments import Array
 from p2pcompute.client.task import Task
-from p2pcompute.compute.cpu import EngineResult
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.errors import KernelError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import merkle
