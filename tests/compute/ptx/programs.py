@@ -1,7 +1,7 @@
 """Random structured programs: the same tree as PTX text and as a per-thread interpreter.
 
-Registers are assigned on all sides of branches and reused across loops, which is what divergence analysis can get wrong; NVRTC's own
-output, close to SSA, hardly ever does that.
+Registers are assigned on all sides of branches and reused across loops, which is what divergence analysis can get
+wrong; NVRTC's own output, close to SSA, hardly ever does that.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Leave:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Add this thread's slot of memory to a register and store the register there: loads and stores in divergent places."""
+    """Add this thread's slot of memory to a register and store the register there: loads and stores in divergent
+    places.
+    """
 
     register: int
 
@@ -69,7 +71,9 @@ Statement = Assign | If | Loop | Leave | Exchange | Guarded
 _register = st.integers(0, REGISTERS - 1)
 _operand = st.one_of(_register, st.integers(0, 9).map(str), st.sampled_from(["%t", "%ctaid.x", "%laneid"]))
 _compare = st.sampled_from(["eq", "ne", "lt", "gt", "le", "ge"])
-_assign = st.builds(Assign, _register, st.sampled_from(["add", "sub", "mul.lo", "xor", "and", "min", "shl", "mov"]), _register, _operand)
+_assign = st.builds(
+    Assign, _register, st.sampled_from(["add", "sub", "mul.lo", "xor", "and", "min", "shl", "mov"]), _register, _operand
+)
 _simple = st.one_of(
     _assign,
     _assign,
@@ -81,7 +85,10 @@ _simple = st.one_of(
 
 def _blocks(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statement]:
     several = st.lists(inner, min_size=1, max_size=4).map(tuple)
-    return st.one_of(st.builds(If, _compare, _register, _operand, several, st.just(()) | several), st.builds(Loop, _register, several))
+    return st.one_of(
+        st.builds(If, _compare, _register, _operand, several, st.just(()) | several),
+        st.builds(Loop, _register, several),
+    )
 
 
 programs: st.SearchStrategy[tuple[Statement, ...]] = st.lists(
@@ -91,7 +98,9 @@ programs: st.SearchStrategy[tuple[Statement, ...]] = st.lists(
 
 @dataclass
 class Writer:
-    """PTX of a program. Registers start as %r0 = tid, %r1 = ctaid, %r2 = 0, %r3 = laneid * 3, %r4 = 7; all are stored at the end."""
+    """PTX of a program. Registers start as %r0 = tid, %r1 = ctaid, %r2 = 0, %r3 = laneid * 3, %r4 = 7; all are stored
+    at the end.
+    """
 
     lines: list[str] = field(default_factory=list)
     counters: int = 0
@@ -158,19 +167,27 @@ class Writer:
 
 
 def text(program: tuple[Statement, ...]) -> tuple[str, str]:
-    """Body and register declarations of a kernel that stores its registers at in1 + 20 * thread; slots are at in0 + 4 * thread."""
+    """Body and register declarations of a kernel that stores its registers at in1 + 20 * thread; slots are at in0 + 4
+    * thread.
+    """
     writer = Writer()
-    writer.lines += ["mov.u32 %s, %ctaid.x; mov.u32 %n, %ntid.x; mad.lo.u32 %id, %s, %n, %t; mul.wide.u32 %slot, %id, 4;"]
+    writer.lines += [
+        "mov.u32 %s, %ctaid.x; mov.u32 %n, %ntid.x; mad.lo.u32 %id, %s, %n, %t; mul.wide.u32 %slot, %id, 4;"
+    ]
     writer.lines += ["add.s64 %slot, %slot, %in0; mul.wide.u32 %out, %id, 20; add.s64 %out, %out, %in1;"]
-    writer.lines += ["mov.u32 %r0, %t; mov.u32 %r1, %s; mov.u32 %r2, 0; mov.u32 %s, %laneid; mul.lo.u32 %r3, %s, 3; mov.u32 %r4, 7;"]
+    writer.lines += [
+        "mov.u32 %r0, %t; mov.u32 %r1, %s; mov.u32 %r2, 0; mov.u32 %s, %laneid; mul.lo.u32 %r3, %s, 3; mov.u32 %r4, 7;"
+    ]
     writer.write(program, None)
     writer.lines.append("$store:")
     writer.lines += [f"st.global.u32 [%out+{4 * n}], %r{n};" for n in range(REGISTERS)]
-    registers = f".reg .pred %p; .reg .b32 %s, %n, %id, %r<{REGISTERS}>, %c<{max(writer.counters, 1)}>; .reg .b64 %slot, %out;"
+    registers = (
+        f".reg .pred %p; .reg .b32 %s, %n, %id, %r<{REGISTERS}>, %c<{max(writer.counters, 1)}>; .reg .b64 %slot, %out;"
+    )
     return "\n".join(writer.lines), registers
 
 
-class _Left(Exception):  # noqa: N818
+class _Left(Exception):
     pass
 
 
