@@ -112,6 +112,10 @@ class PeerCore:
             case c.Withdraw():
                 self.provider.draining = self.provider.draining or command.drain
                 return self._withdraw_offer(now)
+            case c.Announce():
+                ruling, _, events = self.book.judge(now, command.document)
+                spread = self._gossip.publish(now, self._topic, command.document) if ruling is Ruling.ACCEPT else []
+                return [*events, *spread]
             case c.Ban():
                 return self.requester.ban(command.operator, command.reason)
 
@@ -202,11 +206,11 @@ class PeerCore:
 
     def on_request(self, now: Now, peer: bytes, request_id: int, frame: bytes) -> list[Effect]:
         """A request of a connected peer. What is malformed, not in force or signed by another is refused."""
+        if not self._budget.spend(now, peer):
+            return [Reply(request_id, None)]
         after = sync.decode_pull(frame)
         if after is not None:
             return [Reply(request_id, sync.encode_page(self.book.page(after, sync.PAGE_BYTES_MAX)))]
-        if not self._budget.spend(now, peer):
-            return [Reply(request_id, None)]
         try:
             document = self.post.open(frame)
         except (DecodeError, SignatureError) as error:

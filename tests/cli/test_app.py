@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import p2pcompute
+from p2pcompute.cli import faults
+from p2pcompute.errors import BudgetError, NoPeersError, P2PComputeError, UsageError, VerificationError
+from tests.cli.command import Command
+
+VERBS = "init serve demo run job kernel book offer order peer receipt audit ledger status top doctor config key backup restore"
+
+
+def test_help_names_every_verb(command: Command) -> None:
+    assert command("--help") == 0
+    for verb in VERBS.split():
+        assert f" {verb} " in command.out
+
+
+@pytest.mark.parametrize("verb", VERBS.split())
+def test_every_verb_explains_itself(command: Command, verb: str) -> None:
+    assert command(verb, "--help") == 0
+    assert f"Usage: p2pcompute {verb}" in command.out
+
+
+def test_version(command: Command) -> None:
+    assert command("--version") == 0
+    assert command.out.strip() == p2pcompute.__version__
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["frobnicate"], ["run"], ["run", "my.cu", "--grid", "x"], ["serve", "--slots", "many"], ["peer", "eat"]],
+)
+def test_a_bad_command_line_is_one_sentence_and_exit_code_2(command: Command, arguments: list[str]) -> None:
+    assert command(*arguments, "--json") == 2
+    assert command.err.startswith("p2pcompute: ")
+    assert command.err.count("\n") == 1
+    assert command.last == {"error": command.err.removeprefix("p2pcompute: ").rstrip("\n"), "code": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (P2PComputeError("x"), 1),
+        (UsageError("x"), 2),
+        (NoPeersError("x"), 3),
+        (BudgetError("x"), 4),
+        (VerificationError("x"), 5),
+        (FileNotFoundError(2, "No such file", "x"), 1),
+        (KeyboardInterrupt(), 130),
+        (ExceptionGroup("g", [ValueError("y"), ExceptionGroup("h", [UsageError("x")])]), 2),
+        (BaseExceptionGroup("g", [UsageError("x"), KeyboardInterrupt()]), 130),
+        (ValueError("a bug"), 1),
+    ],
+)
+def test_every_error_has_its_exit_code_and_one_sentence(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    assert faults.report(error, as_json=True) == code
+    out, err = capsys.readouterr()
+    assert err.count("\n") == out.count("\n") == 1
+    assert f'"code": {code}' in out
+
+
+def test_without_a_home_commands_say_how_to_make_one(command: Command, tmp_path: Path) -> None:
+    for verb in (["serve"], ["status"], ["ledger"], ["key", "show"], ["config", "set", "slots", "2"]):
+        assert command(*verb) == 1
+        assert command.err == f"p2pcompute: there is no home at {tmp_path}/home; " + (
+            f"make one with: p2pcompute init --home {tmp_path}/home\n"
+        )
