@@ -9,16 +9,19 @@ from p2pcompute.cli import faults
 from p2pcompute.errors import BudgetError, NoPeersError, P2PComputeError, UsageError, VerificationError
 from tests.cli.command import Command
 
-VERBS = "init serve demo run job kernel book offer order peer receipt audit ledger status top doctor config key backup restore"
+VERBS = (
+    "init serve demo run job kernel book offer order peer receipt audit ledger "
+    "status top doctor config key backup restore"
+).split()
 
 
 def test_help_names_every_verb(command: Command) -> None:
     assert command("--help") == 0
-    for verb in VERBS.split():
+    for verb in VERBS:
         assert f" {verb} " in command.out
 
 
-@pytest.mark.parametrize("verb", VERBS.split())
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(command: Command, verb: str) -> None:
     assert command(verb, "--help") == 0
     assert f"Usage: p2pcompute {verb}" in command.out
@@ -67,6 +70,7 @@ def test_every_error_has_its_exit_code_and_one_sentence(
 def test_without_a_home_commands_say_how_to_make_one(command: Command, tmp_path: Path) -> None:
     for verb in (["serve"], ["status"], ["ledger"], ["key", "show"], ["config", "set", "slots", "2"]):
         assert command(*verb) == 1
-        assert command.err == f"p2pcompute: there is no home at {tmp_path}/home; " + (
-            f"make one with: p2pcompute init --home {tmp_path}/home\n"
-        )
+        home = tmp_path / "home"
+        said = f"there is no home at {home}; make one with: p2pcompute init --home {home}"
+        assert command.err == f"p2pcompute: {said}
+"
