@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ from p2pcompute.errors import BudgetError, NoPeersError, P2PComputeError, UsageE
 from tests.cli.command import Command
 
 VERBS = (
-    "init serve demo run job kernel book offer order peer receipt audit ledger "
-    "status top doctor config key backup restore"
-).split()
+    *("init", "serve", "demo", "run", "job", "kernel", "book", "offer", "order", "peer", "receipt", "audit", "ledger"),
+    *("status", "top", "doctor", "config", "key", "backup", "restore"),
+)
+HEAVY = ("trio", "numpy", "libp2p", "llvmlite", "nacl", "msgspec", "kernels_cu")
 
 
 def test_help_names_every_verb(command: Command) -> None:
@@ -25,6 +28,12 @@ def test_help_names_every_verb(command: Command) -> None:
 def test_every_verb_explains_itself(command: Command, verb: str) -> None:
     assert command(verb, "--help") == 0
     assert f"Usage: p2pcompute {verb}" in command.out
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = "import sys; from p2pcompute.cli.app import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(HEAVY) & set(done.stderr.split())
 
 
 def test_version(command: Command) -> None:
@@ -72,5 +81,4 @@ def test_without_a_home_commands_say_how_to_make_one(command: Command, tmp_path:
         assert command(*verb) == 1
         home = tmp_path / "home"
         said = f"there is no home at {home}; make one with: p2pcompute init --home {home}"
-        assert command.err == f"p2pcompute: {said}
-"
+        assert command.err == f"p2pcompute: {said}\n"
