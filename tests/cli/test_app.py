@@ -82,3 +82,12 @@ def test_without_a_home_commands_say_how_to_make_one(command: Command, tmp_path:
         home = tmp_path / "home"
         said = f"there is no home at {home}; make one with: p2pcompute init --home {home}"
         assert command.err == f"p2pcompute: {said}\n"
+
+
+def test_an_interrupt_inside_a_group_is_an_interrupt(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise BaseExceptionGroup("from a nursery", [KeyboardInterrupt()])
+
+    monkeypatch.setattr("p2pcompute.cli.app.make_app", interrupted)
+    assert command("serve") == 130
+    assert command.err == "p2pcompute: interrupted\n"
