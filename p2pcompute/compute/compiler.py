@@ -23,8 +23,6 @@ from p2pcompute.compute.child import Child
 from p2pcompute.errors import CompileError, PtxError
 
 TIMEOUT_S: Final = 60.0
-CANONICALISER: Final = "1"
-"""Part of the toolchain id: raise it with any change of what ptx.canonicalise writes."""
 _GRACE_S: Final = 5.0
 """How long the jail may take beyond a compilation's own limit before it is taken for hung."""
 _NO_DEFINES: Final[Mapping[str, str]] = MappingProxyType({})
@@ -180,4 +178,4 @@ def _finish(unit: source.Unit, reply: jail.Reply) -> CompiledSource:
     )
     if not entries:
         raise CompileError(f"{unit.main}: compiles, but holds no __global__ function")
-    return CompiledSource(canonical, source.toolchain_id(CANONICALISER), reply.log, entries)
+    return CompiledSource(canonical, source.toolchain_id(ptx.CANONICAL_VERSION), reply.log, entries)

@@ -94,7 +94,8 @@ class CpuEngine:
                 child = await self._ready_child()
                 return await self._run_on(child, manifest, ptx_text, inputs)
             except ChannelClosedError as error:
-                return EngineResult(JobStatus.CRASHED, reason=f"the worker {await self._drop()} ({error})")
+                reason = f"the worker {await self._drop()} ({error})"
+                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(reason))
             except BaseException:
                 await self._drop()
                 raise
@@ -123,7 +124,7 @@ class CpuEngine:
         try:
             done = await self._drive(child, manifest, memory)
             if done.status is not JobStatus.OK:
-                return EngineResult(done.status, {}, done.device_us, done.reason)
+                return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason))
             out_bytes = sum(buffer.size_bytes for buffer in manifest.outputs)
             outputs = await _off_the_loop(
                 out_bytes, lambda: {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.is_output}
@@ -158,7 +159,9 @@ class CpuEngine:
         if preparing.cancelled_caught:
             return await self._give_up(f"preparing the kernels took longer than {_PREPARE_S:.0f} s", 0)
         if isinstance(answer, jobs.Done):
-            return answer
+            if answer.status is not JobStatus.REFUSED:
+                raise ChannelClosedError(f"broke its protocol: {answer.status.name} before it started")
+            return jobs.Done(answer.status, 0, answer.reason)
         started_ns = time.perf_counter_ns()
         with trio.move_on_after(manifest.device_ms_max / 1000) as running:
             answer = await self._answer(child)

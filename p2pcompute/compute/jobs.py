@@ -51,6 +51,13 @@ _order_decoder: Final[msgspec.msgpack.Decoder[Order]] = msgspec.msgpack.Decoder(
 _answer_decoder: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 
 
+def sentence(text: str) -> str:
+    """At most REASON_BYTES_MAX bytes of one printable line: it ends in logs, documents and terminals of others."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else "?" for c in line)
+    return shown.encode(errors="replace")[: limits.REASON_BYTES_MAX].decode(errors="ignore")
+
+
 def encode(message: Order | Answer) -> bytes:
     return msgspec.msgpack.encode(message)
 

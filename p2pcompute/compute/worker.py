@@ -79,7 +79,7 @@ class Worker:
             try:
                 done = self._run(decode_manifest(job.manifest), descriptors[0])
             except P2PComputeError as error:
-                done = jobs.Done(JobStatus.REFUSED, 0, _sentence(str(error)))
+                done = jobs.Done(JobStatus.REFUSED, 0, jobs.sentence(str(error)))
             except MemoryError:
                 done = jobs.Done(JobStatus.REFUSED, 0, "the job needs more memory than the engine may use")
             self._channel.send(jobs.encode(done))
@@ -152,13 +152,7 @@ def _stopped(result: ptx.LaunchResult, launch: Launch, number: int, repeat: int,
     where = f"launch {number} ({launch.entry[:64]})" + (f", repeat {repeat}" if launch.repeats > 1 else "")
     if result.status is ptx.Status.ABORTED:
         return jobs.Done(JobStatus.TIMEOUT, device_us, f"{where}: stopped when the job's time was up")
-    return jobs.Done(JobStatus.TRAP, device_us, _sentence(f"{where}: {result.trap}"))
-
-
-def _sentence(text: str) -> str:
-    """At most REASON_BYTES_MAX bytes of one line."""
-    line = " ".join(text.split())
-    return line.encode()[: limits.REASON_BYTES_MAX].decode(errors="ignore")
+    return jobs.Done(JobStatus.TRAP, device_us, jobs.sentence(f"{where}: {result.trap}"))
 
 
 def _address_space_bytes() -> int:
@@ -184,7 +178,7 @@ def main(descriptor: int, parent_pid: int, threads: int, memory_bytes: int, jail
         space = _address_space_bytes() + _JIT_BYTES + threads * _THREAD_BYTES + memory_bytes
         sandbox.apply(sandbox.worker_profile(memory_bytes=space), required=bool(jail))
     except SandboxError as error:
-        channel.send(jobs.encode(jobs.Ready(_sentence(str(error)))))
+        channel.send(jobs.encode(jobs.Ready(jobs.sentence(str(error)))))
         return
     channel.send(jobs.encode(jobs.Ready()))
     Worker(channel, threads).serve()

@@ -27,7 +27,11 @@ def order_of(document: AnyDocument) -> Order:
 
 
 class Book:
-    """Bounded by OFFERS_MAX in all and OFFERS_PER_OPERATOR_MAX for each operator; a full book IGNOREs newcomers."""
+    """Bounded by OFFERS_MAX in all and OFFERS_PER_OPERATOR_MAX for each operator; a full book IGNOREs newcomers.
+
+    A tombstone is what stands when a signer has no listing: its order blocks everything earlier. It lasts as long as
+    any earlier offer can, whatever it says of itself.
+    """
 
     TOMBSTONES_MAX: Final = limits.OFFERS_MAX
 
@@ -49,12 +53,11 @@ class Book:
                 return Ruling.REJECT, None, []
             if isinstance(document.body, Revocation):
                 return self._revoke(now, document)
-            operator = document.signer
+            if document.expires_at - document.issued_at > limits.OFFER_LIFETIME_MS:
+                return Ruling.REJECT, None, []
+            operator: bytes | None = document.signer
             if isinstance(document.body, Offer):
-                lent = self._post.operator_of(document.signer, document.body.delegation, Capability.PROVIDE, now)
-                if lent is None:
-                    return Ruling.IGNORE, document, []
-                operator = lent
+                operator = self._post.operator_of(document.signer, document.body.delegation, Capability.PROVIDE, now)
         except UnknownDocumentError:
             return Ruling.IGNORE, None, []
         except (DecodeError, SignatureError):
@@ -68,17 +71,18 @@ class Book:
         listing, tombstone = self._listings.get(document.signer), self._tombstones.get(document.signer)
         return (listing is None or order > order_of(listing.offer)) and (tombstone is None or order > tombstone[0])
 
-    def _apply(self, document: AnyDocument, operator: bytes) -> tuple[Ruling, AnyDocument, list[Emit]]:
+    def _apply(self, document: AnyDocument, operator: bytes | None) -> tuple[Ruling, AnyDocument, list[Emit]]:
         signer = document.signer
-        if isinstance(document.body, Cancel):
-            self._remove(signer)
-            self._tombstones[signer] = order_of(document), document.expires_at
-            while len(self._tombstones) > self.TOMBSTONES_MAX:
-                del self._tombstones[next(iter(self._tombstones))]
-            return Ruling.ACCEPT, document, [Emit("offer.gone", {"peer": signer})]
         known = self._listings.get(signer)
-        full = len(self._listings) >= limits.OFFERS_MAX
-        if known is None and (full or self._per_operator.get(operator, 0) >= limits.OFFERS_PER_OPERATOR_MAX):
+        if operator is None or isinstance(document.body, Cancel):
+            if known is None and signer not in self._tombstones and len(self._tombstones) >= self.TOMBSTONES_MAX:
+                return Ruling.IGNORE, document, []
+            self._bury(signer, order_of(document), document.issued_at)
+            gone = [Emit("offer.gone", {"peer": signer})] if known is not None else []
+            return (Ruling.IGNORE if operator is None else Ruling.ACCEPT), document, gone
+        full = known is None and len(self._listings) >= limits.OFFERS_MAX
+        joins = known is None or known.operator != operator
+        if full or (joins and self._per_operator.get(operator, 0) >= limits.OFFERS_PER_OPERATOR_MAX):
             return Ruling.IGNORE, document, []
         self._remove(signer)
         self._listings[signer] = Listing(document, operator)
@@ -91,11 +95,21 @@ class Book:
         if not document.alive(now.wall_ms):
             return Ruling.IGNORE, document, []
         subject = document.body.subject
-        self._post.authority.revoke(document.signer, subject, document.issued_at)
+        if not self._post.authority.revoke(document.signer, subject, document.issued_at):
+            return Ruling.IGNORE, document, []
         listing = self._listings.get(subject)
-        if listing is not None and listing.operator == document.signer:
-            self._remove(subject)
+        if listing is not None and not self._authorised(now, listing):
+            self._bury(subject, order_of(listing.offer), listing.offer.issued_at)
         return Ruling.ACCEPT, document, [Emit("key.revoked", {"peer": subject, "operator": document.signer})]
+
+    def _authorised(self, now: Now, listing: Listing) -> bool:
+        delegation = listing.offer.body.delegation
+        return self._post.operator_of(listing.peer, delegation, Capability.PROVIDE, now) is not None
+
+    def _bury(self, signer: bytes, order: Order, issued_at: int) -> None:
+        """Nothing of this signer up to this order stands any more."""
+        self._remove(signer)
+        self._tombstones[signer] = order, issued_at + limits.OFFER_LIFETIME_MS
 
     def _remove(self, signer: bytes) -> None:
         listing = self._listings.pop(signer, None)

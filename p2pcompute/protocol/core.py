@@ -206,11 +206,11 @@ class PeerCore:
 
     def on_request(self, now: Now, peer: bytes, request_id: int, frame: bytes) -> list[Effect]:
         """A request of a connected peer. What is malformed, not in force or signed by another is refused."""
+        if not self._budget.spend(now, peer):
+            return [Reply(request_id, None)]
         after = sync.decode_pull(frame)
         if after is not None:
             return [Reply(request_id, sync.encode_page(self.book.page(after, sync.PAGE_BYTES_MAX)))]
-        if not self._budget.spend(now, peer):
-            return [Reply(request_id, None)]
         try:
             document = self.post.open(frame)
         except (DecodeError, SignatureError) as error:

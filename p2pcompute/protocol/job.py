@@ -109,12 +109,12 @@ class Job:
     deadline_wall_ms: int
     state: str = "working"
     target: int = 0
-    commit_by_wall_ms: int = 0
     team: list[Replica] = dataclasses.field(default_factory=list)
     round: Round | None = None
     dry_rounds: int = 0
     resting: bool = False
     refusals: list[str] = dataclasses.field(default_factory=list)
+    declines: dict[bytes, int] = dataclasses.field(default_factory=dict)
     answer: Answer | None = None
     fetching: bytes = b""
     fetched: bool = False
@@ -141,6 +141,11 @@ class Job:
     @property
     def over(self) -> bool:
         return self.state in ("done", "failed")
+
+    @property
+    def at_rest(self) -> bool:
+        """Over, and no receipt or cheque is under way: the journal will hold nothing more of it."""
+        return self.over and not self.within("judged", "owed", "paying")
 
     def within(self, *states: str) -> list[Replica]:
         """The replicas in any of these states, in order of engagement."""

@@ -50,7 +50,7 @@ class Jobs:
             target=record.replicas,
         )
         self._jobs[job.id] = job
-        while len(self._jobs) > JOBS_MAX and (old := next((j for j in self._jobs.values() if j.over), None)):
+        while len(self._jobs) > JOBS_MAX and (old := next((j for j in self._jobs.values() if j.at_rest), None)):
             del self._jobs[old.id]
         return job
 
@@ -144,7 +144,8 @@ class Jobs:
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == cheque.body.receipt)
                 replica.cheque = cheque
                 replica.step("cheque")
-                self._ledger.restore_promise(replica.peer, cheque.body.cumulative)
+                if cheque.epoch == self._post.author.epoch:  # sums count within an epoch; a restored home begins anew
+                    self._ledger.restore_promise(replica.peer, cheque.body.cumulative)
             case records.ChequeTaken():
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == record.receipt)
                 replica.step("paid")

@@ -34,6 +34,7 @@ class Ledger:
         self.credit = credit
         self._accounts: dict[bytes, Account] = {}
         self._cheques: dict[tuple[bytes, bytes], int] = {}
+        self._countersigned: dict[tuple[bytes, bytes], int] = {}
 
     def account(self, peer: bytes) -> Account:
         return self._accounts.setdefault(peer, Account())
@@ -57,16 +58,21 @@ class Ledger:
         account = self.account(payee)
         account.promised = max(account.promised, cumulative)
 
-    def take_cheque(self, payer: bytes, epoch: bytes, cumulative: int) -> bool:
-        """Book a cheque; False when it states less than an earlier one of the same epoch."""
-        before = self._cheques.get((payer, epoch), 0)
-        if cumulative < before:
+    def take_cheque(self, payer: bytes, epoch: bytes, cumulative: int, price: int) -> bool:
+        """Book a cheque that countersigns a receipt of `price`. False, and nothing booked, when the greatest sum of
+        this epoch does not reach all receipts it countersigns. Cheques may come in any order."""
+        key = payer, epoch
+        before = self._cheques.get(key, 0)
+        countersigned = self._countersigned.get(key, 0) + price
+        if countersigned > max(before, cumulative):
             return False
-        self._cheques[payer, epoch] = cumulative
-        self.account(payer).covered += cumulative - before
+        self._countersigned[key] = countersigned
+        self._cheques[key] = max(before, cumulative)
+        self.account(payer).covered += max(0, cumulative - before)
         return True
 
     def trusts(self, payer: bytes, price_ceiling: int) -> bool:
         """Whether a further job of at most this price stays inside the payer's credit. A first job always may."""
-        owed = self.account(payer).owed_to_me
+        account = self._accounts.get(payer)
+        owed = account.owed_to_me if account is not None else 0
         return owed == 0 or owed + price_ceiling <= self.credit

@@ -9,7 +9,7 @@ import msgspec
 
 from p2pcompute.identity.delegation import Authority, Capability, Grant
 from p2pcompute.protocol.machine import Environment, Now, Request
-from p2pcompute.wire import documents
+from p2pcompute.wire import documents, limits
 from p2pcompute.wire.documents import AnyDocument, Author
 
 PENDING_MAX: Final = 65_536
@@ -74,7 +74,8 @@ class Post:
             self._grants[delegation] = grant
             while len(self._grants) > self.GRANTS_MAX:
                 del self._grants[next(iter(self._grants))]
-        return grant.operator if self.authority.holds(grant, key, needs, now.wall_ms) else None
+        holds = self.authority.holds(grant, key, needs, now.wall_ms, skew_ms=limits.CLOCK_SKEW_MS_MAX)
+        return grant.operator if holds else None
 
     GRANTS_MAX: Final = 100_000
     """Delegations remembered as verified; the oldest go first and are verified again when needed."""

@@ -1,12 +1,11 @@
 """The provider's side: quote, reserve, run, commit, reveal, be paid.
 
-One `Engagement` per reservation; its transitions are the table below and the diagram in docs/spec/provider.md. What the
+One `Engagement` per reservation; its transitions are the table in engagement.py and docs/spec/provider.md. What the
 requester sends is answered at once; only the run itself takes time.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -16,6 +15,7 @@ import msgspec
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability
 from p2pcompute.protocol import records, verification
+from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
     CancelJob,
@@ -32,7 +32,6 @@ from p2pcompute.protocol.machine import (
     Reply,
     RunJob,
     SetTimer,
-    follow,
 )
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.receipts import Chain
@@ -40,7 +39,7 @@ from p2pcompute.protocol.reservation import NONE, Slots
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
-from p2pcompute.wire.manifest import Manifest, decode_manifest, manifest_id
+from p2pcompute.wire.manifest import decode_manifest, manifest_id
 
 LETTER_MS: Final = 600_000
 """How long statements that have no shorter life of their own stay in force."""
@@ -49,65 +48,11 @@ REQUEST_MS: Final = 5_000
 FETCH_MS: Final = 120_000
 DELIVERY_MS: Final = 3_600_000
 """How long outputs stay readable by their requester after the verdict."""
+LEASE_MS_MAX: Final = 30_000
+"""An unassigned reservation holds a slot no longer than this, whatever the requester asks for."""
 QUOTES_MAX: Final = 4_096
 ENGAGEMENTS_MAX: Final = 65_536
-
-TRANSITIONS: Final[dict[tuple[str, str], str]] = {
-    ("reserved", "assign"): "fetching",
-    ("reserved", "release"): "closed",
-    ("reserved", "expire"): "closed",
-    ("fetching", "fetched manifest"): "fetching",
-    ("fetching", "fetched inputs"): "running",
-    ("fetching", "fail"): "failed",
-    ("fetching", "abort"): "closed",
-    ("running", "commit"): "committed",
-    ("running", "fail"): "failed",
-    ("running", "abort"): "closed",
-    ("failed", "acknowledged"): "closed",
-    ("failed", "abort"): "closed",
-    ("failed", "expire"): "closed",
-    ("committed", "acknowledged"): "awaiting verdict",
-    ("committed", "reveal"): "awaiting verdict",
-    ("committed", "judge"): "closed",
-    ("committed", "issue"): "unpaid",
-    ("committed", "abort"): "closed",
-    ("committed", "expire"): "closed",
-    ("awaiting verdict", "reveal"): "awaiting verdict",
-    ("awaiting verdict", "acknowledged"): "awaiting verdict",
-    ("awaiting verdict", "judge"): "closed",
-    ("awaiting verdict", "issue"): "unpaid",
-    ("awaiting verdict", "abort"): "closed",
-    ("awaiting verdict", "expire"): "closed",
-    ("unpaid", "pay"): "closed",
-}
-
-
-@dataclasses.dataclass(slots=True)
-class Engagement:
-    """One reservation and all that grew from it."""
-
-    requester: bytes
-    reservation: AnyDocument
-    price_per_device_s: int
-    price_minimum: int
-    state: str = "reserved"
-    assignment: AnyDocument | None = None
-    manifest: Manifest | None = None
-    manifest_bytes: bytes = b""
-    opening: d.RootReveal | None = None
-    commitment: AnyDocument | None = None
-    failure: AnyDocument | None = None
-    receipt: AnyDocument | None = None
-    verdict: AnyDocument | None = None
-
-    def step(self, event: str) -> None:
-        self.state = follow(TRANSITIONS, self.state, event)
-
-    @property
-    def token(self) -> str:
-        """Names the engagement's jobs, fetches and grants."""
-        return self.reservation.id.hex()
-
+"""Reservations remembered; when none of them is closed, no new one is made."""
 
 Answered = tuple[list[Effect], AnyDocument | None, list[Effect]]
 """Effects before the answer, the answer (None acknowledges), effects after it."""
@@ -165,7 +110,9 @@ class Provider:
             case records.Reserved():
                 document = self._post.open(record.reservation)
                 e = Engagement(record.requester, document, record.price_per_device_s, record.price_minimum)
-                self._slots.hold(document.body.slot, document.id, record.requester, document.expires_at)
+                displaced = self._slots.hold(document.body.slot, document.id, record.requester, document.expires_at)
+                if displaced in self._engagements:
+                    self._engagements[displaced].step("expire")
                 self._remember(e)
             case records.Accepted():
                 document = self._post.open(record.assignment)
@@ -183,7 +130,9 @@ class Provider:
                 self._issue(self._by_commitment[verdict.body.commitment], verdict, receipt)
             case records.Covered():
                 cheque = self._post.open(record.cheque)
-                self._cover(cheque)
+                covered = self.chain.get(cheque.body.receipt)
+                assert covered is not None, "the journal names a receipt it does not hold"
+                self._cover(cheque, covered.body.price)
             case _:
                 pass
 
@@ -203,6 +152,8 @@ class Provider:
                 out += self._fetch_manifest(now, e)
             elif e.state in ("committed", "failed"):
                 out.append(SetTimer(f"provider.tell:{e.token}", now.mono_ms))
+            elif e.state == "unpaid":
+                out += self._grant_outputs(e)
         return out
 
     @property
@@ -279,13 +230,17 @@ class Provider:
         quote, asker = self._quotes.get(request.body.quote, (None, b""))
         if quote is None or asker != request.signer or not quote.alive(now.wall_ms):
             return [], self._decline(now, request, d.DeclineCode.UNKNOWN_QUOTE, "no such quote, or it ran out"), []
-        slot = None if self.draining else self._slots.free(request.signer)
+        if not self._ledger.trusts(request.signer, quote.body.price_minimum):
+            return [], self._decline(now, request, d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"), []
+        slot = None if self.draining or self._is_full() else self._slots.free(request.signer)
         if slot is None:
             return [], self._decline(now, request, d.DeclineCode.BUSY, "all slots are taken"), []
         del self._quotes[quote.id]
         n, previous, closes = self._slots.link(slot)
         reservation = self._post.write(
-            now, d.Reservation(request.id, slot, n, previous, closes), lifetime_ms=request.body.lease_ms
+            now,
+            d.Reservation(request.id, slot, n, previous, closes),
+            lifetime_ms=min(request.body.lease_ms, LEASE_MS_MAX),
         )
         self._slots.hold(slot, reservation.id, request.signer, reservation.expires_at)
         price = quote.body
@@ -296,11 +251,15 @@ class Provider:
     def _remember(self, e: Engagement) -> None:
         self._engagements[e.reservation.id] = e
         self._by_request[e.reservation.body.request] = e
-        while len(self._engagements) > ENGAGEMENTS_MAX:
+        if len(self._engagements) > ENGAGEMENTS_MAX:
             oldest = next((x for x in self._engagements.values() if x.state == "closed"), None)
-            if oldest is None:
-                break
-            self._forget(oldest)
+            if oldest is not None:
+                self._forget(oldest)
+
+    def _is_full(self) -> bool:
+        return len(self._engagements) >= ENGAGEMENTS_MAX and all(
+            e.state != "closed" for e in self._engagements.values()
+        )
 
     def _forget(self, e: Engagement) -> None:
         del self._engagements[e.reservation.id]
@@ -325,7 +284,10 @@ class Provider:
         e = self._engagements.get(body.reservation)
         if e is None or e.requester != assignment.signer or e.state != "reserved":
             return [], self._decline(now, assignment, d.DeclineCode.UNKNOWN_RESERVATION, "no such reservation"), []
-        if body.price_per_device_s < e.price_per_device_s or body.price_minimum < e.price_minimum:
+        if (
+            body.price_per_device_s < e.price_per_device_s
+            or not e.price_minimum <= body.price_minimum <= body.price_ceiling
+        ):
             return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, "below the quoted price"), []
         if body.commit_by <= now.wall_ms:
             return [], self._decline(now, assignment, d.DeclineCode.TOO_LATE, "the deadline has passed"), []
@@ -355,9 +317,11 @@ class Provider:
             return [], self._decline(now, request, d.DeclineCode.UNKNOWN_RESERVATION, "no such commitment"), []
         if request.body.commitment not in request.body.all_commitments:
             return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "my commitment is not listed"), []
+        quiet: list[Effect] = []
         if (e.state, "reveal") in TRANSITIONS:
             e.step("reveal")
-        return [], self._post.write(now, e.opening, lifetime_ms=LETTER_MS), self._quiet(e)
+            quiet = self._await_verdict(now, e)
+        return [], self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
 
     def _on_verdict(self, now: Now, verdict: AnyDocument) -> Answered:
         body: d.Verdict = verdict.body
@@ -371,11 +335,23 @@ class Provider:
         if body.judgement in (d.Judgement.OUTVOTED, d.Judgement.UNDECIDED):
             e.step("judge")
             return [], None, [_event("provider.outvoted", e.requester, judgement=body.judgement.name), *self._quiet(e)]
+        fault = verification.verdict_fault(body, e.opening, e.assignment.body)
+        if fault:
+            return [], self._decline(now, verdict, d.DeclineCode.UNSUITABLE, fault), []
         receipt = self._write_receipt(now, e, verdict)
         self._issue(e, verdict, receipt)
-        grant = Grant(e.token, e.requester, e.opening.output_roots, now.wall_ms + DELIVERY_MS)
         record = _persist(records.Issued(verdict.raw, receipt.raw))
-        return [record, grant], receipt, [_event("provider.earned", e.requester, price=body.price), *self._quiet(e)]
+        return (
+            [record, *self._grant_outputs(e)],
+            receipt,
+            [_event("provider.earned", e.requester, price=body.price), *self._quiet(e)],
+        )
+
+    @staticmethod
+    def _grant_outputs(e: Engagement) -> list[Effect]:
+        assert e.opening is not None
+        assert e.receipt is not None
+        return [Grant(e.token, e.requester, e.opening.output_roots, e.receipt.issued_at + DELIVERY_MS)]
 
     def _write_receipt(self, now: Now, e: Engagement, verdict: AnyDocument) -> AnyDocument:
         assert e.opening is not None
@@ -410,15 +386,18 @@ class Provider:
         receipt = self.chain.get(body.receipt)
         if body.payee != self._post.env.me or receipt is None or receipt.body.requester != cheque.signer:
             return [], self._decline(now, cheque, d.DeclineCode.UNSUITABLE, "this cheque covers no receipt of mine"), []
-        if not self._cover(cheque):
+        if self.chain.countersigned(body.receipt):
             return [], None, []
+        if not self._cover(cheque, receipt.body.price):
+            text = "the sum does not reach the receipts it covers"
+            return [], self._decline(now, cheque, d.DeclineCode.UNSUITABLE, text), []
         return [_persist(records.Covered(cheque.raw))], None, [_event("provider.paid", cheque.signer)]
 
-    def _cover(self, cheque: AnyDocument) -> bool:
-        """Whether the cheque was news."""
-        if not self.chain.countersign(cheque):
+    def _cover(self, cheque: AnyDocument, price: int) -> bool:
+        """Whether the cheque is good for the receipt's price."""
+        if not self._ledger.take_cheque(cheque.signer, cheque.epoch, cheque.body.cumulative, price):
             return False
-        self._ledger.take_cheque(cheque.signer, cheque.epoch, cheque.body.cumulative)
+        self.chain.countersign(cheque)
         for e in reversed(self._engagements.values()):
             if e.receipt is not None and e.receipt.id == cheque.body.receipt and e.state == "unpaid":
                 e.step("pay")
@@ -448,7 +427,8 @@ class Provider:
 
     def _on_manifest(self, now: Now, e: Engagement, data: bytes) -> list[Effect]:
         assert e.assignment is not None
-        assert self.terms is not None
+        if self.terms is None:
+            return self._fail(now, e, d.FailureCode.SHUTTING_DOWN, "restarted without an offer")
         try:
             manifest = decode_manifest(data)
         except DecodeError as error:
@@ -457,6 +437,10 @@ class Provider:
             return self._fail(now, e, d.FailureCode.REFUSED, "the manifest is not the one assigned")
         if manifest.memory_bytes_max > self.terms.memory_bytes_max or manifest.device_ms_max > self.terms.device_ms_max:
             return self._fail(now, e, d.FailureCode.REFUSED, "larger than the offer allows")
+        body: d.Assignment = e.assignment.body
+        most = verification.price_ceiling(body.price_per_device_s, body.price_minimum, manifest.device_ms_max)
+        if body.price_ceiling < most:
+            return self._fail(now, e, d.FailureCode.REFUSED, "the price ceiling is below what the run may cost")
         e.step("fetched manifest")
         e.manifest, e.manifest_bytes = manifest, data
         wanted = {manifest.ptx_root: manifest.ptx_size_bytes} | {b.root: b.size_bytes for b in manifest.inputs}
@@ -530,6 +514,9 @@ class Provider:
     def _quiet(self, e: Engagement) -> list[Effect]:
         return [SetTimer(f"provider.tell:{e.token}", None)]
 
+    def _await_verdict(self, now: Now, e: Engagement) -> list[Effect]:
+        return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + max(0, e.verdict_by_wall_ms - now.wall_ms))]
+
     def on_response(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
         """The requester acknowledged a commitment or failure, or did not."""
         e = self._engagements.get(tag.subject)
@@ -537,12 +524,14 @@ class Provider:
             return []
         if isinstance(outcome, Ok):
             e.step("acknowledged")
-            return []
+            return self._await_verdict(now, e) if e.state == "awaiting verdict" else []
         return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + RETRY_MS)]
 
     def on_timer(self, now: Now, name: str) -> list[Effect]:
-        """`name` is the token of an engagement whose letter is due again."""
+        """`name` is the token of an engagement whose letter is due again, or whose verdict is overdue."""
         e = self._engagements.get(bytes.fromhex(name))
+        if e is not None and e.state == "awaiting verdict":
+            e.step("expire")
         return self._tell(now, e) if e is not None and e.state in ("committed", "failed") else []
 
     def on_peer_up(self, now: Now, peer: bytes) -> list[Effect]:

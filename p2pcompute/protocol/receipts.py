@@ -7,7 +7,7 @@ different receipts with one (key, epoch, n) prove a fork to anyone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from p2pcompute.errors import DecodeError, SignatureError
@@ -17,6 +17,21 @@ from p2pcompute.wire.codec import Verify
 from p2pcompute.wire.documents import AnyDocument
 
 BUNDLE_DOCUMENTS_MAX: Final = 1_000_000
+
+
+def holds(receipt: AnyDocument, verdict: AnyDocument, assignment: AnyDocument, reveal: AnyDocument) -> bool:
+    """Whether a provider's answer to a verdict is the receipt that is due."""
+    body = receipt.body
+    return (
+        isinstance(body, d.Receipt)
+        and body.verdict == verdict.id
+        and body.assignment == assignment.id
+        and body.manifest == assignment.body.manifest
+        and body.requester == verdict.signer
+        and body.price == verdict.body.price
+        and (body.output_roots, body.device_us, body.engine)
+        == (reveal.body.output_roots, reveal.body.device_us, reveal.body.engine)
+    )
 
 
 class Chain:
@@ -47,9 +62,13 @@ class Chain:
         """The cheque that countersigned a receipt, if one came."""
         return self._cheques.get(receipt_id)
 
-    def countersign(self, cheque: AnyDocument) -> bool:
-        """A cheque for one of my receipts came; whether it is news."""
-        return self._cheques.setdefault(cheque.body.receipt, cheque) is cheque
+    def countersigned(self, receipt_id: bytes) -> bool:
+        """Whether a cheque for this receipt is held."""
+        return receipt_id in self._cheques
+
+    def countersign(self, cheque: AnyDocument) -> None:
+        """The journaled cheque covers one of my receipts."""
+        self._cheques[cheque.body.receipt] = cheque
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,14 +110,28 @@ def audit(network: str, raws: Iterable[bytes], verify: Verify) -> Audit:
             continue
         by_id[document.id] = document
     lines = [ReceiptLine(x) for x in by_id.values() if isinstance(x.body, d.Receipt)]
+    cheques = _grouped(by_id, d.Cheque, lambda x: x.body.receipt)
+    reveals = _grouped(by_id, d.RootReveal, lambda x: x.body.commitment)
     for line in lines:
         _check_receipt(line, by_id)
+        _check_reveals(line, by_id, reveals)
+        line.countersigned = any(_countersigns(x, line.receipt) for x in cheques.get(line.receipt.id, ()))
     faults += _chain_faults([line.receipt for line in lines])
     return Audit(lines, count, faults)
 
 
+def _grouped(
+    by_id: dict[bytes, AnyDocument], schema: type, key: Callable[[AnyDocument], bytes]
+) -> dict[bytes, list[AnyDocument]]:
+    groups: dict[bytes, list[AnyDocument]] = {}
+    for document in by_id.values():
+        if isinstance(document.body, schema):
+            groups.setdefault(key(document), []).append(document)
+    return groups
+
+
 def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
-    receipt, body = line.receipt, line.receipt.body
+    body = line.receipt.body
     verdict, assignment = by_id.get(body.verdict), by_id.get(body.assignment)
     if verdict is None or not isinstance(verdict.body, d.Verdict):
         line.faults.append("its verdict is missing")
@@ -107,7 +140,9 @@ def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
             line.faults.append("its verdict is signed by someone else")
         if verdict.body.price != body.price:
             line.faults.append("its price is not the verdict's")
-        if verdict.body.judgement is d.Judgement.AGREED and verdict.body.agreed_roots != body.output_roots:
+        if verdict.body.judgement not in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT):
+            line.faults.append("its verdict is not in its favour")
+        elif verdict.body.agreed_roots != body.output_roots:
             line.faults.append("its outputs are not the agreed ones")
         _check_commitment(line, verdict, by_id)
     if assignment is None or not isinstance(assignment.body, d.Assignment):
@@ -116,13 +151,24 @@ def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
         line.faults.append("its assignment names another task or requester")
     elif body.price > assignment.body.price_ceiling:
         line.faults.append("its price is above the ceiling")
-    line.countersigned = any(
-        isinstance(x.body, d.Cheque)
-        and x.body.receipt == receipt.id
-        and x.signer == body.requester
-        and x.body.payee == receipt.signer
-        for x in by_id.values()
+
+
+def _countersigns(cheque: AnyDocument, receipt: AnyDocument) -> bool:
+    return bool(
+        cheque.signer == receipt.body.requester
+        and cheque.body.payee == receipt.signer
+        and cheque.body.cumulative >= receipt.body.price
     )
+
+
+def _check_reveals(line: ReceiptLine, by_id: dict[bytes, AnyDocument], reveals: dict[bytes, list[AnyDocument]]) -> None:
+    body, verdict = line.receipt.body, by_id.get(line.receipt.body.verdict)
+    if verdict is None or not isinstance(verdict.body, d.Verdict):
+        return
+    for reveal in reveals.get(verdict.body.commitment, ()):
+        stated = reveal.body.output_roots, reveal.body.device_us, reveal.body.engine
+        if reveal.signer == line.receipt.signer and stated != (body.output_roots, body.device_us, body.engine):
+            line.faults.append("it does not say what its opening said")
 
 
 def _check_commitment(line: ReceiptLine, verdict: AnyDocument, by_id: dict[bytes, AnyDocument]) -> None:
@@ -142,6 +188,7 @@ def _chain_faults(receipts: Sequence[AnyDocument]) -> list[str]:
             faults.append(f"{receipt.signer.hex()[:16]} forked its receipt chain at {receipt.body.n}")
         links[key] = receipt
         before = links.get((receipt.signer, receipt.epoch, receipt.body.n - 1))
-        if before is not None and receipt.body.previous != before.id:
+        expected = before.id if before is not None else receipt.body.previous if receipt.body.n else NONE
+        if receipt.body.previous != expected:
             faults.append(f"receipt {receipt.body.n} of {receipt.signer.hex()[:16]} does not follow the one before")
     return faults

@@ -18,8 +18,11 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
-PROBE_MS: Final = 3_000
-"""How long a probed provider may take when too few others have answered."""
+PROBE_MS: Final = 1_500
+"""How long a probed provider may take when too few others have answered: well below the 2 s that the first quote lives,
+or a silent provider would let the quotes of the others run out."""
+DECLINES_MAX: Final = 3
+"""Who quotes and then declines to reserve so often is not asked again for this job."""
 
 
 class Recruiter:
@@ -32,9 +35,10 @@ class Recruiter:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
         wanted = job.target - len(job.within(*LIVE))
         ranked = matching.rank(self._book.listings(), job.needs, seed=job.id, demerits=self._reputation.demerits)
-        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=job.operators(lost=True))
+        fickle = [operator for operator, count in job.declines.items() if count >= DECLINES_MAX]
+        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.operators(lost=True)])
         if not chosen:  # a crash is no crime: with nobody else left, those who were lost get another try
-            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=job.operators(lost=False))
+            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.operators(lost=False)])
         if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
         job.round = Round(wanted, {}, [], now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
@@ -61,7 +65,10 @@ class Recruiter:
         if answer is None:
             self._reputation.slow(listing.operator)
         elif isinstance(answer.body, d.Quote) and answer.body.probe == probe_id:
-            job.round.quotes.append((listing, answer))
+            if _dearer(answer.body, listing.offer.body):
+                self._reputation.slow(listing.operator)
+            else:
+                job.round.quotes.append((listing, answer))
 
     def close(self, now: Now, job: Job) -> list[tuple[Listing, AnyDocument]] | None:
         """The chosen quotes, cheapest first, when the round is over; None while it is worth waiting."""
@@ -86,3 +93,8 @@ class Recruiter:
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
         return matching.explain(list(self._book.listings()), job.needs, demerits=self._reputation.demerits)
+
+
+def _dearer(quote: d.Quote, offer: d.Offer) -> bool:
+    """A quote above the offer that drew the probe counts as none: the highest price was held against the offer."""
+    return quote.price_per_device_s > offer.price_per_device_s or quote.price_minimum > offer.price_minimum

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.errors import BudgetError, KernelError, NoPeersError, P2PComputeError, RemoteError, VerificationError
-from p2pcompute.protocol import matching, records, verification
+from p2pcompute.errors import (
+    BudgetError,
+    KernelError,
+    NoPeersError,
+    P2PComputeError,
+    RemoteError,
+    UsageError,
+    VerificationError,
+)
+from p2pcompute.protocol import matching, receipts, records, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.job import COMMITTED, LIVE, PENDING, Job, Replica
@@ -55,9 +63,11 @@ class Requester:
     # -- commands --------------------------------------------------------------------------------------------------
 
     def submit(self, now: Now, command: Submit) -> list[Effect]:
-        """Take a job on. Its blobs must be in the local store. Idempotent by job id."""
+        """Take a job on. Its blobs must be in the local store. Idempotent by id. Raises UsageError or DecodeError."""
         if self.jobs.get(command.job) is not None:
             return []
+        if not 1 <= command.quorum <= command.replicas <= limits.REPLICAS_MAX:
+            raise UsageError(f"the quorum must be 1 to the number of replicas, and these at most {limits.REPLICAS_MAX}")
         record = records.JobSubmitted(
             job=command.job,
             manifest=command.manifest,
@@ -102,7 +112,6 @@ class Requester:
                 elif replica.state == "paying":
                     out += self._send_cheque(now, job, replica)
             if not job.over:
-                job.commit_by_wall_ms = max((r.terms.commit_by for r in job.team if r.assignment), default=0)
                 out += self._watch_commit_by(now, job)
                 out += self._start(now, job)
         return out
@@ -150,9 +159,18 @@ class Requester:
         if not chosen:
             return out + self._dry(now, job)
         job.dry_rounds = 0
-        for listing, quote in chosen:
-            out += self._reserve(now, job, listing, quote)
+        ceilings = [self._ceiling(job, quote) for _, quote in chosen]
+        if job.committed_spend() + sum(ceilings) > job.budget:
+            text = f"{len(chosen)} more replica(s) could cost {sum(ceilings)} micro-credits"
+            return out + self._fail(now, job, BudgetError(f"{text}, more than is left of the budget of {job.budget}"))
+        for (listing, quote), ceiling in zip(chosen, ceilings):
+            out += self._reserve(now, job, listing, quote, ceiling)
         return out
+
+    @staticmethod
+    def _ceiling(job: Job, quote: AnyDocument) -> int:
+        body: d.Quote = quote.body
+        return verification.price_ceiling(body.price_per_device_s, body.price_minimum, job.manifest.device_ms_max)
 
     def _dry(self, now: Now, job: Job) -> list[Effect]:
         """Nobody (else) could be had: go on with a quorum, or rest and try again; give up when nobody is at work."""
@@ -172,17 +190,10 @@ class Requester:
         waiting = self._event(job, "job.waiting", reason=self._recruiter.explain(job))
         return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
 
-    def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument) -> list[Effect]:
-        if job.over:
-            return []
-        body: d.Quote = quote.body
-        ceiling = verification.price_ceiling(body.price_per_device_s, body.price_minimum, job.manifest.device_ms_max)
-        if job.committed_spend() + ceiling > job.budget:
-            text = f"one more replica could cost {ceiling} micro-credits"
-            return self._fail(now, job, BudgetError(f"{text}, more than is left of the budget of {job.budget}"))
+    def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
         request = self._post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
         addresses = listing.offer.body.addresses
-        replica = Replica(listing.peer, listing.operator, addresses, ceiling, quote=body, request=request.id)
+        replica = Replica(listing.peer, listing.operator, addresses, ceiling, quote=quote.body, request=request.id)
         job.team.append(replica)
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
         return [self._post.ask(listing.peer, request.raw, tag, timeout_ms=REQUEST_MS, addresses=replica.addresses)]
@@ -193,7 +204,8 @@ class Requester:
             return []
         if answer is None or not isinstance(answer.body, d.Reservation) or answer.body.request != tag.subject[16:]:
             if answer is not None and isinstance(answer.body, d.Decline):
-                job.team.remove(replica)  # somebody else was quicker; it may be asked again
+                job.team.remove(replica)  # somebody else was quicker; it may be asked again, a few times
+                job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
                 return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
             return self._lose(now, job, replica, "no reservation")
         banned = self._reputation.demerits(replica.operator) < 0
@@ -204,7 +216,6 @@ class Requester:
             return [give_back, *(self._lose(now, job, replica, "banned meanwhile") if not job.over else [])]
         quote = replica.quote
         assert quote is not None
-        job.commit_by_wall_ms = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
         body = d.Assignment(
             reservation=answer.id,
             manifest=job.manifest_id,
@@ -213,7 +224,7 @@ class Requester:
             price_per_device_s=quote.price_per_device_s,
             price_minimum=quote.price_minimum,
             price_ceiling=replica.price_ceiling,
-            commit_by=job.commit_by_wall_ms,
+            commit_by=now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS,
             replicas=job.replicas,
             quorum=job.quorum,
             nonce_commitment=verification.nonce_commitment(self._post.env.secret, answer.id),
@@ -227,8 +238,9 @@ class Requester:
         ]  # fmt: skip
 
     def _watch_commit_by(self, now: Now, job: Job) -> list[Effect]:
-        left = max(0, job.commit_by_wall_ms - now.wall_ms)
-        return [SetTimer(f"job.commit:{job.name}", now.mono_ms + left)] if job.commit_by_wall_ms else []
+        """Wake at the earliest deadline of those at work."""
+        due = min((r.terms.commit_by for r in job.within("assigned", "running")), default=0)
+        return [SetTimer(f"job.commit:{job.name}", now.mono_ms + max(0, due - now.wall_ms))] if due else []
 
     def _send_assignment(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
         roots = (job.manifest_root, job.manifest.ptx_root, *(b.root for b in job.manifest.inputs))
@@ -304,7 +316,7 @@ class Requester:
     def _tally(self, now: Now, job: Job, revealed: list[Replica]) -> list[Effect]:
         count = verification.tally(self._votes(revealed), job.quorum)
         if count.agreed is None:
-            job.target = len(revealed) + job.quorum - count.best
+            job.target = len(revealed) + max(1, job.quorum - count.best)
             job.dry_rounds = 0
             disagreed = self._event(job, "job.disagreement", replicas=len(revealed), best=count.best)
             return [disagreed, *self._advance(now, job)]
@@ -339,28 +351,15 @@ class Requester:
     def _on_receipt(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
         if replica.state != "judged":
             return []
-        if answer is None or not self._receipt_holds(replica, answer):
+        assert replica.verdict is not None
+        assert replica.assignment is not None
+        assert replica.reveal is not None
+        if answer is None or not receipts.holds(answer, replica.verdict, replica.assignment, replica.reveal):
             return self._retry_or_lose(now, job, replica, "verdict", "gave no valid receipt")
         replica.receipt = answer
         replica.step("receipt")
         held = _persist(records.ReceiptHeld(job.id, answer.raw))
         return [held, self._event(job, "job.receipt", replica, n=answer.body.n), *self._settle(now, job)]
-
-    @staticmethod
-    def _receipt_holds(replica: Replica, answer: AnyDocument) -> bool:
-        body, verdict, assignment = answer.body, replica.verdict, replica.assignment
-        assert verdict is not None
-        assert assignment is not None
-        assert replica.reveal is not None
-        return (
-            isinstance(body, d.Receipt)
-            and body.verdict == verdict.id
-            and body.assignment == assignment.id
-            and body.manifest == assignment.body.manifest
-            and body.requester == verdict.signer
-            and body.price == verdict.body.price
-            and body.output_roots == replica.reveal.body.output_roots
-        )
 
     def _settle(self, now: Now, job: Job) -> list[Effect]:
         """Fetch the outputs from one agreeing replica, then pay every receipt, then end the job."""
@@ -399,7 +398,7 @@ class Requester:
         if blobs is not None:
             job.fetching, job.fetched = b"", True
             return self._settle(now, job)
-        source = next((r for r in job.team if r.peer == job.fetching), None)
+        source = next((r for r in job.within("owed") if r.peer == job.fetching), None)
         if source is not None:
             source.fetch_failures += 1
             self._reputation.slow(source.operator)
@@ -542,9 +541,9 @@ class Requester:
 
     def _again(self, now: Now, job: Job, replica: Replica, step: str) -> list[Effect]:
         """A retry, or a grace period, ran out."""
-        if step == "assign" and replica.state == "assigned":
+        if step == "assign" and replica.state == "assigned" and not job.over:
             return self._send_assignment(now, job, replica)
-        if step == "reveal" and replica.state == "revealing":
+        if step == "reveal" and replica.state == "revealing" and not job.over:
             return self._repeat_reveal(now, job, replica)
         if step == "verdict" and replica.state == "judged":
             return self._send_verdict(now, job, replica)
@@ -555,9 +554,9 @@ class Requester:
         return []
 
     def _on_deadline(self, now: Now, job: Job) -> list[Effect]:
-        if job.over:
+        if job.state != "working":  # what was judged is fetched and paid; that ends by itself
             return []
-        if not job.within(*LIVE) and job.state == "working":
+        if len(job.within(*LIVE)) < job.quorum:
             return self._fail(now, job, NoPeersError(self._recruiter.explain(job)))
         return self._fail(now, job, RemoteError("the job's time is up; a longer --timeout gives it more"))
 
@@ -566,7 +565,7 @@ class Requester:
         for replica in job.within("assigned", "running"):
             if now.wall_ms >= replica.terms.commit_by and job.state == "working":
                 out += self._lose(now, job, replica, "did not commit in time")
-        return out
+        return out if job.over else out + self._watch_commit_by(now, job)
 
     def on_peer(self, now: Now, peer: bytes, up: bool) -> list[Effect]:
         """A connection came or went: watch the replicas that depend on it."""

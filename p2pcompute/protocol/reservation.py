@@ -61,13 +61,16 @@ class Slots:
         slot = self._slots[number]
         return slot.n, slot.previous, slot.closes
 
-    def hold(self, number: int, reservation: bytes, requester: bytes, until_wall_ms: int) -> None:
-        """The signed reservation is in force. Also replays one from the journal."""
+    def hold(self, number: int, reservation: bytes, requester: bytes, until_wall_ms: int) -> bytes:
+        """The signed reservation is in force. Also replays one from the journal; since nobody journals an expiry, the
+        slot may then still be held by one that had run out: its id, else empty."""
         while number >= len(self._slots):
             self.add()
         slot = self._slots[number]
+        displaced = slot.holder
         slot.n, slot.previous, slot.closes = slot.n + 1, reservation, NONE
         slot.holder, slot.requester, slot.until_wall_ms = reservation, requester, until_wall_ms
+        return displaced
 
     def assign(self, reservation: bytes) -> None:
         """The reservation no longer runs out by itself."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from p2pcompute.wire import merkle
-from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, RootReveal
+from p2pcompute.wire import limits, merkle
+from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, RootReveal, Verdict
 from p2pcompute.wire.manifest import Manifest
 
 
@@ -30,7 +30,7 @@ def commitment_root(assignment_id: bytes, manifest_id: bytes, manifest: Manifest
         manifest_id,
         manifest.ptx_root,
         inputs_root(manifest),
-        opening.engine.encode() + b"\x00" + opening.numeric_class.encode(),
+        merkle.fields_root((opening.engine.encode(), opening.numeric_class.encode())),
         bytes([opening.status]),
         merkle.fields_root(opening.output_roots),
         opening.device_us.to_bytes(8, "little"),
@@ -57,21 +57,23 @@ def answer_of(opening: RootReveal) -> Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tally:
-    """Openings counted. `agreed` is None until a quorum of distinct operators gave one answer; `best` is the size of
-    the largest group."""
+    """Openings counted. `agreed` is None until a quorum of distinct operators gave one answer, and more of them than
+    gave any other; `best` is the size of the largest group."""
 
     agreed: Answer | None
     best: int
 
 
 def tally(votes: Sequence[tuple[bytes, RootReveal]], quorum: int) -> Tally:
-    """Count (operator, opening) pairs; an operator counts once for each answer. Ties go to the earlier group."""
+    """Count (operator, opening) pairs; an operator counts once for each answer. A tie is no agreement: nobody is to be
+    banned because he came second."""
     groups: dict[Answer, dict[bytes, None]] = {}
     for operator, opening in votes:
         groups.setdefault(answer_of(opening), {})[operator] = None
     best = max(groups, key=lambda answer: len(groups[answer]), default=None)
     size = len(groups[best]) if best is not None else 0
-    return Tally(best if size >= quorum else None, size)
+    tied = sum(len(group) == size for group in groups.values()) > 1
+    return Tally(best if size >= quorum and not tied else None, size)
 
 
 def judge(opening: RootReveal, agreed: Answer) -> Judgement:
@@ -79,6 +81,18 @@ def judge(opening: RootReveal, agreed: Answer) -> Judgement:
     if answer_of(opening) != agreed:
         return Judgement.OUTVOTED
     return Judgement.AGREED if agreed[0] is OutcomeStatus.OK else Judgement.KERNEL_AT_FAULT
+
+
+def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment) -> str:
+    """Why a verdict in a provider's favour is not one it can accept; empty when it is. Without this a requester could
+    name any price and still be given the data."""
+    if verdict.agreed_roots != opening.output_roots:
+        return "the agreed roots are not mine"
+    if (verdict.judgement is Judgement.AGREED) != (opening.status is OutcomeStatus.OK):
+        return "the judgement does not fit my outcome"
+    if not assignment.price_minimum <= verdict.price <= assignment.price_ceiling:
+        return "the price is outside what was assigned"
+    return ""
 
 
 def price_due(assignment: Assignment, claimed_us: int, lowest_us: int) -> int:
@@ -89,8 +103,8 @@ def price_due(assignment: Assignment, claimed_us: int, lowest_us: int) -> int:
 
 
 def price_ceiling(price_per_device_s: int, price_minimum: int, device_ms_max: int) -> int:
-    """The most one replica can cost."""
-    return max(price_minimum, -(-price_per_device_s * device_ms_max // 1000))
+    """The most one replica can cost; never more than a document can state."""
+    return min(limits.PRICE_MAX, max(price_minimum, -(-price_per_device_s * device_ms_max // 1000)))
 
 
 def nonce_commitment(secret: bytes, subject: bytes) -> bytes:

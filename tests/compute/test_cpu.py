@@ -256,6 +256,14 @@ def test_a_worker_cannot_claim_what_is_not_its_to_say(answer: jobs.Done) -> None
         jobs.decode_answer(jobs.encode(answer))
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("two\nlines ", "two lines"), ("\x1b[31mred", "?[31mred"), ("ä" * 400, "ä" * 256), ("\ud800", "?")],
+)
+def test_a_reason_is_one_short_printable_line(text: str, shown: str) -> None:
+    assert jobs.sentence(text) == shown
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_from_a_worker_are_an_answer_or_a_clean_error(frame: bytes) -> None:
     try:

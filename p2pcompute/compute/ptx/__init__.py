@@ -17,13 +17,9 @@ from p2pcompute.compute.ptx.run import Abort
 
 CANONICAL_VERSION = "1"
 """Changes whenever `canonicalise` may give another text for the same PTX: part of the toolchain id."""
-NUMERIC_CLASS = "ptx-cpu-1"
-"""Names how this engine rounds what PTX leaves open (approximations, order of atomics): only results of one class may
-be compared with a tolerance."""
 
 __all__ = [
     "CANONICAL_VERSION",
-    "NUMERIC_CLASS",
     "Abort",
     "Classification",
     "CompiledKernel",

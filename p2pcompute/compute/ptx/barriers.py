@@ -11,8 +11,7 @@ from p2pcompute.compute.ptx import flow, layout
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.flow import Graph
 from p2pcompute.compute.ptx.ir import Immediate, Instruction
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
-from p2pcompute.compute.ptx.types import BITS_OF_LLVM
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, slot_bytes
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.errors import PtxError
 
@@ -185,10 +184,7 @@ class Barriers:
 
 def _cells(kind: str) -> int:
     """How many cells a slot of this LLVM type takes."""
-    if not kind.startswith("<"):
-        return 1
-    bits = BITS_OF_LLVM[kind.split()[2].rstrip(">")]
-    return -(-max(bits, 1) * WARP // (8 * CELL_BYTES))
+    return -(-slot_bytes(kind) // CELL_BYTES)
 
 
 def _check_barrier(ins: Instruction, threads: Layout) -> None:

@@ -27,6 +27,8 @@ _ANY: Final = "b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64"
 _VALUE: Final = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64"
 _CACHE: Final = "cache=ca|cg|cs|lu|cv? evict=L1::evict_normal|L1::evict_first|L1::evict_last|L1::no_allocate?"
 _ORDER: Final = "order=weak|volatile|relaxed|acquire|release? scope=cta|gpu|sys|cluster?"
+_ATOM: Final = "add|min|max|inc|dec|and|or|xor"
+_ATOMIC: Final = "u32 s32 u64 s64 b32 b64 f32 f64"
 _ROUND: Final = "round=rn|rz|rm|rp"
 
 TABLE: Final = f"""
@@ -96,8 +98,8 @@ ld    | space=param vec=v2|v4                  | {_ANY}               | X = addr
 ld    | {_ORDER} space=global|shared|local|const? {_CACHE} nc? vec=v2|v4? | {_ANY} | X = addr
 st    | {_ORDER} space=global|shared|local? {_CACHE} vec=v2|v4? | {_ANY} | addr = X
 atom  | {_ORDER} space=global|shared? op=cas   | b16 b32 b64          | T = addr T T
-atom  | {_ORDER} space=global|shared? op=add|min|max|inc|dec|and|or|xor|exch | u32 s32 u64 s64 b32 b64 f32 f64 | T = addr T
-red   | {_ORDER} space=global|shared? op=add|min|max|inc|dec|and|or|xor | u32 s32 u64 s64 b32 b64 f32 f64 | = addr T
+atom  | {_ORDER} space=global|shared? op={_ATOM}|exch | {_ATOMIC} | T = addr T
+red   | {_ORDER} space=global|shared? op={_ATOM} | {_ATOMIC}       | = addr T
 shfl  | sync mode=up|down|bfly|idx             | b32                  | T pred| = T b32 b32 b32
 vote  | sync mode=all|any|uni                  | pred                 | T = T b32
 vote  | sync mode=ballot                       | b32                  | T = pred b32

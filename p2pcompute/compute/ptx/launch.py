@@ -28,7 +28,7 @@ LOCAL_TOTAL_BYTES_MAX: Final = 1 << 30
 
 
 def pack_parameters(entry: Entry, values: Sequence[bytes]) -> bytes:
-    """The parameter block of a launch from the little-endian bytes of each argument. Raises UsageError on a mismatch."""
+    """The parameter block of a launch, from each argument's little-endian bytes. Raises UsageError on a mismatch."""
     if len(values) != len(entry.parameters):
         raise UsageError(f"Kernel '{entry.name}' takes {len(entry.parameters)} arguments, not {len(values)}.")
     block = bytearray(entry.parameter_bytes)
@@ -112,7 +112,7 @@ class CompiledKernel:
             raise UsageError(f"The parameter block is {len(parameters)} bytes, not {self.entry.parameter_bytes}.")
         if not 0 <= shared_bytes <= SHARED_BYTES_MAX - self._compiled.shared_bytes:
             raise UsageError(
-                f"{shared_bytes} bytes of dynamic shared memory exceed the limit of {SHARED_BYTES_MAX} with the static ones."
+                f"{shared_bytes} bytes of dynamic shared memory and the static ones exceed {SHARED_BYTES_MAX}."
             )
         if not 1 <= threads <= THREADS_MAX:
             raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
@@ -123,7 +123,7 @@ class CompiledKernel:
             return _outcome(self._run_all(shared, table, own, threads))
 
     def _run_all(self, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
-        """Status and records of every host thread that ran. The caller takes part, and calls off those not started when it is done."""
+        """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
 
         def step() -> tuple[int, Run]:
             run = Run(launch, table, abort)

@@ -71,7 +71,7 @@ class Memory:
         return self._variables[key]
 
     def table(self, module: Module, digest: str) -> Table:
-        """Both segment tables as (2, rows, words), without the shared window, which differs per host thread. Do not write to it."""
+        """Both segment tables as (2, rows, words), without the shared window. Do not write to it."""
         table = self._tables.get(digest)
         if table is None:
             table = self._tables[digest] = self._make_table(module, digest)

@@ -139,7 +139,7 @@ class Gossip:
         try:
             if len(frame) > GOSSIP_RPC_BYTES_MAX:
                 raise DecodeError("A gossip frame is too long.")
-            rpc = decode_rpc(frame)
+            rpc = decode_rpc(frame, self._cache.by_part)
         except DecodeError:
             self._blame(peer, Fault.UNDECODABLE, now)  # rule 1
             return self._effects()

@@ -38,9 +38,8 @@ def test_rounding_is_written_out(operation: str, kind: str) -> None:
 
 
 def test_entry_live_registers_start_as_zero() -> None:
-    text = canonical(
-        ".reg .f32 %f<2>; .reg .pred %p; .reg .b64 %d; @%p bra $x; mov.u64 %d, 1;\n$x: add.f32 %f0, %f1, %f1; st.u64 [%d], %d; ret;"
-    )
+    registers = ".reg .f32 %f<2>; .reg .pred %p; .reg .b64 %d;"
+    text = canonical(f"{registers} @%p bra $x; mov.u64 %d, 1;\n$x: add.f32 %f0, %f1, %f1; st.u64 [%d], %d; ret;")
     assert "mov.pred %p0, 0;" in text
     assert "mov.f32 %f0, 0f00000000;" in text
     assert "mov.b64 %d0, 0;" in text

@@ -52,7 +52,8 @@ def test_reasons(body: str, word: str) -> None:
 
 
 def test_unused_integer_atomics_are_exact() -> None:
-    text = f"{HEADER}.visible .entry k() {{ .reg .b64 %d; red.global.add.u32 [%d], 1; atom.global.max.s32 _, [%d], 1; ret; }}\n"
+    body = ".reg .b64 %d; red.global.add.u32 [%d], 1; atom.global.max.s32 _, [%d], 1; ret;"
+    text = f"{HEADER}.visible .entry k() {{ {body} }}\n"
     assert ptx.classify(ptx.parse(text), "k").exact
 
 

@@ -117,3 +117,10 @@ def test_irreducible_control_flow_is_refused() -> None:
     body = ".reg .pred %p; .reg .b32 %r; @%p bra $b;\n$a: mov.u32 %r, 1; bra $b;\n$b: @%p bra $a; ret;"
     with pytest.raises(PtxError, match="irreducible"):
         ptx.compile_entry(ptx.parse(f"{HEADER}.visible .entry k() {{ {body} }}\n"), "k", (32, 1, 1))
+
+
+def test_more_live_registers_than_a_stack_holds_are_refused() -> None:
+    count = 15_000
+    body = "".join(f"add.u64 %d{n}, %in0, {n}; cvt.u64.u32 %x, %t; xor.b64 %d{n}, %d{n}, %x;" for n in range(count))
+    with pytest.raises(PtxError, match=r"line \d+: more than \d+ bytes of registers"):
+        body_kernel(body, 1, f".reg .b64 %d<{count}>, %x;")

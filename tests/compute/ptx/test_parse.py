@@ -1,4 +1,4 @@
-"""The parser is an allow-list: it names line and construct of whatever it does not know, and nothing else escapes it."""
+"""The parser is an allow-list: it names line and construct of what it does not know; nothing else escapes it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ def three_neighbours(size: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def access(kind: str, operation: str, shape: str, offset: int) -> str:
-    """Every lane touches its own element (affine), the same one (uniform), or a permuted one (gather), `offset` bytes further."""
+    """Every lane touches its own element (affine), one for all (uniform) or a permuted one (gather), `offset`
+    further.
+    """
     size = BYTES[kind]
     index = {"affine": "mov.u32 %i, %t;", "uniform": "mov.u32 %i, 0;", "gather": "xor.b32 %i, %t, 5;"}[shape]
     count = int(kind[1]) if kind[0] == "v" else 1

@@ -1,0 +1,79 @@
+"""A provider's engagement: data and transition table, no behaviour of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from p2pcompute.protocol.machine import follow
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import AnyDocument
+from p2pcompute.wire.manifest import Manifest
+
+VERDICT_WAIT_MS: Final = limits.DEVICE_MS_MAX
+"""How long after its own deadline a provider waits for the verdict: replicas that are recruited because the first ones
+disagree may run as long as any job may."""
+
+TRANSITIONS: Final[dict[tuple[str, str], str]] = {
+    ("reserved", "assign"): "fetching",
+    ("reserved", "release"): "closed",
+    ("reserved", "expire"): "closed",
+    ("fetching", "fetched manifest"): "fetching",
+    ("fetching", "fetched inputs"): "running",
+    ("fetching", "fail"): "failed",
+    ("fetching", "abort"): "closed",
+    ("running", "commit"): "committed",
+    ("running", "fail"): "failed",
+    ("running", "abort"): "closed",
+    ("failed", "acknowledged"): "closed",
+    ("failed", "abort"): "closed",
+    ("failed", "expire"): "closed",
+    ("committed", "acknowledged"): "awaiting verdict",
+    ("committed", "reveal"): "awaiting verdict",
+    ("committed", "judge"): "closed",
+    ("committed", "issue"): "unpaid",
+    ("committed", "abort"): "closed",
+    ("committed", "expire"): "closed",
+    ("awaiting verdict", "reveal"): "awaiting verdict",
+    ("awaiting verdict", "acknowledged"): "awaiting verdict",
+    ("awaiting verdict", "judge"): "closed",
+    ("awaiting verdict", "issue"): "unpaid",
+    ("awaiting verdict", "abort"): "closed",
+    ("awaiting verdict", "expire"): "closed",
+    ("unpaid", "pay"): "closed",
+}
+
+
+@dataclasses.dataclass(slots=True)
+class Engagement:
+    """One reservation and all that grew from it."""
+
+    requester: bytes
+    reservation: AnyDocument
+    price_per_device_s: int
+    price_minimum: int
+    state: str = "reserved"
+    assignment: AnyDocument | None = None
+    manifest: Manifest | None = None
+    manifest_bytes: bytes = b""
+    opening: d.RootReveal | None = None
+    commitment: AnyDocument | None = None
+    failure: AnyDocument | None = None
+    receipt: AnyDocument | None = None
+    verdict: AnyDocument | None = None
+
+    def step(self, event: str) -> None:
+        self.state = follow(TRANSITIONS, self.state, event)
+
+    @property
+    def verdict_by_wall_ms(self) -> int:
+        """After this time no verdict is waited for; only once committed."""
+        assert self.assignment is not None
+        assert self.commitment is not None
+        return max(int(self.assignment.body.commit_by), self.commitment.expires_at) + VERDICT_WAIT_MS
+
+    @property
+    def token(self) -> str:
+        """Names the engagement's jobs, fetches and grants."""
+        return self.reservation.id.hex()
