@@ -188,3 +188,14 @@ def test_an_interrupted_run_leaves_no_process_and_no_work(files: Path, tmp_path:
         assert err.splitlines()[-1] == "p2pcompute: interrupted"
         assert not any(alive(child) for child in children)
         assert running.stop()[0] == 0
+
+
+def test_a_revocation_spreads_through_the_running_node(command: Command, provider: Provider) -> None:
+    at = ("--home", provider.home, "--json")
+    stranger = "did:key:z6MkiPCD9mYZBhh89sz516us5onTmhr2gLP6639vTizmrebW"
+    assert command("key", "revoke", "revoked", "--subject", stranger, *at) == 0
+    assert command.last["spread"]
+    assert command("key", "announce", "revoked", *at) == 0
+    Path("revoked").write_bytes(b"no revocation")
+    assert command("key", "announce", "revoked", *at) == 2
+    assert "no revocation" in command.err
