@@ -93,7 +93,7 @@ def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = tar.extractfile(member)
     assert content is not None, "only regular files come here"
-    with content, target.open("xb", opener=_open_private) as file:
+    with content, open(target, "xb", opener=_open_private) as file:
         shutil.copyfileobj(content, file)
 
 
