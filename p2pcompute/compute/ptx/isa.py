@@ -96,6 +96,7 @@ cvt   | round=rn|rz|rm|rp|rni|rzi|rmi|rpi? sat? | {_ANY} f16 ; {_ANY} f16 | T = 
 ld    | space=param                            | {_ANY}               | T = addr
 ld    | space=param vec=v2|v4                  | {_ANY}               | X = addr
 ld    | {_ORDER} space=global|shared|local|const? {_CACHE} nc? vec=v2|v4? | {_ANY} | X = addr
+st    | space=param vec=v2|v4?                 | {_ANY}               | addr = X
 st    | {_ORDER} space=global|shared|local? {_CACHE} vec=v2|v4? | {_ANY} | addr = X
 atom  | {_ORDER} space=global|shared? op=cas   | b16 b32 b64          | T = addr T T
 atom  | {_ORDER} space=global|shared? op={_ATOM}|exch | {_ATOMIC} | T = addr T
