@@ -164,7 +164,7 @@ class _Expansion:
             self._emit(_transfer(ins, target, source, guard))
 
     def _cell(self, name: str, offset: int, ins: Instruction) -> Register:
-        """The register of an offset, as wide as its first access. Small integers are written as b32 and read as they are."""
+        """The register of an offset, as wide as its first access: small integers are written as b32."""
         bits = TYPES[ins.types[0]].bits
         written = self._bits.setdefault((name, offset), bits)
         if bits > written or (bits < written and ins.opcode == "st"):
