@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, layout, nan, uniform
+from p2pcompute.compute.ptx import flow, half, layout, nan, uniform
 from p2pcompute.compute.ptx.access import Access, Window
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
@@ -30,6 +30,7 @@ from p2pcompute.compute.ptx.ir import (
 )
 from p2pcompute.compute.ptx.llvmtext import Code, vector
 from p2pcompute.compute.ptx.moves import move, to_address
+from p2pcompute.compute.ptx.packed import PACKED, is_packed, pairwise
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
@@ -44,7 +45,7 @@ WARP_FORMAL: Final = (
 STACK_BYTES_MAX: Final = 3 * 1024 * 1024
 """Of the 8 MiB that a thread has by default; a value may be spilled in the fast and in the slow part of a block."""
 
-_LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, "cvt": convert, "cvta": to_address}
+_LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, **PACKED, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
 _HOISTABLE: Final = frozenset(
     {"mov", "cvta", "add", "sub", "mul", "mad", "and", "or", "xor", "not", "neg", "shl", "shr", "cvt", "setp", "selp"}
@@ -103,6 +104,8 @@ class _Lowering:
         self._epilogue()
         body = "\n".join(self._code.lines)
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
+        if any("half" in part for part in parts):
+            parts.append(half.LIBRARY)
         context = -(-self._barriers.context_bytes // 64) * 64
         return Lowered(
             "\n".join(parts),
@@ -313,6 +316,8 @@ class _Lowering:
 
     def _lane_wise(self, ins: Instruction) -> None:
         operation = _LANE_WISE.get(ins.opcode)
+        if operation is not None and is_packed(ins):
+            operation = pairwise(operation)
         if operation is None:
             raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
         for mode in modes(self._frame, ins):

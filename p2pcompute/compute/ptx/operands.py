@@ -374,7 +374,8 @@ class _InstructionParser:
             return self._immediate(-self._integer(self._next()), type_name)
         if _F32.fullmatch(word) or _F64.fullmatch(word):
             kind = "f32" if word[1] in "fF" else "f64"
-            if TYPES[type_name].bits != TYPES[kind].bits or TYPES[type_name].kind in "us":
+            wanted = TYPES[type_name]
+            if wanted.bits != TYPES[kind].bits or wanted.kind in "us" or wanted.is_packed:
                 raise self._fail(f"'{word}' where .{type_name} is needed")
             return Immediate(int("0x" + word[2:], 0), kind)
         if _INTEGER.fullmatch(word):

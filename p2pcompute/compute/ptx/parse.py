@@ -336,7 +336,7 @@ class _Parser:
 
     def _statement(self, entry: Entry, scope: Scope) -> None:
         word = self._peek()
-        if word == ".reg":
+        if word == ".reg" or word.startswith(".reg."):
             self._register_declaration(scope)
         elif word in (".shared", ".local", ".param"):
             self._entry_variable(entry, scope)
@@ -374,8 +374,8 @@ class _Parser:
         self._append(entry, parse_instruction(words, line, scope))
 
     def _register_declaration(self, scope: Scope) -> None:
-        self._expect(".reg")
-        word = self._next()
+        _, glued, kind = self._next().partition(".reg.")  # inline assembly may write `.reg.b32`
+        word = f".{kind}" if glued else self._next()
         if word[:1] != "." or word[1:] not in TYPES:
             self._place -= 1
             raise self._fail(f"register type '{word[:40]}' is not supported")
