@@ -1,9 +1,9 @@
 """Half precision: conversions that round once, and the fused product-sum.
 
 x86 computes halves in single precision. That is exact for add, sub and mul (the result of a 24-bit operation rounds to
-11 bits as the exact one would), but not for fma. A product of two halves has 22 bits, so in double precision the product
-is exact, and the sum is exact wherever a half could be a tie: it spans more than 53 bits only if one side is below 2**-31
-of the other, which then cannot lie on a tie.
+11 bits as the exact one would), but not for fma. A product of two halves has 22 bits, so it is exact in double
+precision, and so is the sum wherever it could lie near a tie of halves: it spans more than 53 bits only if the product
+is below 2**-31 of the other side, or if it overflows anyway.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ define hidden half @__truncsfhf2(float %f) {
   %r = bitcast i16 %h to half
   ret half %r
 }"""
-"""What LLVM calls on machines without F16C. Narrowing rounds to nearest even by adding a float whose last place is that of
-the half (M. Dukhan's FP16 library); widening scales by 2**112, so that denormals come out right.
+"""What LLVM calls on machines without F16C. Narrowing rounds to nearest even by adding a float whose last place is that
+of the half (M. Dukhan's FP16 library); widening scales by 2**112, so that denormals come out right.
 """
 
 

@@ -122,9 +122,11 @@ match | all sync                               | b32 b64              | b32 pred
 activemask |                                   | b32                  | T =
 bar   | warp sync                              |                      | = b32
 bar   | cta? sync                              |                      | = u32 u32?
+bar   | cta? arrive                            |                      | = u32 u32
 bar   | cta? red red_op=popc                   | u32                  | T = u32 pred
 bar   | cta? red red_op=and|or                 | pred                 | T = u32 pred
 barrier | cta? sync aligned?                   |                      | = u32 u32?
+barrier | cta? arrive aligned?                 |                      | = u32 u32
 barrier | cta? red red_op=popc aligned?        | u32                  | T = u32 pred
 barrier | cta? red red_op=and|or aligned?      | pred                 | T = u32 pred
 membar | scope=cta|gl|sys                      |                      | =

@@ -14,7 +14,7 @@ from p2pcompute.compute.ptx import flow, half, layout, nan, uniform
 from p2pcompute.compute.ptx.access import Access, Window
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
-from p2pcompute.compute.ptx.barriers import Barriers
+from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
 from p2pcompute.compute.ptx.bitwise import BITWISE
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.conversion import convert
@@ -31,6 +31,7 @@ from p2pcompute.compute.ptx.ir import (
 from p2pcompute.compute.ptx.llvmtext import Code, vector
 from p2pcompute.compute.ptx.moves import move, to_address
 from p2pcompute.compute.ptx.packed import PACKED, is_packed, pairwise
+from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
@@ -55,11 +56,14 @@ _HOISTABLE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """`function` is `@warp` with its helpers. Sizes are what the launcher must provide."""
+    """`function` is `@warp` with its helpers. Sizes are what the launcher must provide. `has_pauses`: warps may return
+    before their end; `needs_counts`: and not all of them at the same barriers.
+    """
 
     function: str
     declarations: frozenset[str]
-    has_barriers: bool
+    has_pauses: bool
+    needs_counts: bool
     context_bytes: int
     local_bytes: int
     shared_bytes: int
@@ -97,7 +101,8 @@ class _Lowering:
     def run(self) -> Lowered:
         self._frame.allocate(self._types)
         self._check_stack()
-        self._barriers = Barriers(self._frame, self._access, self._graph)
+        self._pauses = Pauses(self._frame, self._access, self._graph)
+        self._barriers = Barriers(self._frame, self._access, self._graph, self._pauses)
         self._prologue()
         for index in range(len(self._graph.blocks)):
             self._block(index)
@@ -106,11 +111,12 @@ class _Lowering:
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
         if any("half" in part for part in parts):
             parts.append(half.LIBRARY)
-        context = -(-self._barriers.context_bytes // 64) * 64
+        context = -(-self._pauses.context_bytes // 64) * 64
         return Lowered(
             "\n".join(parts),
             frozenset(self._code.declarations),
-            bool(self._barriers.blocks),
+            bool(self._pauses.points),
+            self._barriers.are_named or bool(self._pauses.spins),
             context,
             self._frame.local_bytes,
             self._shared_bytes,
@@ -138,12 +144,13 @@ class _Lowering:
         code.do(f"%exchange = alloca {vector('i32')}")
         code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
         self._thread_ids()
-        self._barriers.dispatch()
+        self._pauses.dispatch()
         code.label("start")
         code.do("store i32 %full, ptr %m0")
         code.do("store i32 %full, ptr %alive")
         code.do("br label %b0")
         self._barriers.resume()
+        self._pauses.resume_slices()
 
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
@@ -292,7 +299,12 @@ class _Lowering:
             code.do(f"br i1 {again}, label %{back}, label %{on}")
             code.label(back)
             flag = code.value("load volatile i32, ptr %abort")
-            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %b{loop.head}, label %aborted, !prof !2")
+            ahead = code.fresh("ahead")
+            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %{ahead}, label %aborted, !prof !2")
+            code.label(ahead)
+            if loop in self._pauses.spins:
+                self._pauses.slice(loop)
+            code.do(f"br label %b{loop.head}")
             code.label(on)
 
     # Instructions ------------------------------------------------------------------------------------------------
@@ -309,6 +321,8 @@ class _Lowering:
                 pass
             case "mov":
                 move(self._frame, ins)
+            case "bar" | "barrier" if is_arrival(ins):
+                self._barriers.announce(ins)
             case opcode if opcode in _WARP_WIDE:
                 self._warpwide.emit(ins)
             case _:

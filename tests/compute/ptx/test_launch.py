@@ -107,12 +107,6 @@ def test_damaged_cache_entry_is_compiled_anew(tmp_path: Path) -> None:
     assert jit.read_cached(tmp_path, entry.stem) is not None
 
 
-@pytest.mark.parametrize("body", ["bar.sync 1;", "bar.sync 0, 64;", "bar.sync %t;", "@%p bar.sync 0;"])
-def test_barriers_of_parts_of_a_block_are_refused(body: str) -> None:
-    with pytest.raises(PtxError, match=r"line \d+"):
-        body_kernel(body, 1, ".reg .pred %p;")
-
-
 def test_irreducible_control_flow_is_refused() -> None:
     body = ".reg .pred %p; .reg .b32 %r; @%p bra $b;\n$a: mov.u32 %r, 1; bra $b;\n$b: @%p bra $a; ret;"
     with pytest.raises(PtxError, match="irreducible"):
