@@ -9,7 +9,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx import layout, output
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
 from p2pcompute.compute.ptx.ir import Entry, Module
@@ -19,6 +19,7 @@ from p2pcompute.compute.ptx.memory import Memory, Table
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.run import Abort, Launch, Run, pool
+from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.uniform import Layout
 from p2pcompute.errors import PtxError, UsageError
 from p2pcompute.wire.limits import BLOCK_DIMS_MAX, BLOCK_THREADS_MAX, GRID_DIMS_MAX, SHARED_BYTES_MAX
@@ -86,6 +87,7 @@ class CompiledKernel:
         self.digest = digest
         self._threads = threads
         self._compiled = compiled
+        self._prints = any(is_system(instruction) for instruction in entry.instructions())
         self._loaded = Loaded(compiled.code)
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
 
@@ -118,9 +120,19 @@ class CompiledKernel:
             raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
         threads = min(threads, grid[0] * grid[1] * grid[2])
         table = memory.table(self.module, self.digest)
-        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads)
+        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints)
         with abort.linked() as own:
-            return _outcome(self._run_all(shared, table, own, threads))
+            done = self._run_all(shared, table, own, threads)
+        return _outcome(done, self._log(done, shared, memory) if self._prints else "")
+
+    def _log(self, done: list[tuple[int, Run]], shared: Launch, memory: Memory) -> str:
+        found = [record for _, run in done for record in run.records()]
+
+        def string(address: int) -> str:
+            return memory.string(self.module, self.digest, address)
+
+        lost = any(run.lost_records for _, run in done)
+        return output.text(found, string, shared.block_of, self.block, lost=lost)
 
     def _run_all(self, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
         """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
@@ -144,9 +156,9 @@ class CompiledKernel:
         return done
 
 
-def _outcome(done: list[tuple[int, Run]]) -> LaunchResult:
+def _outcome(done: list[tuple[int, Run]], log: str) -> LaunchResult:
     """Of several traps the one in the lowest block is the witness."""
     traps = [run for status, run in done if status == layout.TRAPPED]
     if traps:
-        return LaunchResult(Status.TRAP, min(traps, key=lambda run: run.trapped_block).trap())
-    return LaunchResult(Status.ABORTED if any(status == layout.ABORTED for status, _ in done) else Status.OK)
+        return LaunchResult(Status.TRAP, min(traps, key=lambda run: run.trapped_block).trap(), log)
+    return LaunchResult(Status.ABORTED if any(status == layout.ABORTED for status, _ in done) else Status.OK, log=log)

@@ -43,6 +43,8 @@ LAUNCH_FIELDS: Final = (
 """The launch record: one 64-bit word each."""
 
 STATE_KIND, STATE_LINE, STATE_WARP, STATE_LANE, STATE_ADDRESS, STATE_BLOCK = 0, 4, 8, 12, 16, 24
+STATE_LOG, STATE_LOG_COUNT = 32, 40
+"""Where this thread's log records go, and how many there are."""
 STATE_BARRIERS: Final = 64
 BARRIERS: Final = 16
 BARRIER_BYTES: Final = 32
@@ -62,7 +64,14 @@ for none), which it waited for last and on which line, then masks and live regis
 DONE, PAUSED, TRAPPED, ABORTED = 0, 1, 2, 3
 """What a warp or a range of blocks returns."""
 
-TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION = 1, 2, 3, 4, 5
+TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION, TRAP_ASSERTION = 1, 2, 3, 4, 5, 6
+
+LOG_RECORDS: Final = 256
+LOG_RECORD_BYTES: Final = 128
+LOG_ARGUMENTS: Final = 32
+"""A record of what a kernel printed: address of the format, thread, line, block, 1 for an assertion, then up to 96
+bytes of arguments.
+"""
 
 SHARED_ALIGN: Final = 16
 """Dynamic shared memory starts at the next multiple of this after the static one."""

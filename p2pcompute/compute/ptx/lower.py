@@ -30,9 +30,11 @@ from p2pcompute.compute.ptx.ir import (
 )
 from p2pcompute.compute.ptx.llvmtext import Code, vector
 from p2pcompute.compute.ptx.moves import move, to_address
+from p2pcompute.compute.ptx.output import Output
 from p2pcompute.compute.ptx.packed import PACKED, is_packed, pairwise
 from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
+from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -95,6 +97,7 @@ class _Lowering:
         self._frame = Frame(self._code, module, entry, analysis, nan.NanPlan(self._graph))
         self._access = Access(self._frame, Checked(self._code))
         self._atomics = Atomics(self._frame, self._access)
+        self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
         self._shared_bytes = shared_layout(module, entry)[1]
 
@@ -317,6 +320,11 @@ class _Lowering:
                 self._atomics.emit(ins)
             case "membar" | "fence":
                 self._code.do("fence seq_cst")
+            case opcode if is_system(ins):
+                self._output.emit(ins)
+                if opcode == "__assertfail":
+                    nowhere = self._frame.ops(VECTOR).const("i64", 0)
+                    self._access.trap_where(self._frame.active(ins), layout.TRAP_ASSERTION, ins.line, nowhere)
             case "nanosleep":
                 pass
             case "mov":

@@ -9,6 +9,7 @@ from p2pcompute.compute.ptx.inline import inline_calls
 from p2pcompute.compute.ptx.ir import Entry, Label, Module, Parameter, Statement, Variable
 from p2pcompute.compute.ptx.lex import Token, tokenize
 from p2pcompute.compute.ptx.operands import Scope, parse_instruction
+from p2pcompute.compute.ptx.system import join_calls
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import PtxError
 from p2pcompute.wire.limits import ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, SHARED_BYTES_MAX
@@ -114,6 +115,7 @@ class _Parser:
         self._number(64, 64)
         while self._place < len(self._tokens):
             self._directive()
+        join_calls(self._module)
         for entry in self._module.entries.values():
             inline_calls(self._module, entry)
         return self._module
