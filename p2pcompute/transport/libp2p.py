@@ -130,10 +130,10 @@ class Libp2pTransport:
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
-        self._nursery.start_soon(task)
+        self._nursery.start_soon(_contained, task)
 
     async def _accept(self, socket: trio.SocketStream) -> None:
-        await tcp.accept(socket, self._identity, self._admission, self._welcome)
+        await _contained(lambda: tcp.accept(socket, self._identity, self._admission, self._welcome))
 
     async def _welcome(self, secured: tcp.Secured, remote: Address) -> None:
         connection = await self._adopt(secured, remote, outbound=False)
@@ -246,7 +246,7 @@ class Libp2pTransport:
         connection = await self._adopt(secured, target, outbound=True)
         if connection is None or self._nursery is None:
             raise LocalError("This peer has as many connections as it can hold; disconnect some first.")
-        self._nursery.start_soon(self._live, connection, target)
+        self._start(functools.partial(self._live, connection, target))
         return connection.peer
 
     async def disconnect(self, peer: bytes) -> None:
@@ -361,3 +361,11 @@ class Libp2pTransport:
                 await stream.send_all(pack_frame(answer))
         finally:
             peer.requests_in -= 1
+
+
+async def _contained(task: Callable[[], Awaitable[None]]) -> None:
+    """Whatever a task for one peer raises against all expectation ends that task, not the transport."""
+    try:
+        await task()
+    except Exception:
+        log.exception("a defect ended the work for one peer")
