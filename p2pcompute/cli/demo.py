@@ -45,13 +45,15 @@ class Score:
     accepted: int = 0
     wrong_accepted: int = 0
     liars_caught: int = 0
+    liars_free: int = 0
     receipts_verified: int = 0
     seconds: float = 0.0
     picture: str = ""
 
 
 def run_demo(nodes: int = 5, liars: int = 1, *, json: bool = False, out_dir: Path, keep: bool = False) -> int:
-    """Run it; the exit code: 0 when every task was accepted, nothing wrong was, and every liar was caught.
+    """Run it; the exit code: 0 when every task was accepted, nothing wrong was, and no liar that still
+    lives went uncaught.
 
     `out_dir` gets the picture and the evidence; `keep` leaves the homes and logs of all peers there too.
     """
@@ -59,7 +61,7 @@ def run_demo(nodes: int = 5, liars: int = 1, *, json: bool = False, out_dir: Pat
         raise LocalError(f"{nodes} nodes with {liars} liars: needs at least {PEERS_MIN} nodes and an honest majority")
     out_dir.mkdir(parents=True, exist_ok=True)
     score = trio.run(_main, nodes, liars, json, out_dir, keep)
-    good = score.accepted == score.tasks and not score.wrong_accepted and score.liars_caught == liars
+    good = score.accepted == score.tasks and not score.wrong_accepted and not score.liars_free
     return 0 if good else 1
 
 
@@ -98,7 +100,9 @@ async def _run(root: Path, nodes: int, liars: int, out_dir: Path, view: DemoView
         nursery.start_soon(_follow, client, view)
         for name, scale in TASKS:
             await _one_task(client, name, scale, score, out_dir, view)
-        score.liars_caught = await _count_caught(client, providers)
+        caught = await _caught(client, providers)
+        score.liars_caught = len(caught)
+        score.liars_free = sum(1 for p in providers if p.liar and p.alive and names.peer_id(p.peer) not in caught)
         checked = await _verify_receipts(client, out_dir / "evidence.p2p")
         score.receipts_verified = sum(1 for line in checked.receipts if not line.faults and line.countersigned)
         view.receipts(checked)
@@ -144,11 +148,12 @@ async def _follow(client: AsyncClient, view: DemoView) -> None:
             view.event(event.name, event.fields)
 
 
-async def _count_caught(client: AsyncClient, providers: list[Provider]) -> int:
-    """How many of the liars' operators the requester banned."""
+async def _caught(client: AsyncClient, providers: list[Provider]) -> set[object]:
+    """The peer ids of the liars whose operators the requester banned."""
     banned = {row["operator"] for row in await client.node.table("bans")}
     liars = {names.peer_id(p.peer) for p in providers if p.liar}
-    return sum(1 for row in await client.node.table("book") if row["peer"] in liars and row["operator"] in banned)
+    book = await client.node.table("book")
+    return {row["peer"] for row in book if row["peer"] in liars and row["operator"] in banned}
 
 
 async def _one_task(client: AsyncClient, name: str, scale: int, score: Score, out_dir: Path, view: DemoView) -> None:

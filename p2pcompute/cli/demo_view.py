@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from p2pcompute.cli.demo_providers import Provider
     from p2pcompute.protocol.receipts import Audit
 
-LINES_SHOWN: Final = 12
+LIED: Final = "lied, banned"
 SAYINGS: Final = {
     "job.assigned": ("assigned", "{who} takes the task"),
     "job.running": ("running", ""),
@@ -43,7 +43,6 @@ class DemoView:
         self._started = time.monotonic()
         self._providers: dict[bytes, Provider] = {}
         self._states: dict[bytes, str] = {}
-        self._lines: list[str] = []
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -57,13 +56,11 @@ class DemoView:
             self._live.__exit__(kind, error, trace)
 
     def say(self, line: str) -> None:
-        """One thing that happened."""
+        """One thing that happened; on a terminal above the table, which stays below."""
         stamped = f"{time.monotonic() - self._started:6.1f} s  {line}"
-        if self._live is None:
-            self._console.print(stamped, soft_wrap=True, markup=False)
-            return
-        self._lines = [*self._lines, stamped][-LINES_SHOWN:]
-        self._live.update(Group(self._table(), Text("\n".join(self._lines))))
+        self._print(Text(stamped))
+        if self._live is not None:
+            self._live.update(self._table())
 
     def provider(self, provider: Provider) -> None:
         """A provider process was started."""
@@ -74,7 +71,7 @@ class DemoView:
 
     def task(self, name: str, title: str) -> None:
         """A task is submitted."""
-        self._states = dict.fromkeys(self._states, "")
+        self._states = {peer: state if state == LIED else "" for peer, state in self._states.items()}
         self.say(f"task {name}: {title}")
 
     def event(self, name: str, fields: Mapping[str, object]) -> None:
@@ -84,7 +81,7 @@ class DemoView:
         who = provider.name if provider else ""
         if name == "job.verdict" and isinstance(peer, bytes):
             agreed = fields.get("judgement") == "AGREED"
-            self._states[peer] = "agreed" if agreed else "LIED"
+            self._states[peer] = "agreed" if agreed else LIED
             self.say(f"{who} {'agrees' if agreed else 'is outvoted: it lied, gets nothing, and no more work'}")
         elif name in SAYINGS:
             state, line = SAYINGS[name]
@@ -99,7 +96,7 @@ class DemoView:
             table.add_column(column)
         for peer, provider in self._providers.items():
             state = self._states.get(peer, "") if provider.alive else "dead"
-            style = {"LIED": "bold red", "agreed": "green", "paid": "green", "dead": "red"}.get(state, "")
+            style = {LIED: "bold red", "agreed": "green", "paid": "green", "dead": "red"}.get(state, "")
             table.add_row(provider.name, f"{provider.price / 1e6:.2f} credits", Text(state, style=style))
         return table
 
@@ -128,5 +125,6 @@ class DemoView:
             table.add_row(key.replace("_", " "), str(value))
         self._print(table)
 
-    def _print(self, table: Table) -> None:
-        (self._live.console if self._live is not None else self._console).print(table)
+    def _print(self, what: Table | Text) -> None:
+        console = self._live.console if self._live is not None else self._console
+        console.print(what, soft_wrap=isinstance(what, Text))

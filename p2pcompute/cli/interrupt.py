@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-import trio
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 def run_until_signal(main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run(main)`, cancelled by the first signal. Raises KeyboardInterrupt when it ended for that."""
+    import trio
 
     async def guarded() -> T:
         results: list[T] = []
         async with trio.open_nursery() as nursery:
 
-            async def watch(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            async def watch(task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
                 with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                     task_status.started()
                     await anext(signals)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from p2pcompute.compute.cpu import EngineResult
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.node import factory
 from p2pcompute.node.engines import Engine
 from p2pcompute.protocol.machine import JobStatus

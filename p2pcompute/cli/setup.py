@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from p2pcompute.cli import output
@@ -35,7 +36,7 @@ def init(
     configured = config.parse_config(text, "the options")
     root = common.root
     factory.refuse_existing_home(root)
-    passphrase = _new_passphrase(passphrase_file, no_passphrase)
+    passphrase = new_passphrase(passphrase_file, no_passphrase, os.environ)
     public = factory.create_home(root, passphrase, text, configured.network)
     facts: dict[str, object] = {"home": str(root), "peer": names.peer_id(public), "did": names.did_key(public)}
     facts |= {"network": configured.network, "encrypted": bool(passphrase)}
@@ -44,8 +45,8 @@ def init(
     output.say(f"Next: p2pcompute serve{where}   or: p2pcompute run FILE.cu --entry NAME …{where}")
 
 
-def _new_passphrase(file: Path | None, none: bool) -> str:
-    """From the file, the environment, or typed twice at the terminal; empty only when asked for."""
+def new_passphrase(file: Path | None, none: bool, environment: Mapping[str, str]) -> str:
+    """From the file, the environment, or typed twice at the terminal; empty only when asked for. Raises UsageError."""
     from p2pcompute.storage import passphrase
 
     if none and file is not None:
@@ -54,8 +55,8 @@ def _new_passphrase(file: Path | None, none: bool) -> str:
         return ""
     if file is not None:
         return passphrase.find_passphrase({passphrase.FILE_VARIABLE: str(file)})
-    if passphrase.VARIABLE in os.environ or os.environ.get(passphrase.FILE_VARIABLE):
-        return passphrase.find_passphrase(os.environ)
+    if passphrase.VARIABLE in environment or environment.get(passphrase.FILE_VARIABLE):
+        return passphrase.find_passphrase(environment)
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask for a passphrase; give --passphrase-file FILE or --no-passphrase")
     return type_twice()

@@ -117,7 +117,7 @@ def run(
         bootstrap=tuple(bootstrap or ()),
         network=network,
     )
-    _make_directory(out_dir)
+    make_directory(out_dir)
     run_until_signal(lambda: _run(order, common))
 
 
@@ -179,7 +179,8 @@ async def _result(job: AsyncJob) -> Result:
         raise
 
 
-def _make_directory(path: Path) -> None:
+def make_directory(path: Path) -> None:
+    """Have an output directory. Raises UsageError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -194,7 +194,7 @@ class AsyncJob:
         """
         ended = await self.outcome()
         if ended.code:
-            raise _error_of(ended)
+            raise error_of(ended)
         outputs = {}
         for (root, size), (name, dtype, shape, array) in zip(ended.outputs, self._task.outputs, strict=True):
             data = await self._node.read(root, size)
@@ -211,7 +211,8 @@ class AsyncJob:
         return await self._node.bundle(self.id)
 
 
-def _error_of(ended: JobResult) -> P2PComputeError:
+def error_of(ended: JobResult) -> P2PComputeError:
+    """The error that a job ended with."""
     kinds: Mapping[int, type[P2PComputeError]] = {
         errors.NoPeersError.exit_code: errors.NoPeersError,
         errors.BudgetError.exit_code: errors.BudgetError,

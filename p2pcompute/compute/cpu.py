@@ -9,7 +9,6 @@ outputs have the sizes the manifest gives them, and time is measured on this sid
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, TypeVar
@@ -17,9 +16,10 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 import trio
 
-from p2pcompute.compute import jobs
+from p2pcompute.compute import jobs, sandbox
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
@@ -38,33 +38,29 @@ _COPY_BYTES_MAX: Final = 1 << 20
 _T = TypeVar("_T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class EngineResult:
-    """How a run ended. `outputs` has every OUT and INOUT buffer by name, only for OK; `reason` is one sentence, empty
-    for OK, which for a TRAP names launch, block and thread."""
-
-    status: JobStatus
-    outputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    device_us: int = 0
-    reason: str = ""
-
-
 class CpuEngine:
     """One slot: runs one job at a time, each on up to `threads` cores and `memory_bytes_max` of buffers.
 
     The worker starts with the first job (or `start`), serves many, and is replaced after a crash. Close with `aclose`.
+    With `jail` off, a machine that lacks layers of the sandbox runs jobs too: `isolation` then says `none`.
     """
 
     name: ClassVar[str] = "cpu"
     numeric_class: ClassVar[str] = "cpu-1"
 
-    def __init__(self, *, threads: int, memory_bytes_max: int) -> None:
+    def __init__(self, *, threads: int, memory_bytes_max: int, jail: bool = True) -> None:
         if threads < 1 or memory_bytes_max < 1:
             raise UsageError("an engine needs at least one thread and one byte of memory")
         self._threads = threads
         self._memory_bytes_max = memory_bytes_max
+        self._jail = jail
         self._turn = trio.Lock()
         self._child: Child | None = None
+
+    @property
+    def isolation(self) -> str:
+        """The isolation level for offers: `jail` or `none`."""
+        return sandbox.available().level
 
     @property
     def worker_pid(self) -> int | None:
@@ -98,7 +94,8 @@ class CpuEngine:
                 child = await self._ready_child()
                 return await self._run_on(child, manifest, ptx_text, inputs)
             except ChannelClosedError as error:
-                return EngineResult(JobStatus.CRASHED, reason=f"the worker {await self._drop()} ({error})")
+                reason = f"the worker {await self._drop()} ({error})"
+                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(reason))
             except BaseException:
                 await self._drop()
                 raise
@@ -127,7 +124,7 @@ class CpuEngine:
         try:
             done = await self._drive(child, manifest, memory)
             if done.status is not JobStatus.OK:
-                return EngineResult(done.status, {}, done.device_us, done.reason)
+                return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason))
             out_bytes = sum(buffer.size_bytes for buffer in manifest.outputs)
             outputs = await _off_the_loop(
                 out_bytes, lambda: {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.is_output}
@@ -140,7 +137,9 @@ class CpuEngine:
         if self._child is not None and self._child.is_alive:
             return self._child
         await self._drop()
-        self._child = Child(_WORKER_MODULE, jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max)
+        self._child = Child(
+            _WORKER_MODULE, jobs.REPLY_BYTES_MAX, self._threads, self._memory_bytes_max, int(self._jail)
+        )
         with trio.move_on_after(_START_S) as starting:
             try:
                 answer = jobs.decode_answer(await self._child.channel.receive())
@@ -160,7 +159,9 @@ class CpuEngine:
         if preparing.cancelled_caught:
             return await self._give_up(f"preparing the kernels took longer than {_PREPARE_S:.0f} s", 0)
         if isinstance(answer, jobs.Done):
-            return answer
+            if answer.status is not JobStatus.REFUSED:
+                raise ChannelClosedError(f"broke its protocol: {answer.status.name} before it started")
+            return jobs.Done(answer.status, 0, answer.reason)
         started_ns = time.perf_counter_ns()
         with trio.move_on_after(manifest.device_ms_max / 1000) as running:
             answer = await self._answer(child)

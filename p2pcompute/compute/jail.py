@@ -1,6 +1,6 @@
 """The compile jail: a small process that loads NVRTC once and forks a sandboxed child for each compilation.
 
-Run as `python -m p2pcompute.compute.jail DESCRIPTOR PARENT_PID` by compiler.py. It has one thread and holds no
+Run as `python -m p2pcompute.compute.jail DESCRIPTOR PARENT_PID JAIL` by compiler.py. It has one thread and holds no
 secrets, so its forks inherit nothing; NVRTC is warm in it, so a fork compiles at once. What NVRTC can be talked into
 (reading files, eating memory, crashing) ends with the fork.
 """
@@ -49,8 +49,9 @@ class Reply(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=
     entries: tuple[str, ...] = ()
 
 
-def main(descriptor: int, parent_pid: int) -> None:
-    """Serve compilations one at a time until the parent closes the channel."""
+def main(descriptor: int, parent_pid: int, jail: int) -> None:
+    """Serve compilations one at a time until the parent closes the channel. `jail` 0: what the kernel lacks of the
+    sandbox is left out."""
     sandbox.die_with_parent(parent_pid)
     channel = ChildChannel(descriptor, REQUEST_BYTES_MAX)
     compiler = Nvrtc()
@@ -63,39 +64,40 @@ def main(descriptor: int, parent_pid: int) -> None:
         except ChannelClosedError:
             return
         request = msgspec.msgpack.decode(frame, type=Request)
-        channel.send(msgspec.msgpack.encode(_compile_apart(compiler, headers, request)))
+        channel.send(msgspec.msgpack.encode(_compile_apart(compiler, headers, request, bool(jail))))
 
 
-def _compile_apart(compiler: Nvrtc, headers: dict[str, str], request: Request) -> Reply:
+def _compile_apart(compiler: Nvrtc, headers: dict[str, str], request: Request, jail: bool) -> Reply:
     """One compilation in a forked, sandboxed child, with a deadline and a bound on what it may answer."""
     reading, writing = os.pipe()
     zygote = os.getpid()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _in_the_jail(compiler, headers, request, writing, zygote)
+        _in_the_jail(compiler, headers, request, jail, writing, zygote)
     os.close(writing)
     deadline = time.monotonic() + request.timeout_ms / 1000
     data, fault = _read_until(reading, deadline)
     os.close(reading)
-    if fault:
-        os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)  # whatever it answered, it may not stay; one that is ending keeps its own status
     _, status = os.waitpid(pid, 0)
     if fault:
         return Reply("", "", fault)
     try:
         return msgspec.msgpack.decode(data, type=Reply)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return Reply("", "", f"the compiler died ({_how(status)}); it may use {_MEMORY_BYTES >> 30} GiB of memory")
 
 
-def _in_the_jail(compiler: Nvrtc, headers: dict[str, str], request: Request, writing: int, zygote: int) -> None:
+def _in_the_jail(
+    compiler: Nvrtc, headers: dict[str, str], request: Request, jail: bool, writing: int, zygote: int
+) -> None:
     """Never returns: the child ends here whatever happens."""
     status = 1
     try:
         sandbox.die_with_parent(zygote)
         cpu_s = request.timeout_ms // 1000 + 2
-        sandbox.apply(sandbox.compiler_profile(memory_bytes=_MEMORY_BYTES, cpu_s=cpu_s))
+        sandbox.apply(sandbox.compiler_profile(memory_bytes=_MEMORY_BYTES, cpu_s=cpu_s), required=jail)
         text, files = request.files[request.main], {**headers, **request.files}
         result = compiler.compile(request.main, text, files, request.options, request.expressions)
         with open(writing, "wb") as pipe:
@@ -136,4 +138,4 @@ def _how(status: int) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:4]))

@@ -6,10 +6,10 @@ Each kernel runs twice with different repeats and the difference counts, so star
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from p2pcompute.compute import ptx
+from p2pcompute.compute.engine import Engine
 from p2pcompute.errors import KernelError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -50,21 +50,6 @@ class Speed:
 
     mflops_f32: int
     mbytes_per_s: int
-
-
-class Runs(Protocol):
-    """An engine's result, as far as measuring needs it."""
-
-    @property
-    def status(self) -> JobStatus: ...
-    @property
-    def device_us(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-
-
-class Engine(Protocol):
-    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> Runs: ...
 
 
 async def measure(engine: Engine) -> Speed:

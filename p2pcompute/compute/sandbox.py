@@ -74,11 +74,12 @@ def available() -> SandboxReport:
     return SandboxReport(abi, filters, tuple(missing))
 
 
-def apply(profile: Profile) -> None:
-    """Jail the calling process until it ends. All layers or SandboxError; there is no half-way.
+def apply(profile: Profile, *, required: bool = True) -> None:
+    """Jail the calling process until it ends. All layers, or SandboxError and the caller must not go on.
 
-    Must run before the process has a second thread: Landlock binds only the calling one. Everything that needs a file
-    (imports, libraries) must have been loaded before.
+    With `required` off, layers that this kernel lacks are left out, for operators who serve only friends; what the
+    kernel has but refuses is an error even then. Must run before the process has a second thread, since Landlock binds
+    only the calling one, and after everything that needs a file (imports, libraries) was loaded.
     """
     if len(os.listdir("/proc/self/task")) != 1:
         raise SandboxError("the process already has threads, which the sandbox would not bind")
@@ -86,13 +87,15 @@ def apply(profile: Profile) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         raise SandboxError(f"the kernel refuses no_new_privs: {os.strerror(ctypes.get_errno())}")
-    landlock.deny_everything()
+    if required or landlock.abi_version() >= 1:
+        landlock.deny_everything()
     try:
         for name, value in limits.items():
             resource.setrlimit(getattr(resource, name), (value, value))
     except (ValueError, OSError) as error:
         raise SandboxError(f"the kernel refuses a resource limit: {error}") from error
-    seccomp.install(profile.allow)
+    if required or seccomp.is_supported():
+        seccomp.install(profile.allow)
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -1,7 +1,7 @@
 """The CPU engine's worker: one jailed process that compiles and runs a stranger's kernels.
 
-Run as `python -m p2pcompute.compute.worker DESCRIPTOR PARENT_PID THREADS MEMORY_BYTES` by cpu.py. The main thread runs
-jobs; a second one listens, so that an abort arrives while a kernel runs and the process ends when its parent does.
+Run as `python -m p2pcompute.compute.worker DESCRIPTOR PARENT_PID THREADS MEMORY_BYTES JAIL` by cpu.py. The main thread
+runs jobs; a second one listens, so that an abort arrives while a kernel runs and the process ends when its parent does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Launch, Manifest, decode_manifest
 
 _JIT_BYTES: Final = 2 * limits.GIB
-"""Address space for LLVM, thread stacks and Python on top of the job's memory."""
+"""Address space for LLVM and Python on top of the job's memory."""
+_THREAD_BYTES: Final = 160 * limits.MIB
+"""Address space of one more thread: 8 MiB of stack and the 128 MiB that malloc reserves for its arena, barely used."""
 _PROGRAMS_MAX: Final = 16
 """Compiled programs kept for the next job with the same PTX."""
 _WARM_PTX: Final = """.version 8.4
@@ -77,7 +79,7 @@ class Worker:
             try:
                 done = self._run(decode_manifest(job.manifest), descriptors[0])
             except P2PComputeError as error:
-                done = jobs.Done(JobStatus.REFUSED, 0, _sentence(str(error)))
+                done = jobs.Done(JobStatus.REFUSED, 0, jobs.sentence(str(error)))
             except MemoryError:
                 done = jobs.Done(JobStatus.REFUSED, 0, "the job needs more memory than the engine may use")
             self._channel.send(jobs.encode(done))
@@ -150,13 +152,7 @@ def _stopped(result: ptx.LaunchResult, launch: Launch, number: int, repeat: int,
     where = f"launch {number} ({launch.entry[:64]})" + (f", repeat {repeat}" if launch.repeats > 1 else "")
     if result.status is ptx.Status.ABORTED:
         return jobs.Done(JobStatus.TIMEOUT, device_us, f"{where}: stopped when the job's time was up")
-    return jobs.Done(JobStatus.TRAP, device_us, _sentence(f"{where}: {result.trap}"))
-
-
-def _sentence(text: str) -> str:
-    """At most REASON_BYTES_MAX bytes of one line."""
-    line = " ".join(text.split())
-    return line.encode()[: limits.REASON_BYTES_MAX].decode(errors="ignore")
+    return jobs.Done(JobStatus.TRAP, device_us, jobs.sentence(f"{where}: {result.trap}"))
 
 
 def _address_space_bytes() -> int:
@@ -173,19 +169,20 @@ def _warm() -> None:
     kernel.launch(ptx.Memory([]), parameters, (1, 1, 1), 0, threads=1, abort=ptx.Abort())
 
 
-def main(descriptor: int, parent_pid: int, threads: int, memory_bytes: int) -> None:
-    """Jail this process, then serve."""
+def main(descriptor: int, parent_pid: int, threads: int, memory_bytes: int, jail: int) -> None:
+    """Jail this process, then serve. `jail` 0: what the kernel lacks is left out."""
     sandbox.die_with_parent(parent_pid)
     channel = ChildChannel(descriptor, jobs.JOB_BYTES_MAX)
     _warm()
     try:
-        sandbox.apply(sandbox.worker_profile(memory_bytes=_address_space_bytes() + _JIT_BYTES + memory_bytes))
+        space = _address_space_bytes() + _JIT_BYTES + threads * _THREAD_BYTES + memory_bytes
+        sandbox.apply(sandbox.worker_profile(memory_bytes=space), required=bool(jail))
     except SandboxError as error:
-        channel.send(jobs.encode(jobs.Ready(_sentence(str(error)))))
+        channel.send(jobs.encode(jobs.Ready(jobs.sentence(str(error)))))
         return
     channel.send(jobs.encode(jobs.Ready()))
     Worker(channel, threads).serve()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]))
+    main(*map(int, sys.argv[1:6]))

@@ -13,12 +13,14 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
-from p2pcompute.errors import LocalError, UsageError
-from p2pcompute.identity import names
+from p2pcompute.errors import DecodeError, LocalError, SignatureError, UsageError
+from p2pcompute.identity import keys, names
+from p2pcompute.identity.delegation import Revocation
 from p2pcompute.node.peer import Peer
-from p2pcompute.protocol.commands import Ban, StopJob, Submit, Withdraw
+from p2pcompute.protocol.commands import Announce, Ban, StopJob, Submit, Withdraw
 from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.machine import Emit
+from p2pcompute.wire.documents import open_document
 from p2pcompute.wire.manifest import decode_manifest
 
 EVENTS_BUFFERED_MAX: Final = 4_096
@@ -163,6 +165,8 @@ class LocalNode:
                     "engine": o.engine,
                     "model": o.model,
                     "price_per_device_s": o.price_per_device_s,
+                    "price_minimum": o.price_minimum,
+                    "device_ms_max": o.device_ms_max,
                     "slots": o.slots,
                     "mflops": o.mflops,
                     "copy_mb_s": o.copy_mb_s,
@@ -182,6 +186,7 @@ class LocalNode:
                 "state": job.state,
                 "error": job.error,
                 "replicas": {names.short(r.peer): r.state for r in job.team},
+                "outputs": [[b.name, b.dtype, list(b.shape)] for b in job.manifest.outputs],
             }
             for job in self.peer.core.requester.jobs
         ]
@@ -219,16 +224,17 @@ class LocalNode:
         return [{"operator": names.did_key(o), "reason": r} for o, r in self.peer.core.reputation.banned().items()]
 
     async def bundle(self, job: bytes) -> tuple[bytes, ...]:
-        """Every signed document of a job, for an auditor. All jobs when `job` is empty."""
+        """Every signed document of a job, for an auditor; all of this peer, in both roles, when `job` is empty."""
         jobs: Sequence[Job] = list(self.peer.core.requester.jobs)
         if job:
             jobs = [j for j in jobs if j.id == job]
             if not jobs:
                 raise UsageError(f"no job {job.hex()} here")
-        return tuple(raw for j in jobs for raw in j.evidence())
+        mine = [] if job else self.peer.core.provider.evidence()
+        return (*(raw for j in jobs for raw in j.evidence()), *mine)
 
     async def act(self, name: str, argument: str) -> str:
-        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, withdraw. Says what was done."""
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw; what was done."""
         runtime = self.peer.runtime
         if name == "connect":
             return f"connected to {names.peer_id(await runtime.transport.connect(argument))}"
@@ -238,10 +244,23 @@ class LocalNode:
         if name == "pardon":
             runtime.command(Ban(names.parse_name(argument), ""))
             return f"pardoned {argument}"
+        if name == "announce":
+            runtime.command(Announce(self._revocation(argument)))
+            return "the revocation is on its way"
         if name == "withdraw":
             runtime.command(Withdraw())
             return "the offer is withdrawn"
         raise UsageError(f"no action {name!r}")
+
+    def _revocation(self, text: str) -> bytes:
+        """A revocation in hex, verified. Raises UsageError for anything else."""
+        try:
+            raw = bytes.fromhex(text)
+            if isinstance(open_document(self.peer.config.network, raw, keys.verify).body, Revocation):
+                return raw
+        except (ValueError, DecodeError, SignatureError):
+            pass
+        raise UsageError(f"this is no revocation for network {self.peer.config.network!r}")
 
     @contextlib.asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[Event]]:

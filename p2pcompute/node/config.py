@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from p2pcompute.errors import UsageError
+from p2pcompute.storage.files import replace_file
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import Label, Money
 
@@ -60,9 +61,28 @@ def parse_config(text: str, name: str) -> Config:
 
 
 def dump_config(values: Mapping[str, object]) -> str:
-    """TOML of these fields. Their values are strings, integers, booleans and lists of strings, which JSON writes as TOML
-    reads them."""
+    """TOML of these fields: strings, integers, booleans and lists of strings, which JSON writes as TOML reads them."""
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())
+
+
+def set_field(path: Path, name: str, text: str) -> object:
+    """Set one field of a configuration file to a TOML value, or to `text` itself when it is none; the value set.
+
+    Comments in the file are lost. Raises UsageError when the result would be no configuration.
+    """
+    if name not in Config.__struct_fields__:
+        raise UsageError(f"there is no setting {name[:64]!r}; there are {', '.join(Config.__struct_fields__)}")
+    load_config(path)
+    values: dict[str, object] = tomllib.loads(path.read_text()) if path.exists() else {}
+    try:
+        values[name] = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        values[name] = text
+    if isinstance(msgspec.to_builtins(Config())[name], tuple | list) and isinstance(values[name], str):
+        values[name] = [values[name]]
+    parse_config(dump_config(values), name)
+    replace_file(path, dump_config(values).encode())
+    return values[name]
 
 
 def with_changes(config: Config, changes: dict[str, object]) -> Config:

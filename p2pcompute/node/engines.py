@@ -7,7 +7,7 @@ from typing import Protocol
 
 import trio
 
-from p2pcompute.compute.cpu import EngineResult
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.errors import P2PComputeError
 from p2pcompute.protocol.machine import JobOutcome, JobStatus
 from p2pcompute.storage.blobs import BlobStore

@@ -68,6 +68,18 @@ def refuse_existing_home(root: Path) -> None:
         raise HomeError(f"{root} is a home already; use it, or choose another directory with --home")
 
 
+def running_node(root: Path) -> NodeApi:
+    """The node that another process runs on this home; its calls raise HomeError when there is none."""
+    if not home_exists(root):
+        raise HomeError(f"there is no home at {root}; make one with: p2pcompute init --home {root}")
+    return RemoteNode(Layout(root).control_socket)
+
+
+def is_here(node: NodeApi) -> bool:
+    """Whether a node runs in this process."""
+    return isinstance(node, LocalNode)
+
+
 def passphrase_source(given: str | None, prompt: Callable[[], str] | None) -> Passphrase:
     """A passphrase that is only looked for when a key needs one."""
     return lambda: find_passphrase(os.environ, given=given, prompt=prompt)
@@ -140,6 +152,11 @@ async def open_provider(
 def _keyring(home: Home, passphrase: Passphrase, config: Config) -> Keyring:
     store = Keystore(home.layout.keys)
     return load_keyring(home.layout, passphrase, network=config.network, wall_ms=wall_ms(), store=store)
+
+
+def cpu_engine(memory_bytes: int) -> CpuEngine:
+    """A jailed CPU engine on all processors; close it with `aclose`."""
+    return CpuEngine(threads=os.cpu_count() or 1, memory_bytes_max=memory_bytes)
 
 
 def compiler() -> Compiler:

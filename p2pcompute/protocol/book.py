@@ -41,12 +41,15 @@ class Book:
         self._tombstones: dict[bytes, tuple[Order, int]] = {}
         self._per_operator: dict[bytes, int] = {}
         self._expiry: list[tuple[int, bytes, bytes]] = []
+        self._raws: dict[bytes, AnyDocument] = {}
 
     def __len__(self) -> int:
         return len(self._listings)
 
     def judge(self, now: Now, raw: bytes) -> tuple[Ruling, AnyDocument | None, list[Emit]]:
         """Check a document against rules B1 to B6 of docs/spec/market.md and, when it is news, apply it."""
+        if raw in self._raws:  # these very bytes stand in the book: verified once, never again
+            return Ruling.IGNORE, self._raws[raw], []
         try:
             document = self._post.open(raw)
             if not isinstance(document.body, Offer | Cancel | Revocation):
@@ -86,6 +89,7 @@ class Book:
             return Ruling.IGNORE, document, []
         self._remove(signer)
         self._listings[signer] = Listing(document, operator)
+        self._raws[document.raw] = document
         self._per_operator[operator] = self._per_operator.get(operator, 0) + 1
         heapq.heappush(self._expiry, (document.expires_at, signer, document.id))
         event = "offer.changed" if known else "offer.new"
@@ -114,6 +118,7 @@ class Book:
     def _remove(self, signer: bytes) -> None:
         listing = self._listings.pop(signer, None)
         if listing is not None:
+            del self._raws[listing.offer.raw]
             left = self._per_operator[listing.operator] - 1
             if left:
                 self._per_operator[listing.operator] = left

@@ -51,4 +51,11 @@ class Ban:
     reason: str
 
 
-Command = Submit | StopJob | Publish | Withdraw | Ban
+@dataclasses.dataclass(frozen=True, slots=True)
+class Announce:
+    """Spread a signed Revocation of one's own making."""
+
+    document: bytes
+
+
+Command = Submit | StopJob | Publish | Withdraw | Ban | Announce

@@ -112,6 +112,10 @@ class PeerCore:
             case c.Withdraw():
                 self.provider.draining = self.provider.draining or command.drain
                 return self._withdraw_offer(now)
+            case c.Announce():
+                ruling, _, events = self.book.judge(now, command.document)
+                spread = self._gossip.publish(now, self._topic, command.document) if ruling is Ruling.ACCEPT else []
+                return [*events, *spread]
             case c.Ban():
                 return self.requester.ban(command.operator, command.reason)
 

@@ -61,7 +61,7 @@ class Engagement:
     commitment: AnyDocument | None = None
     failure: AnyDocument | None = None
     receipt: AnyDocument | None = None
-    verdict_id: bytes = b""
+    verdict: AnyDocument | None = None
 
     def step(self, event: str) -> None:
         self.state = follow(TRANSITIONS, self.state, event)

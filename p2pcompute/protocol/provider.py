@@ -127,7 +127,7 @@ class Provider:
                 self._commit(self._by_assignment[record.assignment], document, record.opening)
             case records.Issued():
                 verdict, receipt = self._post.open(record.verdict), self._post.open(record.receipt)
-                self._issue(self._by_commitment[verdict.body.commitment], verdict.id, receipt)
+                self._issue(self._by_commitment[verdict.body.commitment], verdict, receipt)
             case records.Covered():
                 cheque = self._post.open(record.cheque)
                 covered = self.chain.get(cheque.body.receipt)
@@ -164,6 +164,15 @@ class Provider:
     def running(self) -> int:
         """Engagements that keep a drain waiting."""
         return sum(1 for e in self._engagements.values() if e.state in ("fetching", "running", "committed"))
+
+    def evidence(self) -> list[bytes]:
+        """Every signed document of the engagements that brought a receipt, for an auditor."""
+        out: list[bytes] = []
+        for e in self._engagements.values():
+            if e.receipt is not None:
+                documents = (e.assignment, e.commitment, e.verdict, e.receipt, self.chain.cheque(e.receipt.id))
+                out += [x.raw for x in documents if x is not None]
+        return out
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -330,7 +339,7 @@ class Provider:
         if fault:
             return [], self._decline(now, verdict, d.DeclineCode.UNSUITABLE, fault), []
         receipt = self._write_receipt(now, e, verdict)
-        self._issue(e, verdict.id, receipt)
+        self._issue(e, verdict, receipt)
         record = _persist(records.Issued(verdict.raw, receipt.raw))
         return (
             [record, *self._grant_outputs(e)],
@@ -363,9 +372,9 @@ class Provider:
         )
         return self._post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
 
-    def _issue(self, e: Engagement, verdict_id: bytes, receipt: AnyDocument) -> None:
+    def _issue(self, e: Engagement, verdict: AnyDocument, receipt: AnyDocument) -> None:
         e.step("issue")
-        e.verdict_id, e.receipt = verdict_id, receipt
+        e.verdict, e.receipt = verdict, receipt
         self.chain.append(receipt)
         self._ledger.earn(e.requester, receipt.body.price)
 

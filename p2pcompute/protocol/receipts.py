@@ -58,6 +58,10 @@ class Chain:
         """All of them, oldest first."""
         return list(self._receipts.values())
 
+    def cheque(self, receipt_id: bytes) -> AnyDocument | None:
+        """The cheque that countersigned a receipt, if one came."""
+        return self._cheques.get(receipt_id)
+
     def countersigned(self, receipt_id: bytes) -> bool:
         """Whether a cheque for this receipt is held."""
         return receipt_id in self._cheques

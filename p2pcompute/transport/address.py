@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import socket
 from typing import Final
 
 from p2pcompute.errors import UsageError
@@ -86,6 +87,24 @@ def parse_address(text: str) -> Address:
             raise UsageError(f"{text!r} goes on with {parts[5]!r} where only /p2p/ID may follow.")
         peer = public_key_of(parts[6])
     return Address(str(host), int(parts[4]), peer)
+
+
+def reachable_hosts(host: str) -> tuple[str, ...]:
+    """Addresses under which a socket bound to `host` is reached: for 0.0.0.0 and ::, loopback and the address that this
+    machine would use towards the internet. Sends nothing."""
+    address = ipaddress.ip_address(host)
+    if not address.is_unspecified:
+        return (host,)
+    family, loopback, elsewhere = (
+        (socket.AF_INET, "127.0.0.1", "192.0.2.1") if address.version == 4 else (socket.AF_INET6, "::1", "2001:db8::1")
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((elsewhere, 9))  # picks a route; a datagram socket says nothing by this
+            name = str(probe.getsockname()[0]).partition("%")[0]
+        except OSError:
+            return (loopback,)
+    return (loopback,) if name == loopback else (loopback, name)
 
 
 def is_loopback(host: str) -> bool:

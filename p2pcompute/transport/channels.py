@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -98,6 +99,16 @@ async def read_frame(stream: Stream, frame_bytes_max: int) -> bytes:
     return await FrameReader(stream).next(frame_bytes_max)
 
 
+class Sent(enum.Enum):
+    """What became of a frame."""
+
+    TAKEN = "taken"
+    FULL = "full"
+    """The peer reads too slowly."""
+    UNWANTED = "unwanted"
+    """There is no connection, or the peer does not speak the channel."""
+
+
 class Outbox:
     """Our frames to one peer on one channel. Frames leave at once while there is room, and wait here otherwise."""
 
@@ -114,22 +125,22 @@ class Outbox:
         self._draining = False
         self._refused: Connection | None = None
 
-    def send(self, frame: bytes, priority: Priority) -> bool:
-        """Whether the frame was taken; False when the peer does not speak the channel or its queue is full."""
+    def send(self, frame: bytes, priority: Priority) -> Sent:
+        """Send or queue a frame; it is dropped when its priority's share of the queue is full."""
         stream = self._current()
         if stream is None:
-            return False
+            return Sent.UNWANTED
         data = pack_frame(frame)
-        if not self._queue and stream.send_now(data):
-            return True
+        if not self._queue and not self._draining and stream.send_now(data):
+            return Sent.TAKEN
         if self._queued_bytes + len(data) > QUEUE_BYTES_MAX[priority]:
-            return False
+            return Sent.FULL
         self._queue.append(data)
         self._queued_bytes += len(data)
         if not self._draining:
             self._draining = True
             self._start(self._drain)
-        return True
+        return Sent.TAKEN
 
     def leave(self, connection: Connection) -> None:
         """End our stream on a connection that is being given up, unless frames still wait for it."""

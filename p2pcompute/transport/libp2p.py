@@ -16,9 +16,9 @@ import trio
 from p2pcompute.errors import LocalError, RemoteError
 from p2pcompute.protocol.machine import PeerInfo, Priority
 from p2pcompute.transport import noise, tcp
-from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of
+from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
 from p2pcompute.transport.admission import Admission
-from p2pcompute.transport.channels import Framer, pack_frame, read_frame
+from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
 from p2pcompute.transport.mux import Connection, Cork, Stream
@@ -108,7 +108,9 @@ class Libp2pTransport:
         """Listen and serve until cancelled; started once listening. Raises LocalError when it cannot listen."""
         listeners = await tcp.listen(self._listen)
         names = [listener.socket.getsockname() for listener in listeners]
-        self._bound = tuple(Address(str(name[0]), int(name[1]), self.peer) for name in names)
+        self._bound = tuple(
+            Address(host, int(name[1]), self.peer) for name in names for host in reachable_hosts(str(name[0]))
+        )
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -128,10 +130,10 @@ class Libp2pTransport:
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
-        self._nursery.start_soon(task)
+        self._nursery.start_soon(_contained, task)
 
     async def _accept(self, socket: trio.SocketStream) -> None:
-        await tcp.accept(socket, self._identity, self._admission, self._welcome)
+        await _contained(lambda: tcp.accept(socket, self._identity, self._admission, self._welcome))
 
     async def _welcome(self, secured: tcp.Secured, remote: Address) -> None:
         connection = await self._adopt(secured, remote, outbound=False)
@@ -178,8 +180,11 @@ class Libp2pTransport:
     async def _watch(self) -> None:
         """Find dead connections, and end retired ones."""
         while True:
-            await trio.sleep(WATCH_S)
+            due = trio.current_time() + WATCH_S
+            await trio.sleep_until(due)
             now = trio.current_time()
+            if now - due > WATCH_S:
+                continue  # we were stopped ourselves: first read what came meanwhile
             for peer in self._peers:
                 for connection in list(peer.connections):
                     self._check(peer, connection, now)
@@ -241,16 +246,20 @@ class Libp2pTransport:
         connection = await self._adopt(secured, target, outbound=True)
         if connection is None or self._nursery is None:
             raise LocalError("This peer has as many connections as it can hold; disconnect some first.")
-        self._nursery.start_soon(self._live, connection, target)
+        self._start(functools.partial(self._live, connection, target))
         return connection.peer
 
     async def disconnect(self, peer: bytes) -> None:
         """Close every connection to the peer; what was queued is lost. on_peer(down) follows."""
         found = self._peers.get(peer)
         if found is not None:
-            for connection in list(found.connections):
-                connection.close()
+            self._close(found)
         await trio.lowlevel.checkpoint()
+
+    @staticmethod
+    def _close(peer: Peer) -> None:
+        for connection in list(peer.connections):
+            connection.close()
 
     def send(self, peer: bytes, channel: str, frame: bytes, priority: Priority = Priority.NORMAL) -> bool:
         """Queue a one-way frame; False when it was dropped. Order holds within (peer, channel).
@@ -265,12 +274,10 @@ class Libp2pTransport:
             sent = found.outbox(channel).send(frame, priority)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
-        if not sent and priority is Priority.HIGH:
-            current = found.current()
-            if current is not None and current.is_full:
-                log.debug("%s does not read what it must", current.address)
-                current.close()
-        return sent
+        if sent is Sent.FULL and priority is Priority.HIGH:
+            log.info("peer %s does not read what it must, and is disconnected", peer_id_text(peer))
+            self._close(found)
+        return sent is Sent.TAKEN
 
     async def request(self, peer: bytes, channel: str, frame: bytes, *, timeout_s: float) -> bytes:
         """Ask a peer and wait for its answer. Raises trio.TooSlowError, or RemoteError when there can be none."""
@@ -345,7 +352,8 @@ class Libp2pTransport:
         try:
             with trio.fail_after(REQUEST_READ_S):
                 frame = await read_frame(stream, self._requests[channel])
-            with trio.fail_after(REQUEST_HANDLER_S):
+            with trio.fail_after(REQUEST_HANDLER_S) as scope:
+                stream.cancel_on_reset(scope)  # nobody waits for the answer any more
                 answer = await self._events.on_request(connection.peer, channel, frame)
             if answer is None:
                 stream.reset()
@@ -353,3 +361,11 @@ class Libp2pTransport:
                 await stream.send_all(pack_frame(answer))
         finally:
             peer.requests_in -= 1
+
+
+async def _contained(task: Callable[[], Awaitable[None]]) -> None:
+    """Whatever a task for one peer raises against all expectation ends that task, not the transport."""
+    try:
+        await task()
+    except Exception:
+        log.exception("a defect ended the work for one peer")

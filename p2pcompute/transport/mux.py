@@ -282,6 +282,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self._state = state
         self._event = trio.Event()
         self._lead = b""  # what must come first: the peer's consent to the protocol
+        self._scope: trio.CancelScope | None = None
         state.on_change = self._changed
 
     @property
@@ -440,8 +441,15 @@ class Stream(trio.abc.HalfCloseableStream):
         if self._state.sent_end:
             raise trio.ClosedResourceError("the stream is closed for writing")
 
+    def cancel_on_reset(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the stream is reset, by whichever side."""
+        self._scope = scope
+        self._changed()
+
     def _changed(self) -> None:
         self._event.set()
+        if self._scope is not None and self._state.reset:
+            self._scope.cancel()
 
     async def _wait(self) -> None:
         if self._event.is_set():

@@ -81,9 +81,10 @@ class Peers:
         peer.connections.append(connection)
         if old is None:
             return False
-        if self._me < connection.peer:
-            silent = trio.current_time() - old.heard_at > ALIVE_S
-            (old if silent else connection).retire()
+        if trio.current_time() - old.heard_at > ALIVE_S:
+            old.retire()
+        elif self._me < connection.peer:
+            connection.retire()
         else:
             live = [one for one in peer.connections if one.takes_streams]
             for one in live[:-CONNECTIONS_PER_PEER_MAX]:

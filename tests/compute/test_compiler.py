@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 import kernels_cu
 from p2pcompute.compute import compiler as compiler_module
-from p2pcompute.compute import ptx
+from p2pcompute.compute import jail, ptx
+from p2pcompute.compute.channel import LENGTH, ChildChannel
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.errors import CompileError, UsageError
 from tests.compute.conftest import Compiled
@@ -131,6 +136,27 @@ async def test_a_huge_initialised_array_ends_only_its_own_compilation(compiler: 
 
 async def test_a_source_without_kernels_is_an_error(compiler: Compiler) -> None:
     assert "no __global__ function" in await _error(compiler, "int main() { return 0; }\n")
+
+
+def test_without_a_sandbox_nothing_is_compiled() -> None:
+    script = (
+        "import os, sys\n"
+        "from p2pcompute.compute import jail, landlock\n"
+        "landlock.abi_version = lambda: 0\n"
+        "jail.main(int(sys.argv[1]), os.getppid(), 1)\n"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = msgspec.msgpack.encode(jail.Request("k.cu", {"k.cu": EMPTY}, (), 10_000))
+        ours.sendall(LENGTH.pack(len(request)) + request)
+        ours.shutdown(socket.SHUT_WR)
+        command = [sys.executable, "-c", script, str(theirs.fileno())]
+        subprocess.run(command, env={}, pass_fds=(theirs.fileno(),), timeout=60, check=True)
+        channel = ChildChannel(ours.detach(), jail.REPLY_BYTES_MAX)
+        replies = [msgspec.msgpack.decode(channel.receive()[0], type=jail.Reply) for _ in range(2)]
+        channel.close()
+    assert replies[1].ptx == ""
+    assert replies[1].died.startswith("nothing was compiled: this kernel has no Landlock")
 
 
 @pytest.mark.parametrize(

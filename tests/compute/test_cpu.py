@@ -7,15 +7,19 @@ import socket
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kernels_cu
 from p2pcompute.compute import jobs
 from p2pcompute.compute.child import ENVIRONMENT
-from p2pcompute.compute.cpu import CpuEngine, EngineResult
+from p2pcompute.compute.cpu import CpuEngine
+from p2pcompute.compute.engine import Engine, EngineResult
 from p2pcompute.errors import SandboxError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -53,6 +57,10 @@ async def test_library_kernels_agree_with_numpy(engine: CpuEngine, compiled: Com
     }
     assert spec.check(work, outputs) == ""
     assert result.device_us > 0
+
+
+async def test_the_cpu_engine_is_an_engine(engine: Engine) -> None:
+    assert (engine.name, engine.numeric_class) == ("cpu", "cpu-1")
 
 
 async def test_launches_run_in_order_with_their_repeats(engine: CpuEngine, cases: bytes) -> None:
@@ -224,7 +232,7 @@ def test_without_a_jail_the_worker_says_why_and_ends() -> None:
         "import os, sys\n"
         "from p2pcompute.compute import landlock, worker\n"
         "landlock.abi_version = lambda: 0\n"
-        "worker.main(int(sys.argv[1]), os.getppid(), 1, 1)\n"
+        "worker.main(int(sys.argv[1]), os.getppid(), 1, 1, 1)\n"
     )
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -246,3 +254,20 @@ def test_without_a_jail_the_worker_says_why_and_ends() -> None:
 def test_a_worker_cannot_claim_what_is_not_its_to_say(answer: jobs.Done) -> None:
     with pytest.raises(ValueError, match="may not claim"):
         jobs.decode_answer(jobs.encode(answer))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("two\nlines ", "two lines"), ("\x1b[31mred", "?[31mred"), ("ä" * 400, "ä" * 256), ("\ud800", "?")],
+)
+def test_a_reason_is_one_short_printable_line(text: str, shown: str) -> None:
+    assert jobs.sentence(text) == shown
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_from_a_worker_are_an_answer_or_a_clean_error(frame: bytes) -> None:
+    try:
+        answer = jobs.decode_answer(frame)
+    except msgspec.MsgspecError:
+        return
+    assert isinstance(answer, jobs.Ready | jobs.Started | jobs.Done)

@@ -136,6 +136,22 @@ def test_without_landlock_the_report_says_so_and_apply_fails(monkeypatch: pytest
         landlock.deny_everything()
 
 
+def test_an_operator_may_go_without_what_the_kernel_lacks() -> None:
+    script = (
+        "import os\n"
+        "from p2pcompute.compute import landlock, sandbox\n"
+        "landlock.abi_version = lambda: 0\n"
+        "sandbox.apply(sandbox.worker_profile(memory_bytes=1 << 30), required=False)\n"
+        "try:\n"
+        "    os.open('/etc/passwd', os.O_RDONLY)\n"
+        "except PermissionError:\n"
+        "    os.write(1, b'still refused')\n"
+        "os._exit(0)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=True)
+    assert run.stdout == b"still refused"
+
+
 @pytest.mark.parametrize(("abi", "rights", "size"), [(1, 13, 8), (2, 14, 8), (3, 15, 8), (4, 15, 16), (7, 16, 24)])
 def test_the_ruleset_holds_what_each_kernel_knows(abi: int, rights: int, size: int) -> None:
     attribute = landlock.ruleset(abi)

@@ -113,3 +113,11 @@ async def raw_peer(transport: Libp2pTransport, index: int = 99) -> tcp.Secured:
     public, sign = noise.signer(bytes([index]) * 32)
     socket = await trio.open_tcp_stream(host, int(port))
     return await tcp.secure(socket, tcp.Identity(public, sign), initiator=True, expect=transport.peer)
+
+
+async def stay(address: str) -> None:
+    """A whole process that dials and then does nothing, to be killed."""
+    transport = make(98, Recorder())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(transport.run)
+        await transport.connect(address)

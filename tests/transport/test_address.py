@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pcompute.errors import UsageError
-from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of
+from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
 
 KEY = bytes.fromhex("8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c")
 ID = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"
@@ -69,3 +69,10 @@ def test_an_address_is_read() -> None:
 def test_what_we_cannot_dial_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_address(text)
+
+
+def test_a_socket_on_all_addresses_is_reached_on_loopback_and_perhaps_elsewhere() -> None:
+    for every, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1")):
+        assert reachable_hosts(every)[0] == loopback
+        assert every not in reachable_hosts(every)
+    assert reachable_hosts("127.0.0.1") == ("127.0.0.1",)

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import multiaddr
 import pytest
 import trio
-from libp2p import new_host
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_x25519
 from libp2p.host.ping import PingService
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
 from libp2p.peer.peerinfo import info_from_p2p_addr
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as NoiseTransport
 
 from p2pcompute.transport.channels import pack_frame
 from p2pcompute.transport.libp2p import Libp2pTransport
 from tests.transport.harness import CHANNEL, LOOPBACK, PATIENCE_S, REQUEST, Recorder, make, running
+from tests.transport.stock import closing_dialled_sockets, new_stock_host
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-"""A stock host leaves its outbound sockets to the garbage collector."""
+
+@pytest.fixture(autouse=True)
+def _no_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with closing_dialled_sockets(monkeypatch):
+        yield
 
 
 @asynccontextmanager
 async def stock_host() -> AsyncIterator[Any]:
-    keys = create_new_key_pair(b"\x07" * 32)
-    host = new_host(key_pair=keys, sec_opt={NOISE: NoiseTransport(keys, noise_privkey=create_x25519().private_key)})
+    host = new_stock_host()
     async with host.run(listen_addrs=[multiaddr.Multiaddr(LOOPBACK)]):
         with trio.fail_after(PATIENCE_S):
             yield host
-    gc.collect()
 
 
 @asynccontextmanager

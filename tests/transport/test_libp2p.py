@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from math import inf
 
 import pytest
@@ -10,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pcompute.errors import LocalError, RemoteError, UsageError
 from p2pcompute.protocol.machine import Priority
-from p2pcompute.transport import libp2p
+from p2pcompute.transport import libp2p, noise
 from p2pcompute.transport.address import peer_id_text
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
@@ -215,7 +217,20 @@ async def test_two_idle_peers_stay_connected(mock_clock: MockClock) -> None:
         assert len(left.changes) == len(right.changes) == 1
 
 
-async def test_peers_that_dial_each_other_at_once_keep_the_same_connection() -> None:
+async def test_a_killed_process_is_noticed() -> None:
+    events = Recorder()
+    a = make(1, events)
+    async with running(a):
+        code = f"import trio; from tests.transport.harness import stay; trio.run(stay, {a.addresses()[0]!r})"
+        process = await trio.lowlevel.open_process([sys.executable, "-c", code])
+        await events.until(lambda: bool(events.up()))
+        process.kill()
+        await events.until(lambda: not events.up())
+        await process.wait()
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_peers_that_dial_each_other_at_once_keep_the_same_connection(attempt: int) -> None:
     left, right = Recorder(), Recorder()
     a, b = make(1, left), make(2, right)
     async with running(a, b):
@@ -299,9 +314,8 @@ async def test_a_peer_that_does_not_speak_the_channel_gets_no_frames() -> None:
     b = Libp2pTransport(b"\x02" * 32, listen=[LOOPBACK], events=right, requests={REQUEST: 100}, libp2p_host=False)
     async with running(a, b):
         await a.connect(b.addresses()[0])
-        a.send(b.peer, CHANNEL, b"x")
-        assert await a.request(b.peer, REQUEST, b"y", timeout_s=5) == b"y"  # the refusal came before this answer
-        assert not a.send(b.peer, CHANNEL, b"x")
+        while a.send(b.peer, CHANNEL, b"x"):  # the refusal is on its way
+            assert await a.request(b.peer, REQUEST, b"y", timeout_s=5) == b"y"
         with pytest.raises(trio.BrokenResourceError, match="does not speak"):
             await (await a.open_stream(b.peer, STREAM)).receive_some()
 
@@ -326,3 +340,50 @@ async def test_nothing_is_left_of_finished_streams() -> None:
             peer = transport._peers.get(other.peer)
             assert peer is not None
             assert not peer.connections[0].mux.streams
+
+
+async def test_a_request_given_up_cancels_its_handler() -> None:
+    async with pair() as (a, _, b, right):
+        cancelled = trio.Event()
+
+        async def wait(peer: bytes, channel: str, frame: bytes) -> bytes | None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                cancelled.set()
+            raise AssertionError
+
+        right.answer = wait
+        with pytest.raises(trio.TooSlowError):
+            await a.request(b.peer, REQUEST, b"x", timeout_s=0.05)
+        await cancelled.wait()
+
+
+async def test_more_requests_than_a_peer_works_on_wait_for_their_turn() -> None:
+    async with pair() as (a, _, b, _):
+        answers: list[bytes] = []
+
+        async def ask(index: int) -> None:
+            answers.append(await a.request(b.peer, REQUEST, b"%d" % index, timeout_s=10))
+
+        async with trio.open_nursery() as nursery:
+            for index in range(1_000):
+                nursery.start_soon(ask, index)
+        assert sorted(answers) == sorted(b"%d" % index for index in range(1_000))
+
+
+async def test_a_peer_that_does_not_read_what_it_must_is_disconnected() -> None:
+    events = Recorder()
+    a = make(1, events)
+    async with running(a):
+        mute = await raw_peer(a)
+        await events.until(lambda: bool(events.up()))
+        while a.send(noise.signer(bytes([99]) * 32)[0], CHANNEL, bytes(FRAME_BYTES_MAX), Priority.HIGH):
+            pass
+        await events.until(lambda: not events.up())
+        await trio.aclose_forcefully(mute.socket)
+
+
+def test_importing_the_transport_does_not_import_py_libp2p() -> None:
+    code = "import sys, p2pcompute.transport.libp2p; sys.exit('libp2p' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,7 +1,8 @@
 """Barriers of a block: a warp saves what is live and returns; the grid function resumes it when all warps have arrived.
 
-Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but rebuilt from their
-shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows tell.
+Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but
+rebuilt from their shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows
+tell.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from p2pcompute.compute.ptx import flow, layout
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.flow import Graph
 from p2pcompute.compute.ptx.ir import Immediate, Instruction
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
-from p2pcompute.compute.ptx.types import BITS_OF_LLVM
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, slot_bytes
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.errors import PtxError
 
@@ -184,10 +184,7 @@ class Barriers:
 
 def _cells(kind: str) -> int:
     """How many cells a slot of this LLVM type takes."""
-    if not kind.startswith("<"):
-        return 1
-    bits = BITS_OF_LLVM[kind.split()[2].rstrip(">")]
-    return -(-max(bits, 1) * WARP // (8 * CELL_BYTES))
+    return -(-slot_bytes(kind) // CELL_BYTES)
 
 
 def _check_barrier(ins: Instruction, threads: Layout) -> None:

@@ -7,6 +7,8 @@ a time. The first lane that fails writes the trap record, and nothing of a store
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.llvmtext import Code, suffix, vector
 from p2pcompute.compute.ptx.types import BITS_OF_LLVM
@@ -94,6 +96,63 @@ def _trap_lines(size: int) -> str:
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What differs between loading and storing. `whole` accesses all lanes at %ptrs and returns; `one` lane %i at
+    %one.
+    """
+
+    result: str
+    extra: str
+    passed: str
+    column: int
+    nothing: str
+    begin: str
+    whole: str
+    one: str
+    finish: str
+
+
+def _loading(llvm: str, size: int) -> _Kind:
+    kind = vector(llvm)
+    gather = (
+        f"@llvm.masked.gather.{suffix(llvm, WARP)}.v{WARP}p0({_P} %ptrs, i32 {size}, {_M} %m, {kind} zeroinitializer)"
+    )
+    return _Kind(
+        result=kind,
+        extra="",
+        passed="",
+        column=layout.ROW_READABLE,
+        nothing=f"{kind} zeroinitializer",
+        begin=f"  %out = alloca {kind}\n  store {kind} zeroinitializer, ptr %out\n",
+        whole=f"  %r = call {kind} {gather}\n  ret {kind} %r\n",
+        one=(
+            f"  %x = load {llvm}, ptr %one, align {size}\n"
+            f"  %slot = getelementptr {llvm}, ptr %out, i32 %i\n  store {llvm} %x, ptr %slot\n"
+        ),
+        finish=f"  %all = load {kind}, ptr %out\n  ret {kind} %all\n",
+    )
+
+
+def _storing(llvm: str, size: int) -> _Kind:
+    kind = vector(llvm)
+    scatter = f"@llvm.masked.scatter.{suffix(llvm, WARP)}.v{WARP}p0({kind} %v, {_P} %ptrs, i32 {size}, {_M} %m)"
+    return _Kind(
+        result="void",
+        extra=f", {kind} %v",
+        passed=f", {kind} %v",
+        column=layout.ROW_WRITABLE,
+        nothing="void",
+        begin=f"  %out = alloca {kind}\n  store {kind} %v, ptr %out\n",
+        whole=f"  call void {scatter}\n  ret void\n",
+        one=(
+            f"  %slot = getelementptr {llvm}, ptr %out, i32 %i\n"
+            f"  %x = load {llvm}, ptr %slot\n  store {llvm} %x, ptr %one, align {size}\n"
+        ),
+        finish="  ret void\n",
+    )
+
+
 class Checked:
     """Makes the helpers on demand and returns their names."""
 
@@ -103,112 +162,84 @@ class Checked:
         code.declarations.add(f"declare i{WARP} @llvm.cttz.i{WARP}(i{WARP}, i1)")
 
     def load(self, space: str, llvm: str) -> str:
-        name = f"load_{space}_{llvm}"
-        if name not in self._code.helpers:
-            sfx = suffix(llvm, WARP)
-            size = BITS_OF_LLVM[llvm] // 8
-            self._code.declarations.add(
-                f"declare {vector(llvm)} @llvm.masked.gather.{sfx}.v{WARP}p0({_P}, i32, {_M}, {vector(llvm)})"
-            )
-            touch = (
-                f"  %r = call {vector(llvm)} @llvm.masked.gather.{sfx}.v{WARP}p0({_P} %ptrs, i32 {size}, {_M} %m, "
-                f"{vector(llvm)} zeroinitializer)\n  ret {vector(llvm)} %r\n"
-            )
-            one = f"  %x = load {llvm}, ptr %one, align {size}\n  %slot = getelementptr {llvm}, ptr %out, i32 %i\n  store {llvm} %x, ptr %slot\n"
-            finish = f"  %all = load {vector(llvm)}, ptr %out\n  ret {vector(llvm)} %all\n"
-            begin = f"  %out = alloca {vector(llvm)}\n  store {vector(llvm)} zeroinitializer, ptr %out\n"
-            self._code.helpers[name] = self._function(
-                name,
-                space,
-                size,
-                layout.ROW_READABLE,
-                vector(llvm),
-                "",
-                begin,
-                touch,
-                one,
-                finish,
-                f"{vector(llvm)} zeroinitializer",
-            )
-        return name
+        kind, sfx = vector(llvm), suffix(llvm, WARP)
+        self._code.declarations.add(f"declare {kind} @llvm.masked.gather.{sfx}.v{WARP}p0({_P}, i32, {_M}, {kind})")
+        return self._helper(f"load_{space}_{llvm}", space, llvm, _loading(llvm, BITS_OF_LLVM[llvm] // 8))
 
     def store(self, space: str, llvm: str) -> str:
-        name = f"store_{space}_{llvm}"
+        kind, sfx = vector(llvm), suffix(llvm, WARP)
+        self._code.declarations.add(f"declare void @llvm.masked.scatter.{sfx}.v{WARP}p0({kind}, {_P}, i32, {_M})")
+        return self._helper(f"store_{space}_{llvm}", space, llvm, _storing(llvm, BITS_OF_LLVM[llvm] // 8))
+
+    def _helper(self, name: str, space: str, llvm: str, kind: _Kind) -> str:
         if name not in self._code.helpers:
-            sfx = suffix(llvm, WARP)
             size = BITS_OF_LLVM[llvm] // 8
-            self._code.declarations.add(
-                f"declare void @llvm.masked.scatter.{sfx}.v{WARP}p0({vector(llvm)}, {_P}, i32, {_M})"
-            )
-            touch = f"  call void @llvm.masked.scatter.{sfx}.v{WARP}p0({vector(llvm)} %v, {_P} %ptrs, i32 {size}, {_M} %m)\n  ret void\n"
-            one = f"  %slot = getelementptr {llvm}, ptr %out, i32 %i\n  %x = load {llvm}, ptr %slot\n  store {llvm} %x, ptr %one, align {size}\n"
-            begin = f"  %out = alloca {vector(llvm)}\n  store {vector(llvm)} %v, ptr %out\n"
-            self._code.helpers[name] = self._function(
-                name,
-                space,
-                size,
-                layout.ROW_WRITABLE,
-                "void",
-                f", {vector(llvm)} %v",
-                begin,
-                touch,
-                one,
-                "  ret void\n",
-                "void",
-            )
+            if space in ("shared", "local"):
+                self._code.helpers[name] = _window_function(name, space, size, kind)
+            else:
+                self._code.helpers[name] = _table_function(name, size, kind)
+                self._code.helpers[f"{name}_mixed"] = _mixed_function(name, space, size, kind)
         return name
 
-    def _function(
-        self, name: str, space: str, size: int, column: int, result: str, extra: str,
-        begin: str, touch: str, one: str, finish: str, nothing: str,
-    ) -> str:  # fmt: skip
-        """`touch` accesses all lanes at %ptrs, `one` lane %i at %one; `begin` and `finish` frame the lane-by-lane
-        way.
-        """
-        head = f"define internal {result} @{name}({FORMAL}{extra}) #1 {{\nentry:\n{begin}"
-        trap = f"fail:\n{_trap_lines(size)}  ret {nothing}\n}}"
-        if space in ("shared", "local"):
-            place = "%a"
-            lines = ""
-            if space == "local":
-                lanes = ", ".join(f"i64 {lane}" for lane in range(WARP))
-                lines = (
-                    splat_lines("limits", "i64", "%limit")
-                    + f"  %starts = mul {_A} %limits, <{lanes}>\n  %placed = add {_A} %a, %starts\n"
-                )
-                place = "%placed"
-            lines += vector_check_lines("%a", "%base", "%limit", size).format(place=place)
-            return f"{head}{lines}  br i1 %good, label %touch, label %fail\ntouch:\n{touch}{trap}"
-        first = f"""  %m.i = bitcast {_M} %m to i{WARP}
+
+def _window_function(name: str, space: str, size: int, kind: _Kind) -> str:
+    """Shared memory, or the stack of each lane: one base and one limit for all."""
+    lines, place = "", "%a"
+    if space == "local":
+        lanes = ", ".join(f"i64 {lane}" for lane in range(WARP))
+        lines = splat_lines("limits", "i64", "%limit")
+        lines += f"  %starts = mul {_A} %limits, <{lanes}>\n  %placed = add {_A} %a, %starts\n"
+        place = "%placed"
+    lines += vector_check_lines("%a", "%base", "%limit", size).format(place=place)
+    return f"""define internal {kind.result} @{name}({FORMAL}{kind.extra}) #3 {{
+entry:
+{lines}  br i1 %good, label %touch, label %fail, !prof !2
+touch:
+{kind.whole}fail:
+{_trap_lines(size)}  ret {kind.nothing}
+}}"""
+
+
+def _table_function(name: str, size: int, kind: _Kind) -> str:
+    """All lanes in the segment of the first active one; else the other function decides."""
+    check = vector_check_lines("%offsets", "%row.base", "%row.limit", size).format(place="%offsets")
+    call = f"call {kind.result} @{name}_mixed({FORMAL}{kind.passed})"
+    mixed = f"  {call}\n  ret void\n" if kind.result == "void" else f"  %o = {call}\n  ret {kind.result} %o\n"
+    return f"""define internal {kind.result} @{name}({FORMAL}{kind.extra}) #3 {{
+entry:
+  %m.i = bitcast {_M} %m to i{WARP}
   %lead = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %m.i, i1 false)
   %lead.c = and i{WARP} %lead, {WARP - 1}
   %lead.a = extractelement {_A} %a, i{WARP} %lead.c
   %segment = lshr i64 %lead.a, {layout.OFFSET_BITS}
   %origin = shl i64 %segment, {layout.OFFSET_BITS}
-{row_lines("%segment", column)}{splat_lines("origins", "i64", "%origin")}  %offsets = sub {_A} %a, %origins
-{vector_check_lines("%offsets", "%row.base", "%row.limit", size).format(place="%offsets")}  br i1 %good, label %touch, label %mixed
+{row_lines("%segment", kind.column)}{splat_lines("origins", "i64", "%origin")}  %offsets = sub {_A} %a, %origins
+{check}  br i1 %good, label %touch, label %mixed, !prof !2
 touch:
-{touch}"""
-        return head + first + self._mixed(space, size, column, one, finish, nothing) + "\n}"
+{kind.whole}mixed:
+{mixed}}}"""
 
-    def _mixed(self, space: str, size: int, column: int, one: str, finish: str, nothing: str) -> str:
-        """Lane by lane: its own row, its own check."""
-        rows = row_lines("%seg", column).replace("%row.", "%my.")
-        local = ""
-        target = "%my.base", "%my.limit"
-        if space == "generic":
-            local = f"""  %is.local = icmp eq i64 %seg, {layout.LOCAL_SEGMENT}
+
+_LOCAL_LANE = f"""  %is.local = icmp eq i64 %seg, {layout.LOCAL_SEGMENT}
   %i.w = zext i32 %i to i64
   %mine.o = mul i64 %i.w, %limit
   %mine = getelementptr i8, ptr %base, i64 %mine.o
-  %any.base = select i1 %is.local, ptr %mine, ptr %my.base
-  %any.limit = select i1 %is.local, i64 %limit, i64 %my.limit
+  %at.base = select i1 %is.local, ptr %mine, ptr %row.base
+  %at.limit = select i1 %is.local, i64 %limit, i64 %row.limit
 """
-            target = "%any.base", "%any.limit"
-        return f"""mixed:
+
+
+def _mixed_function(name: str, space: str, size: int, kind: _Kind) -> str:
+    """Lane by lane: its own row, its own check."""
+    local, base, limit = "", "%row.base", "%row.limit"
+    if space == "generic":
+        local, base, limit = _LOCAL_LANE, "%at.base", "%at.limit"
+    return f"""define internal {kind.result} @{name}_mixed({FORMAL}{kind.extra}) #1 {{
+entry:
+{kind.begin}  %m.i = bitcast {_M} %m to i{WARP}
   br label %next
 next:
-  %left = phi i{WARP} [ %m.i, %mixed ], [ %rest, %use ]
+  %left = phi i{WARP} [ %m.i, %entry ], [ %rest, %use ]
   %none = icmp eq i{WARP} %left, 0
   br i1 %none, label %finish, label %lane
 lane:
@@ -218,18 +249,18 @@ lane:
   %address = extractelement {_A} %a, i{WARP} %i
   %seg = lshr i64 %address, {layout.OFFSET_BITS}
   %off = and i64 %address, {(1 << layout.OFFSET_BITS) - 1}
-{rows}{local}  %end = add i64 %off, {size}
-  %inside = icmp ule i64 %end, {target[1]}
+{row_lines("%seg", kind.column)}{local}  %end = add i64 %off, {size}
+  %inside = icmp ule i64 %end, {limit}
   %tail = and i64 %off, {size - 1}
-  %even.1 = icmp eq i64 %tail, 0
-  %ok = and i1 %inside, %even.1
+  %even = icmp eq i64 %tail, 0
+  %ok = and i1 %inside, %even
   br i1 %ok, label %use, label %fail
 fail:
-  %kind = select i1 %even.1, i32 {layout.TRAP_BOUNDS}, i32 {layout.TRAP_MISALIGNED}
+  %kind = select i1 %even, i32 {layout.TRAP_BOUNDS}, i32 {layout.TRAP_MISALIGNED}
   call void @trap(ptr %state, i32 %kind, i32 %line, i32 %i, i64 %address)
-  ret {nothing}
+  ret {kind.nothing}
 use:
-  %one = getelementptr i8, ptr {target[0]}, i64 %off
-{one}  br label %next
+  %one = getelementptr i8, ptr {base}, i64 %off
+{kind.one}  br label %next
 finish:
-{finish}"""
+{kind.finish}}}"""

@@ -227,7 +227,7 @@ def _dominates(head: int, block: int, immediate: dict[int, int]) -> bool:
 
 
 def _linear(nodes: frozenset[int], head: int, blocks: list[Block], bodies: dict[int, frozenset[int]]) -> list[int]:
-    """Topological order of `nodes` with each inner loop as one node, expanded in place. Ties go to the textual order."""
+    """Topological order of `nodes` with each inner loop as one node, expanded in place; ties go to the text's order."""
     inner = {h: body for h, body in bodies.items() if h in nodes and h != head and body < nodes}
     outermost = {h: b for h, b in inner.items() if not any(b < other for o, other in inner.items() if o != h)}
     group = {block: h for h, body in outermost.items() for block in body}

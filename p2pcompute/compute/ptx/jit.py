@@ -57,7 +57,8 @@ def _target() -> Any:
 
 def host() -> str:
     """What machine code is specific to."""
-    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()} llvm {llvm.llvm_version_info} engine {ENGINE_VERSION}"
+    cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+    return f"{cpu} llvm {llvm.llvm_version_info} engine {ENGINE_VERSION}"
 
 
 def assemble(text: str) -> bytes:

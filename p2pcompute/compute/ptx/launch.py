@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from p2pcompute.compute.ptx.grid import module_text
 from p2pcompute.compute.ptx.ir import Entry, Module
 from p2pcompute.compute.ptx.jit import Compiled, Loaded, assemble, cache_key, read_cached, write_cached
 from p2pcompute.compute.ptx.lower import lower
-from p2pcompute.compute.ptx.memory import Memory
+from p2pcompute.compute.ptx.memory import Memory, Table
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.run import Abort, Launch, Run, pool
@@ -29,7 +28,7 @@ LOCAL_TOTAL_BYTES_MAX: Final = 1 << 30
 
 
 def pack_parameters(entry: Entry, values: Sequence[bytes]) -> bytes:
-    """The parameter block of a launch from the little-endian bytes of each argument. Raises UsageError on a mismatch."""
+    """The parameter block of a launch, from each argument's little-endian bytes. Raises UsageError on a mismatch."""
     if len(values) != len(entry.parameters):
         raise UsageError(f"Kernel '{entry.name}' takes {len(entry.parameters)} arguments, not {len(values)}.")
     block = bytearray(entry.parameter_bytes)
@@ -113,37 +112,41 @@ class CompiledKernel:
             raise UsageError(f"The parameter block is {len(parameters)} bytes, not {self.entry.parameter_bytes}.")
         if not 0 <= shared_bytes <= SHARED_BYTES_MAX - self._compiled.shared_bytes:
             raise UsageError(
-                f"{shared_bytes} bytes of dynamic shared memory exceed the limit of {SHARED_BYTES_MAX} with the static ones."
+                f"{shared_bytes} bytes of dynamic shared memory and the static ones exceed {SHARED_BYTES_MAX}."
             )
         if not 1 <= threads <= THREADS_MAX:
             raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
         threads = min(threads, grid[0] * grid[1] * grid[2])
-        images = {
-            layout.GLOBAL_SEGMENT: memory.image(self.module, self.digest, "global"),
-            layout.CONST_SEGMENT: memory.image(self.module, self.digest, "const"),
-        }
+        table = memory.table(self.module, self.digest)
         shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads)
         with abort.linked() as own:
-            runs = [Run(shared, memory, images, own) for _ in range(threads)]
-            statuses = self._run_all(runs, own)
-        return _outcome(statuses, runs)
+            return _outcome(self._run_all(shared, table, own, threads))
 
-    def _run_all(self, runs: list[Run], own: Abort) -> list[int]:
-        """The caller runs the first share itself."""
+    def _run_all(self, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
+        """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
 
-        def step(run: Run) -> int:
+        def step() -> tuple[int, Run]:
+            run = Run(launch, table, abort)
             status = int(self._function(run.address))
             if status != layout.DONE:
-                own.set()
-            return status
+                abort.set()
+            return status, run
 
-        others: list[Future[int]] = [pool().submit(step, run) for run in runs[1:]]
-        return [step(runs[0]), *(future.result() for future in others)]
+        others = [pool().submit(step) for _ in range(threads - 1)]
+        done: list[tuple[int, Run]] = []
+        try:
+            done.append(step())
+        except BaseException:
+            abort.set()
+            raise
+        finally:
+            done.extend(other.result() for other in others if not other.cancel())
+        return done
 
 
-def _outcome(statuses: list[int], runs: list[Run]) -> LaunchResult:
+def _outcome(done: list[tuple[int, Run]]) -> LaunchResult:
     """Of several traps the one in the lowest block is the witness."""
-    traps = [run for status, run in zip(statuses, runs, strict=True) if status == layout.TRAPPED]
+    traps = [run for status, run in done if status == layout.TRAPPED]
     if traps:
         return LaunchResult(Status.TRAP, min(traps, key=lambda run: run.trapped_block).trap())
-    return LaunchResult(Status.ABORTED if layout.ABORTED in statuses else Status.OK)
+    return LaunchResult(Status.ABORTED if any(status == layout.ABORTED for status, _ in done) else Status.OK)

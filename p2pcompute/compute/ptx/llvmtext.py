@@ -92,7 +92,7 @@ def float_literal(bits: int, llvm: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """Operations on values of one shape: `lanes` 0 for a scalar, else that many lanes. Type names are of the element."""
+    """Operations on values of one shape: `lanes` is 0 for a scalar. Type names are of the element."""
 
     code: Code
     lanes: int

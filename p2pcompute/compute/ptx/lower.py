@@ -30,7 +30,7 @@ from p2pcompute.compute.ptx.ir import (
 )
 from p2pcompute.compute.ptx.llvmtext import Code, vector
 from p2pcompute.compute.ptx.moves import move, to_address
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -41,30 +41,15 @@ WARP_FORMAL: Final = (
     "i32 %ctaid.x, i32 %ctaid.y, i32 %ctaid.z, i32 %nctaid.x, i32 %nctaid.y, i32 %nctaid.z, i32 %warpid, ptr %context"
 )
 
+STACK_BYTES_MAX: Final = 3 * 1024 * 1024
+"""Of the 8 MiB that a thread has by default; a value may be spilled in the fast and in the slow part of a block."""
+
 _LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
 _HOISTABLE: Final = frozenset(
-    {
-        "mov",
-        "cvta",
-        "add",
-        "sub",
-        "mul",
-        "mad",
-        "and",
-        "or",
-        "xor",
-        "not",
-        "neg",
-        "shl",
-        "shr",
-        "cvt",
-        "setp",
-        "selp",
-        "min",
-        "max",
-    }
+    {"mov", "cvta", "add", "sub", "mul", "mad", "and", "or", "xor", "not", "neg", "shl", "shr", "cvt", "setp", "selp"}
 )
+"""Cheap integer operations that cannot fault: address arithmetic, mostly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +58,7 @@ class Lowered:
 
     function: str
     declarations: frozenset[str]
+    has_barriers: bool
     context_bytes: int
     local_bytes: int
     shared_bytes: int
@@ -109,6 +95,7 @@ class _Lowering:
 
     def run(self) -> Lowered:
         self._frame.allocate(self._types)
+        self._check_stack()
         self._barriers = Barriers(self._frame, self._access, self._graph)
         self._prologue()
         for index in range(len(self._graph.blocks)):
@@ -118,8 +105,24 @@ class _Lowering:
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
         context = -(-self._barriers.context_bytes // 64) * 64
         return Lowered(
-            "\n".join(parts), frozenset(self._code.declarations), context, self._frame.local_bytes, self._shared_bytes
+            "\n".join(parts),
+            frozenset(self._code.declarations),
+            bool(self._barriers.blocks),
+            context,
+            self._frame.local_bytes,
+            self._shared_bytes,
         )
+
+    def _check_stack(self) -> None:
+        """What may be live at once must fit a host thread's stack, into which LLVM spills it."""
+        sizes = {name: sum(slot_bytes(kind) for _, kind in self._frame.slots(name)) for name in self._types}
+        for block in self._graph.blocks:
+            names = self._graph.live_in[block.index] | {r.name for ins in block.core for r in ins.writes()}
+            if sum(sizes[name] for name in names) > STACK_BYTES_MAX:
+                line = block.core[0].line if block.core else self._entry.line
+                raise PtxError(
+                    f"PTX line {line}: more than {STACK_BYTES_MAX} bytes of registers of a warp are live here."
+                )
 
     # The frame of the function -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ never another buffer's first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.wire.limits import BUFFERS_MAX
 
 Bytes = NDArray[np.uint8]
+Table = NDArray[np.uint64]
 
 ALIGN_BYTES: Final = 16
 """What a vector access or an atomic of 16 bytes needs of a buffer's host address."""
@@ -36,6 +37,7 @@ class Memory:
         for index, array in enumerate(self._arrays):
             _check(index, array)
         self._variables: dict[tuple[str, str], Bytes] = {}
+        self._tables: dict[str, Table] = {}
 
     def __len__(self) -> int:
         return len(self._arrays)
@@ -68,18 +70,21 @@ class Memory:
             self._variables[key] = array
         return self._variables[key]
 
-    def table(self, images: Mapping[int, Bytes], shared: Bytes) -> Bytes:
-        """Both segment tables of one host thread; `images` are the module's segments, const ones not writable."""
-        table = aligned_zeros(2 * layout.TABLE_BYTES)
-        rows = table.view(np.uint64).reshape(2, layout.TABLE_ROWS, layout.ROW_BYTES // 8)
+    def table(self, module: Module, digest: str) -> Table:
+        """Both segment tables as (2, rows, words), without the shared window. Do not write to it."""
+        table = self._tables.get(digest)
+        if table is None:
+            table = self._tables[digest] = self._make_table(module, digest)
+        return table
+
+    def _make_table(self, module: Module, digest: str) -> Table:
+        table = np.zeros((2, layout.TABLE_ROWS, layout.ROW_BYTES // 8), np.uint64)
         for index, array in enumerate(self._arrays):
-            size = array.nbytes
-            writable = size if array.flags.writeable else 0
-            rows[:, layout.BUFFER_SEGMENT + index, :3] = (array.ctypes.data, size, writable)
-        for segment, image in images.items():
-            writable = image.nbytes if segment == layout.GLOBAL_SEGMENT else 0
-            rows[:, segment, :3] = (image.ctypes.data, image.nbytes, writable)
-        rows[1, layout.SHARED_SEGMENT, :3] = (shared.ctypes.data, shared.nbytes, shared.nbytes)
+            writable = array.nbytes if array.flags.writeable else 0
+            table[:, layout.BUFFER_SEGMENT + index, :3] = (array.ctypes.data, array.nbytes, writable)
+        for segment, space in ((layout.GLOBAL_SEGMENT, "global"), (layout.CONST_SEGMENT, "const")):
+            image = self.image(module, digest, space)
+            table[:, segment, :3] = (image.ctypes.data, image.nbytes, image.nbytes if space == "global" else 0)
         return table
 
 

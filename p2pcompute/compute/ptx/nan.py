@@ -86,5 +86,9 @@ def observes(instruction: Instruction, operand: Operand, type_name: str) -> bool
 
 
 def fix(ops: Ops, llvm: str, value: str) -> str:
+    """Replace a NaN. LLVM holds all NaNs for equal and would fold the choice away (it does behind a square root); the
+    fence hides from it where the value came from, and costs nothing.
+    """
+    value = ops.call("arithmetic.fence", llvm, value)
     canonical = ops.const(llvm, float_literal(CANONICAL_BITS[llvm], llvm))
     return ops.select(ops.compare("uno", llvm, value, value), llvm, canonical, value)

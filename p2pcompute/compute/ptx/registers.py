@@ -235,6 +235,13 @@ class Frame:
         return self.active(instruction)
 
 
+def slot_bytes(kind: str) -> int:
+    """Memory that a slot of this LLVM type takes."""
+    element = kind.split()[2].rstrip(">") if kind.startswith("<") else kind
+    lanes = WARP if kind.startswith("<") else 1
+    return max(1, BITS_OF_LLVM[element] * lanes // 8)
+
+
 def shared_layout(module: Module, entry: Entry) -> tuple[dict[str, int], int]:
     """Offsets of module-level shared variables for one entry, and where dynamic shared memory begins."""
     end = entry.shared_bytes

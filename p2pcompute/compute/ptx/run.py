@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
@@ -15,7 +16,7 @@ import numpy as np
 
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.jit import Compiled
-from p2pcompute.compute.ptx.memory import Bytes, Memory, aligned_zeros
+from p2pcompute.compute.ptx.memory import Table, aligned_zeros
 from p2pcompute.compute.ptx.outcome import Trap, TrapKind
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
@@ -87,8 +88,8 @@ class Launch:
         self.shared_bytes = compiled.shared_bytes + shared_bytes
         self.blocks = grid[0] * grid[1] * grid[2]
         self.chunk = max(1, self.blocks // (shares * CHUNKS_PER_THREAD))
-        self.parameters = aligned_zeros(len(parameters) + layout.SHARED_ALIGN)
-        self.parameters[: len(parameters)] = np.frombuffer(parameters, np.uint8)
+        self._parameters = ctypes.create_string_buffer(parameters, len(parameters) + 1)
+        self.parameters_address = ctypes.addressof(self._parameters)
         self.next_block = ctypes.c_uint64(0)
 
     def block_of(self, linear: int) -> tuple[int, int, int]:
@@ -97,38 +98,44 @@ class Launch:
 
 
 class Run:
-    """One host thread's records; they live as long as this object."""
+    """One host thread's records, in one piece of memory that lives as long as this object."""
 
-    def __init__(self, launch: Launch, memory: Memory, images: Mapping[int, Bytes], abort: Abort) -> None:
+    def __init__(self, launch: Launch, table: Table, abort: Abort) -> None:
         warps, compiled = launch.threads.warps, launch.compiled
         self._launch = launch
-        self._shared = aligned_zeros(launch.shared_bytes)
-        self._contexts = aligned_zeros(warps * compiled.context_bytes)
-        self._local = aligned_zeros(warps * WARP * compiled.local_bytes)
-        self._state = aligned_zeros(layout.STATE_BYTES)
-        self._table = memory.table(images, self._shared)
+        sizes = {
+            "table": table.nbytes,
+            "state": layout.STATE_BYTES,
+            "shared": launch.shared_bytes,
+            "contexts": warps * compiled.context_bytes,
+            "local": warps * WARP * compiled.local_bytes,
+        }
+        starts = dict(
+            zip(sizes, itertools.accumulate((_whole_lines(size) for size in sizes.values()), initial=0), strict=False)
+        )
+        self._bytes = aligned_zeros(sum(map(_whole_lines, sizes.values())))
+        base = self._bytes.ctypes.data
+        mine = self._bytes[: table.nbytes].view(np.uint64)
+        mine[:] = table.ravel()
+        shared_row = (layout.TABLE_BYTES + layout.SHARED_SEGMENT * layout.ROW_BYTES) // 8
+        mine[shared_row : shared_row + 3] = (base + starts["shared"], launch.shared_bytes, launch.shared_bytes)
+        self._state = self._bytes[starts["state"] : starts["state"] + layout.STATE_BYTES]
         fields = {
-            "table": self._table.ctypes.data,
-            "shared": self._shared.ctypes.data,
+            **{name: base + start for name, start in starts.items()},
             "shared_bytes": launch.shared_bytes,
-            "parameters": launch.parameters.ctypes.data,
-            "contexts": self._contexts.ctypes.data,
-            "local": self._local.ctypes.data,
-            "state": self._state.ctypes.data,
+            "parameters": launch.parameters_address,
             "abort": abort.address,
             "next_block": ctypes.addressof(launch.next_block),
             "blocks": launch.blocks,
             "chunk": launch.chunk,
-            "grid_x": launch.grid[0],
-            "grid_y": launch.grid[1],
-            "grid_z": launch.grid[2],
+            **dict(zip(("grid_x", "grid_y", "grid_z"), launch.grid, strict=True)),
         }
-        self._record = np.array([fields[name] for name in layout.LAUNCH_FIELDS], np.uint64)
+        self._record = (ctypes.c_uint64 * len(layout.LAUNCH_FIELDS))(*(fields[name] for name in layout.LAUNCH_FIELDS))
 
     @property
     def address(self) -> int:
         """Host address of the launch record."""
-        return int(self._record.ctypes.data)
+        return ctypes.addressof(self._record)
 
     def _word(self, offset: int, size: int) -> int:
         return int.from_bytes(self._state[offset : offset + size].tobytes(), "little")
@@ -148,3 +155,8 @@ class Run:
             (thread % x, thread // x % y, thread // x // y),
             self._word(layout.STATE_ADDRESS, 8),
         )
+
+
+def _whole_lines(size_bytes: int) -> int:
+    """Rounded up to cache lines, so that every part is aligned and threads do not share lines."""
+    return -(-size_bytes // 64) * 64

@@ -46,6 +46,8 @@ class MessageCache:
     def __init__(self, params: GossipParams) -> None:
         self._params = params
         self._messages: dict[bytes, Message] = {}
+        self.by_part: dict[bytes, Message] = {}
+        """The same messages by their encoded form."""
         self._windows: deque[list[bytes]] = deque([[]])
         self._sent: dict[tuple[bytes, bytes], int] = {}
         self._bytes = 0
@@ -55,6 +57,7 @@ class MessageCache:
 
     def add(self, message: Message) -> None:
         self._messages[message.id] = message
+        self.by_part[message.part] = message
         self._windows[0].append(message.id)
         self._bytes += len(message.part)
         while self._bytes > CACHE_BYTES_MAX:
@@ -93,6 +96,7 @@ class MessageCache:
     def _forget(self, message_id: bytes) -> None:
         message = self._messages.pop(message_id, None)
         if message is not None:
+            self.by_part.pop(message.part, None)
             self._bytes -= len(message.part)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from p2pcompute.errors import DecodeError
@@ -192,8 +192,11 @@ def decode_message(raw: bytes) -> Message:
     return Message(source[6:], name, data, signature, SIGN_PREFIX + raw[:signed_end], part, message_id(name, data))
 
 
-def decode_rpc(frame: bytes) -> Rpc:
-    """Raises DecodeError when the frame as a whole cannot be read."""
+def decode_rpc(frame: bytes, recent: Mapping[bytes, Message] | None = None) -> Rpc:
+    """Raises DecodeError when the frame as a whole cannot be read.
+
+    `recent` holds messages by their `part`: most of what comes in are further copies of them, byte for byte.
+    """
     rpc = Rpc()
     for number, start, end in _fields(frame, 0, len(frame), _FIELDS_MAX):
         if end < 0:
@@ -201,8 +204,9 @@ def decode_rpc(frame: bytes) -> Rpc:
         if number == 2:
             if len(rpc.messages) + rpc.bad_messages >= MESSAGES_PER_RPC_MAX:
                 raise DecodeError("A gossip frame holds too many messages.")
+            copied = recent.get(frame[start - _prefix_bytes(end - start) : end]) if recent else None
             try:
-                rpc.messages.append(decode_message(frame[start:end]))
+                rpc.messages.append(copied or decode_message(frame[start:end]))
             except DecodeError:
                 rpc.bad_messages += 1
         elif number == 1:
@@ -210,6 +214,11 @@ def decode_rpc(frame: bytes) -> Rpc:
         elif number == 3:
             _control(rpc, frame, start, end)
     return rpc
+
+
+def _prefix_bytes(size: int) -> int:
+    """Bytes of a field's tag and length before `size` bytes of content."""
+    return 2 if size < 1 << 7 else 3 if size < 1 << 14 else 4 if size < 1 << 21 else 5
 
 
 def _subscription(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:

@@ -45,13 +45,23 @@ Deliver = Callable[[Now, str, bytes, bytes], Sequence[Effect]]
 """(now, topic, data, the neighbour it came from) -> what follows from an accepted message."""
 
 
+def _no_effects(now: Now, topic: str, data: bytes, peer: bytes) -> Sequence[Effect]:
+    """For nodes whose validator has already taken in what it accepts."""
+    return ()
+
+
 class Gossip:
     """One peer's router. `start` it once; then feed it neighbours, frames and timers."""
 
     channels = (CHANNEL,)
 
     def __init__(
-        self, env: Environment, *, validate: Validate, deliver: Deliver, params: GossipParams | None = None
+        self,
+        env: Environment,
+        *,
+        validate: Validate,
+        deliver: Deliver = _no_effects,
+        params: GossipParams | None = None,
     ) -> None:
         self._env, self._validate, self._deliver = env, validate, deliver
         self._params = params or GossipParams()
@@ -129,7 +139,7 @@ class Gossip:
         try:
             if len(frame) > GOSSIP_RPC_BYTES_MAX:
                 raise DecodeError("A gossip frame is too long.")
-            rpc = decode_rpc(frame)
+            rpc = decode_rpc(frame, self._cache.by_part)
         except DecodeError:
             self._blame(peer, Fault.UNDECODABLE, now)  # rule 1
             return self._effects()
@@ -176,15 +186,15 @@ class Gossip:
             self._blame(peer, Fault.SIGNATURE, now)
             return ()
         self._promises.kept(message.id)
-        verdict = self._validate(now, message.topic, message.data, peer)
-        if verdict is Ruling.ACCEPT:
+        ruling = self._validate(now, message.topic, message.data, peer)
+        if ruling is Ruling.ACCEPT:
             self._remember(message, now)
             for other in self._mesh.topics[message.topic]:
                 if other not in (peer, message.source):
                     self._outbox.add(other, message.part, Weight.MESSAGE)
             return self._deliver(now, message.topic, message.data, peer)
-        self._seen.add(message.id, now.mono_ms, rejected=verdict is Ruling.REJECT)
-        if verdict is Ruling.REJECT:  # rule 8
+        self._seen.add(message.id, now.mono_ms, rejected=ruling is Ruling.REJECT)
+        if ruling is Ruling.REJECT:  # rule 8
             self._blame(peer, Fault.REJECTED, now)
         return ()
 

@@ -58,7 +58,8 @@ def body_kernel(body: str, parameters: int, registers: str, block: int = 32, ext
     """A kernel `k` of u64 parameters loaded to %in0.., with %tid.x in %t."""
     declared = ", ".join(f".param .u64 p{n}" for n in range(parameters))
     loads = "\n".join(f"ld.param.u64 %in{n}, [p{n}];" for n in range(parameters))
-    text = f"{HEADER}{extra}.visible .entry k({declared}) {{\n.reg .b64 %in<{max(parameters, 1)}>;\n.reg .b32 %t;\n{registers}\n"
+    inputs = f".reg .b64 %in<{max(parameters, 1)}>;\n.reg .b32 %t;"
+    text = f"{HEADER}{extra}.visible .entry k({declared}) {{\n{inputs}\n{registers}\n"
     return ptx.compile_entry(ptx.parse(f"{text}{loads}\nmov.u32 %t, %tid.x;\n{body}\nret;\n}}\n"), "k", (block, 1, 1))
 
 
@@ -86,9 +87,6 @@ def instruction(spelling: str, result: str, sources: tuple[str, ...], threads: i
     carrier = "u32" if result == "pred" else "b16" if result == "f16" else result
     lines.append(f"st.global.{carrier} [%a{last}], %v{last};")
     return body_kernel("\n".join(lines), len(sources) + 1, "\n".join(registers), threads)
-
-
-_NUMPY = {"u": np.uint64, "s": np.int64, "b": np.uint64, "f": np.float64}
 
 
 def dtype(name: str) -> np.dtype[Any]:

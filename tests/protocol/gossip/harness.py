@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from nacl.signing import SigningKey
 
-from p2pcompute.protocol.gossip import HEARTBEAT, Gossip, GossipParams, Verdict
-from p2pcompute.protocol.machine import Disconnect, Effect, Environment, Now, PeerInfo, Send, SetTimer
+from p2pcompute.protocol.gossip import HEARTBEAT, Gossip, GossipParams
+from p2pcompute.protocol.machine import Disconnect, Effect, Environment, Now, PeerInfo, Ruling, Send, SetTimer
 from p2pcompute.transport import noise
 
 TOPIC = "p2pcompute/test"
@@ -33,7 +33,7 @@ class Node:
     gossip: Gossip
     delivered: list[bytes] = dataclasses.field(default_factory=list)
     disconnected: dict[bytes, str] = dataclasses.field(default_factory=dict)
-    verdict: Callable[[bytes], Verdict] = lambda data: Verdict.ACCEPT
+    ruling: Callable[[bytes], Ruling] = lambda data: Ruling.ACCEPT
 
 
 class Network:
@@ -54,8 +54,8 @@ class Network:
     def _make(self, index: int, params: GossipParams | None) -> None:
         env = environment(index)
 
-        def validate(now: Now, topic: str, data: bytes, peer: bytes) -> Verdict:
-            return self.nodes[env.me].verdict(data)
+        def validate(now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
+            return self.nodes[env.me].ruling(data)
 
         def deliver(now: Now, topic: str, data: bytes, peer: bytes) -> Sequence[Effect]:
             self.nodes[env.me].delivered.append(data)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pcompute.errors import UsageError
-from p2pcompute.protocol.gossip import GossipParams, Verdict, codec
+from p2pcompute.protocol.gossip import GossipParams, codec
 from p2pcompute.protocol.gossip.params import DATA_BYTES_MAX
-from p2pcompute.protocol.machine import Now, PeerInfo, Priority, Send
+from p2pcompute.protocol.machine import Now, PeerInfo, Priority, Ruling, Send
 from p2pcompute.wire.limits import GOSSIP_RPC_BYTES_MAX
 from tests.protocol.gossip.harness import TOPIC, Network, environment
 
@@ -312,11 +312,11 @@ def test_a_message_with_its_content_changed_is_rejected() -> None:
     assert network.nodes[network.keys[0]].delivered == []
 
 
-@pytest.mark.parametrize(("verdict", "blamed"), [(Verdict.REJECT, True), (Verdict.IGNORE, False)])
-def test_what_is_not_accepted_goes_no_further(verdict: Verdict, blamed: bool) -> None:
+@pytest.mark.parametrize(("ruling", "blamed"), [(Ruling.REJECT, True), (Ruling.IGNORE, False)])
+def test_what_is_not_accepted_goes_no_further(ruling: Ruling, blamed: bool) -> None:
     network = with_stranger(3)
     network.pass_time(2)
-    network.nodes[network.keys[0]].verdict = lambda data: verdict
+    network.nodes[network.keys[0]].ruling = lambda data: ruling
     network.sent.clear()
     network.inject(0, STRANGER.me, message(b"x"))
     assert network.sent == []
@@ -327,11 +327,11 @@ def test_a_rejected_message_counts_again_from_the_next_sender_without_a_second_c
     network = with_stranger(2)
     asked: list[bytes] = []
 
-    def reject(data: bytes) -> Verdict:
+    def reject(data: bytes) -> Ruling:
         asked.append(data)
-        return Verdict.REJECT
+        return Ruling.REJECT
 
-    network.nodes[network.keys[0]].verdict = reject
+    network.nodes[network.keys[0]].ruling = reject
     network.inject(0, STRANGER.me, message(b"x"))
     network.inject(0, network.keys[1], message(b"x"))
     assert asked == [b"x"]

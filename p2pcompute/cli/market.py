@@ -1,0 +1,139 @@
+"""The book, offers, orders, peers and accounts, as this node sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from p2pcompute.cli import output
+from p2pcompute.cli.attach import ask, ask_running
+from p2pcompute.cli.money import format_bytes, format_credits, parse_bytes
+from p2pcompute.cli.options import COMMON, Common
+
+if TYPE_CHECKING:
+    from p2pcompute.node.api import NodeApi
+
+BOOK_COLUMNS: Final = (
+    output.Column("peer", "provider"),
+    output.Column("engine", "engine"),
+    output.Column("model", "model"),
+    output.Column("price_per_device_s", "credits/s", format_credits, right=True),
+    output.Column("slots", "slots", right=True),
+    output.Column("mflops", "GFLOP/s", lambda m: f"{m / 1000:.1f}", right=True),
+    output.Column("copy_mb_s", "GB/s", lambda m: f"{m / 1000:.1f}", right=True),
+    output.Column("memory_bytes", "memory", format_bytes, right=True),
+    output.Column("region", "region"),
+)
+_LEDGER_COLUMNS: Final = (
+    output.Column("peer", "peer"),
+    output.Column("earned", "earned", format_credits, right=True),
+    output.Column("covered", "paid to me", format_credits, right=True),
+    output.Column("owed_to_me", "owed to me", format_credits, right=True),
+    output.Column("promised", "I promised", format_credits, right=True),
+)
+_PEER_COLUMNS: Final = tuple(output.Column(key, key) for key in ("peer", "direction", "address"))
+_BAN_COLUMNS: Final = tuple(output.Column(key, key) for key in ("operator", "reason"))
+
+
+def book(*, common: Common = COMMON) -> None:
+    """List every offer this node knows."""
+    rows = ask(common, lambda node: node.table("book"), join=True)
+    rows.sort(key=lambda row: (row["price_per_device_s"], row["peer"]))
+    output.put_table(rows, BOOK_COLUMNS, as_json=common.json, none="no offers seen; is the bootstrap address right?")
+
+
+def offer_list(*, common: Common = COMMON) -> None:
+    """List this node's own offer, as others see it."""
+
+    async def mine(node: NodeApi) -> list[dict[str, object]]:
+        me = (await node.status())["peer"]
+        return [row for row in await node.table("book") if row["peer"] == me]
+
+    rows = ask_running(common, mine)
+    output.put_table(rows, BOOK_COLUMNS, as_json=common.json, none="this node offers nothing")
+
+
+def offer_withdraw(*, common: Common = COMMON) -> None:
+    """Take this node's offer back; running jobs go on. Serving again publishes a new one."""
+    _act(common, "withdraw", "")
+
+
+def order_quote(
+    *,
+    device_s: float,
+    limit_s: float = 60.0,
+    memory: str = "64MiB",
+    replicas: int = 2,
+    common: Common = COMMON,
+) -> None:
+    """Say what the book would charge for a job, expected and at worst.
+
+    Args:
+        device_s: Seconds the kernel is expected to run.
+        limit_s: Seconds after which providers stop it (--device-s of p2pcompute run).
+        memory: Memory of its buffers, like 512MiB.
+        replicas: Providers that compute the same.
+    """
+    from p2pcompute.client.quoting import estimate
+
+    size = parse_bytes(memory)
+    rows = ask(common, lambda node: node.table("book"), join=True)
+    found = estimate(rows, replicas=replicas, expected_s=device_s, limit_s=limit_s, memory_bytes=size)
+    if common.json:
+        output.put_json({"expected": found.expected, "worst": found.worst, "providers": found.providers})
+        return
+    facts = {"expected": format_credits(found.expected), "at worst": format_credits(found.worst)}
+    output.put_facts({**facts, "providers": found.providers}, as_json=False)
+
+
+def peer_list(*, banned: bool = False, common: Common = COMMON) -> None:
+    """List the connected peers.
+
+    Args:
+        banned: List the operators this node does no business with instead.
+    """
+    if banned:
+        rows = ask(common, lambda node: node.table("bans"))
+        output.put_table(rows, _BAN_COLUMNS, as_json=common.json, none="nobody is banned")
+        return
+    rows = ask_running(common, lambda node: node.table("peers"))
+    output.put_table(rows, _PEER_COLUMNS, as_json=common.json, none="no peer is connected")
+
+
+def peer_connect(address: str, /, *, common: Common = COMMON) -> None:
+    """Connect the running node to a peer.
+
+    Args:
+        address: Like /ip4/192.0.2.7/tcp/9471/p2p/12D3KooW….
+    """
+    _act(common, "connect", address)
+
+
+def peer_ban(operator: str, /, *, common: Common = COMMON) -> None:
+    """Do no more business with an operator.
+
+    Args:
+        operator: Its did:key, as the book (--json) and the list of bans show it.
+    """
+    said = ask(common, lambda node: node.act("ban", operator))
+    output.put_facts({"done": said}, as_json=common.json)
+
+
+def peer_pardon(operator: str, /, *, common: Common = COMMON) -> None:
+    """Lift a ban.
+
+    Args:
+        operator: Its did:key.
+    """
+    said = ask(common, lambda node: node.act("pardon", operator))
+    output.put_facts({"done": said}, as_json=common.json)
+
+
+def _act(common: Common, name: str, argument: str) -> None:
+    said = ask_running(common, lambda node: node.act(name, argument))
+    output.put_facts({"done": said}, as_json=common.json)
+
+
+def ledger(*, common: Common = COMMON) -> None:
+    """List what peers owe this node, and what it promised them."""
+    rows = ask(common, lambda node: node.table("ledger"))
+    output.put_table(rows, _LEDGER_COLUMNS, as_json=common.json, none="no business yet")

@@ -1,0 +1,35 @@
+"""What every engine is to the node: it runs one manifest at a time and says how that ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Protocol
+
+from p2pcompute.protocol.machine import JobStatus
+from p2pcompute.wire.manifest import Manifest
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineResult:
+    """How a run ended. `outputs` has every OUT and INOUT buffer by name, only for OK; `reason` is one sentence, empty
+    for OK, which for a TRAP names launch, block and thread."""
+
+    status: JobStatus
+    outputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    device_us: int = 0
+    reason: str = ""
+
+
+class Engine(Protocol):
+    """`name` is the kind (`cpu`, `cuda`); results that are not exact compare only within one `numeric_class`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def numeric_class(self) -> str: ...
+    async def start(self) -> None: ...
+    async def run(
+        self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]
+    ) -> EngineResult: ...
+    async def aclose(self) -> None: ...

@@ -1,0 +1,41 @@
+"""Which benchmarks there are, and how a figure compares with its goal."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, cast
+
+NAMES: Final = ("ingest", "startup", "journal", "simnet")
+COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "<": operator.lt,
+    "==": operator.eq,
+}
+
+Figures = dict[str, object]
+
+
+class Benchmark(Protocol):
+    """What a benchmark's module holds."""
+
+    GOALS: Mapping[str, tuple[str, float]]
+
+    def measure(self, *, quick: bool) -> Figures:
+        """The figures; `quick` is for the tests of the benchmark itself and means nothing as a measurement."""
+
+
+def load(name: str) -> Benchmark:
+    """Raises KeyError for an unknown name."""
+    if name not in NAMES:
+        raise KeyError(f"no benchmark {name!r}; there are {', '.join(NAMES)}")
+    return cast(Benchmark, importlib.import_module(f"tests.bench.{name}"))
+
+
+def verdict(figures: Figures, key: str, goal: tuple[str, float]) -> str:
+    """`met` or `missed`."""
+    value = figures[key]
+    assert isinstance(value, int | float)
+    return "met" if COMPARISONS[goal[0]](value, goal[1]) else "missed"

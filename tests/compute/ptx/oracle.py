@@ -1,0 +1,121 @@
+"""What single instructions must give, in plain Python: PTX ISA 8.4 chapter 9.7, one function per opcode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+
+
+def bits_of(name: str) -> int:
+    return int(name[1:])
+
+
+def wrap(value: int, name: str) -> int:
+    """Into the range of an integer type."""
+    bits = bits_of(name)
+    value %= 1 << bits
+    return value - (1 << bits) if name[0] == "s" and value >> (bits - 1) else value
+
+
+def _clamp(value: int, name: str) -> int:
+    bits = bits_of(name)
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if name[0] == "s" else (0, (1 << bits) - 1)
+    return min(max(value, low), high)
+
+
+def divide(a: int, b: int, name: str) -> int:
+    if b == 0:
+        return wrap(-1, name)
+    return wrap(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1), name)
+
+
+def remainder(a: int, b: int, name: str) -> int:
+    if b == 0:
+        return wrap(-1, name)
+    return wrap(abs(a) % abs(b) * (-1 if a < 0 else 1), name)
+
+
+def shift_left(a: int, b: int, name: str) -> int:
+    return wrap(a << b, name) if b < bits_of(name) else 0
+
+
+def shift_right(a: int, b: int, name: str) -> int:
+    return a >> min(b, bits_of(name))
+
+
+def bfe(a: int, b: int, c: int, name: str) -> int:
+    msb, place, length = bits_of(name) - 1, b & 255, c & 255
+    raw = a % (1 << (msb + 1))
+    sign = 0 if name[0] == "u" or length == 0 else raw >> min(place + length - 1, msb) & 1
+    out = 0
+    for i in range(msb + 1):
+        out |= (raw >> (place + i) & 1 if i < length and place + i <= msb else sign) << i
+    return wrap(out, name)
+
+
+def bfi(a: int, b: int, c: int, d: int, name: str) -> int:
+    msb, place, length, out = bits_of(name) - 1, c & 255, d & 255, b
+    for i in range(length):
+        if place + i <= msb:
+            out = out & ~(1 << (place + i)) | (a >> i & 1) << (place + i)
+    return out
+
+
+def bfind(a: int, name: str) -> int:
+    raw = ~a if a < 0 else a
+    return raw.bit_length() - 1 if raw else 0xFFFFFFFF
+
+
+def prmt(a: int, b: int, c: int) -> int:
+    both, out = b << 32 | a, 0
+    for i in range(4):
+        selector = c >> (4 * i) & 15
+        byte = both >> (8 * (selector & 7)) & 255
+        out |= (byte if selector < 8 else 255 if byte & 128 else 0) << (8 * i)
+    return out
+
+
+INTEGER: dict[str, Callable[..., int]] = {
+    "add": lambda a, b, t: wrap(a + b, t),
+    "sub": lambda a, b, t: wrap(a - b, t),
+    "mul.lo": lambda a, b, t: wrap(a * b, t),
+    "mul.hi": lambda a, b, t: wrap(a * b >> bits_of(t), t),
+    "div": divide,
+    "rem": remainder,
+    "min": lambda a, b, t: min(a, b),
+    "max": lambda a, b, t: max(a, b),
+}
+
+ROUND: dict[str, Callable[[Fraction], int]] = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}
+
+
+def float_to_integer(value: float, mode: str, target: str, source: str) -> int:
+    if math.isnan(value):
+        wide = source == "f64" or bits_of(target) == 64
+        return wrap(1 << (bits_of(target) - 1), target) if wide else 0
+    if math.isinf(value):
+        return _clamp(10**30 if value > 0 else -(10**30), target)
+    return _clamp(ROUND[mode](Fraction(value)), target)
+
+
+def integer_to_integer(value: int, target: str, *, saturate: bool) -> int:
+    return _clamp(value, target) if saturate else wrap(value, target)
+
+
+def rounded(exact: Fraction, mode: str, kind: type[np.floating]) -> float:
+    """The exact value rounded in one direction to f32 or f64, for values within the normal range."""
+    near = kind(float(exact)) if kind is np.float64 else _nearest32(exact)
+    below = near if Fraction(float(near)) <= exact else np.nextafter(near, kind(-np.inf))
+    above = near if Fraction(float(near)) >= exact else np.nextafter(near, kind(np.inf))
+    toward_zero = below if exact > 0 else above
+    return float({"rn": near, "rm": below, "rp": above, "rz": toward_zero}[mode])
+
+
+def _nearest32(exact: Fraction) -> np.float32:
+    """Without double rounding: of the two neighbours of the f64 approximation the closer one, ties to even."""
+    start = np.float32(float(exact))
+    candidates = [start, np.nextafter(start, np.float32(-np.inf)), np.nextafter(start, np.float32(np.inf))]
+    return min(candidates, key=lambda c: (abs(Fraction(float(c)) - exact), c.view(np.uint32) & 1))

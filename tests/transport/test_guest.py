@@ -1,0 +1,67 @@
+"""py-libp2p on our connections: what it does wrong costs nobody but itself."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from p2pcompute.transport import guest, host
+from p2pcompute.transport.address import parse_address
+from tests.transport.harness import REQUEST, Recorder, make, pair, running
+
+
+async def test_a_host_that_fails_is_replaced_and_connections_live_on(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[int] = []
+    again = trio.Event()
+
+    class Failing:
+        def __init__(self, *arguments: object) -> None:
+            made.append(1)
+            if len(made) == 3:
+                again.set()
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(host, "Host", Failing)
+    events = Recorder()
+    transport = make(1, events, libp2p_host=True)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(transport.run)
+        await again.wait()
+        assert trio.current_time() >= 2 * guest.RESTART_S
+        nursery.cancel_scope.cancel()
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_the_swarm_may_open_streams_but_not_close_our_connections() -> None:
+    async with pair(libp2p_host=True) as (a, left, b, _):
+        await a._guest._ready.wait()
+        inner = a._guest._host
+        assert inner is not None
+        peer_id = host.ID(host.peer_id_bytes(b.peer))
+        while not inner._swarm.get_connections(peer_id):
+            await trio.lowlevel.checkpoint()
+        stream = await inner.host.new_stream(peer_id, ["/ipfs/ping/1.0.0"])
+        await stream.write(bytes(32))
+        assert await stream.read(32) == bytes(32)
+        await inner._swarm.close_peer(peer_id)
+        assert await a.request(b.peer, REQUEST, b"x", timeout_s=5) == b"x"
+        assert len(left.changes) == 1
+
+
+async def test_without_a_host_identify_and_ping_are_refused() -> None:
+    async with pair(libp2p_host=False) as (a, _, b, _):
+        stream = await a.open_stream(b.peer, "/ipfs/ping/1.0.0")
+        with pytest.raises(trio.BrokenResourceError, match="does not speak"):
+            await stream.receive_some()
+
+
+async def test_the_host_advertises_what_we_announce() -> None:
+    transport = make(1, Recorder(), libp2p_host=True)
+    async with running(transport):
+        await transport._guest._ready.wait()
+        assert transport._guest._host is not None
+        told = [str(address) for address in transport._guest._host.host.get_addrs()]
+        assert [parse_address(text).port for text in told] == [parse_address(transport.addresses()[0]).port]
