@@ -40,7 +40,7 @@ def test_a_blob_root_is_the_reference_root(size: int) -> None:
     assert merkle.blob_root(pattern(size)) == reference_root(pattern(size))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 900_000))
 def test_chunk_nodes_prove_each_chunk_alone(size: int) -> None:
     data = pattern(size)
