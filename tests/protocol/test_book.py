@@ -94,7 +94,7 @@ def _pool() -> list[bytes]:
 POOL = _pool()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(POOL), max_size=12), st.data())
 def test_the_same_documents_in_any_order_and_number_give_the_same_book(pool: list[bytes], data: st.DataObject) -> None:
     books = []

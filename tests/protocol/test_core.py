@@ -57,7 +57,7 @@ def test_a_letter_carried_by_another_than_its_signer_is_refused() -> None:
     assert p.core.on_request(stage.now, PEER.public, 6, letter(PROBE))[0] != Reply(6, None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=120) | st.binary(max_size=80).map(lambda t: letter(PROBE)[:40] + t))
 def test_no_bytes_of_a_peer_raise(frame: bytes) -> None:
     stage, p = provider_once()
