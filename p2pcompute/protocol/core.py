@@ -42,6 +42,8 @@ NEIGHBOURS_MIN: Final = 6
 NEIGHBOURS_MS: Final = 5_000
 DIALS_AT_ONCE: Final = 2
 SYNC_MS: Final = 5_000
+BOOK_SMALL: Final = 256
+"""With fewer offers (about a page), ask a random neighbour again: it may have known nobody itself when we met."""
 OFFER_RENEW_MS: Final = limits.OFFER_LIFETIME_MS // 2
 RPC_CHANNEL: Final = "/p2pcompute/rpc/1"
 
@@ -191,6 +193,10 @@ class PeerCore:
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
+        if self.peers and len(self.book) < BOOK_SMALL:
+            neighbour = list(self.peers)[self.post.env.rng.randrange(len(self.peers))]
+            self._pages[neighbour] = 0
+            out += self._pull(now, neighbour, bytes(32))
         if len(self.peers) >= NEIGHBOURS_MIN:
             return out
         me = self.post.env.me
