@@ -176,8 +176,10 @@ class Requester:
         """Nobody (else) could be had: go on with a quorum, or rest and try again; give up when nobody is at work."""
         job.dry_rounds += 1
         live = job.within(*LIVE)
-        if not live and job.dry_rounds >= LONELY_ROUNDS_MAX:
-            return self._fail(now, job, NoPeersError(self._recruiter.explain(job)))
+        lonely = len(live) < job.quorum and not job.within(*PENDING)
+        if lonely and job.dry_rounds >= LONELY_ROUNDS_MAX:
+            missing = f"{job.quorum} providers are needed, {len(live)} took the task; " if live else ""
+            return self._fail(now, job, NoPeersError(missing + self._recruiter.explain(job)))
         if len(live) == len(job.within("revealed")) >= job.quorum:
             if job.dry_rounds >= LONELY_ROUNDS_MAX:
                 best = verification.tally(self._votes(live), job.quorum).best

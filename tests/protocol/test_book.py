@@ -248,20 +248,6 @@ def test_a_revocation_is_news_once() -> None:
     assert [ruling(b, raw), ruling(b, raw)] == [Ruling.ACCEPT, Ruling.IGNORE]
 
 
-def test_pages_walk_through_all_offers_in_the_order_of_their_ids() -> None:
-    b = book()
-    for i in range(20):
-        b.judge(NOW, write(key_of(f"many {i}"), terms()))
-    expected = [raw for _, raw in sorted((x.offer.id, x.offer.raw) for x in b.listings())]
-    pulled: list[bytes] = []
-    after = bytes(32)
-    while page := b.page(after, 3 * (len(expected[0]) + 4)):
-        assert len(page) <= 3
-        pulled += page
-        after = codec.document_id(page[-1])
-    assert pulled == expected
-
-
 def test_listings_are_immutable() -> None:
     b = book()
     b.judge(NOW, GOOD)

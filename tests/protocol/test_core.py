@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pcompute.protocol import budget, core, sync
+from p2pcompute.protocol import budget, core
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.machine import Connect, Emit, Ok, PeerInfo, Reply, Request, Ruling, SetTimer
 from p2pcompute.wire import documents as d
@@ -64,8 +64,13 @@ def test_no_bytes_of_a_peer_raise(frame: bytes) -> None:
     (*_, reply) = p.core.on_request(stage.now, PEER.public, 5, frame)
     assert isinstance(reply, Reply)
     p.core.judge_gossip(stage.now, core.offers_topic(NETWORK), frame, PEER.public)
-    pull = next(e for e in p.core.on_peer(stage.now, PeerInfo(PEER.public, True)) if isinstance(e, Request))
+    pull = next(e for e in p.core.on_peer(stage.now, dialled(PEER.public)) if isinstance(e, Request))
     p.core.on_response(stage.now, pull.request_id, Ok(frame))
+    p.core.on_peer(stage.now, PeerInfo(PEER.public, False))
+
+
+def dialled(peer: bytes) -> PeerInfo:
+    return PeerInfo(peer, True, outbound=True)
 
 
 _once: list[tuple[Stage, Actor]] = []
@@ -142,24 +147,3 @@ def test_a_lonely_peer_dials_providers_from_its_book(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(core, "NEIGHBOURS_MIN", 1)
     lonely.core.on_peer(stage.now, PeerInfo(PEER.public, True))
     assert not any(isinstance(e, Connect) for e in lonely.core.on_timer(stage.now, "core.neighbours"))
-
-
-@pytest.mark.parametrize(("offers", "asks"), [(2, True), (3, False)])
-def test_a_peer_with_a_small_book_asks_a_neighbour_again(
-    offers: int, asks: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(core, "BOOK_SMALL", 3)
-    monkeypatch.setattr(sync, "PAGES_MAX", 1)
-    stage = Stage()
-    stage.providers(offers)
-    me = stage.actor("me")
-    stage.introduce()
-    me.core.on_peer(stage.now, PeerInfo(PEER.public, True))
-    for _ in range(3):
-        pulls = [e for e in me.core.on_timer(stage.now, "core.neighbours") if isinstance(e, Request)]
-        assert [e.frame for e in pulls] == [sync.encode_pull(bytes(32))] * asks
-
-
-def test_a_peer_without_neighbours_asks_nobody() -> None:
-    stage = Stage()
-    assert not any(isinstance(e, Request) for e in stage.actor("me").core.on_timer(stage.now, "core.neighbours"))

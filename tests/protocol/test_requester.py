@@ -571,3 +571,19 @@ def test_the_most_replicas_a_job_engages_is_bounded() -> None:
     stage.play(r)
     assert job_of(r).state == "failed"
     assert len(engaged(r)) <= limits.REPLICAS_MAX
+
+
+def test_a_node_that_also_provides_never_recruits_itself() -> None:
+    stage, r, row = scene(2)
+    r.publish(terms(delegation=r.delegation, price_per_device_s=1))
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert set(engaged(r)) == {p.peer for p in row}
+
+
+def test_a_quorum_that_cannot_be_had_ends_the_job_long_before_its_deadline() -> None:
+    stage, r, _ = scene(1)
+    stage.play(r, timeout_ms=600_000)
+    assert (job_of(r).state, job_of(r).code) == ("failed", 3)
+    assert job_of(r).error.startswith("2 providers are needed, 1 took the task")
+    assert stage.mono_ms < 60_000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pcompute.protocol import core, ledger, provider, recruiting, requester
+from p2pcompute.protocol import ledger, provider, recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
@@ -77,7 +77,6 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "grace": (requester.COMMIT_GRACE_MS, 60_000),
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (requester.ATTEMPTS_MAX, 5),
-        "small book": (core.BOOK_SMALL, 256),
         "replicas": (limits.REPLICAS_MAX, 16),
         "fruitless rounds": (requester.DRY_ROUNDS_MAX, 3),
         "lonely rounds": (requester.LONELY_ROUNDS_MAX, 20),
