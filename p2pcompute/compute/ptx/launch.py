@@ -13,7 +13,7 @@ from p2pcompute.compute.ptx import layout, output
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
 from p2pcompute.compute.ptx.ir import Entry, Module
-from p2pcompute.compute.ptx.jit import Compiled, Loaded, assemble, cache_key, read_cached, write_cached
+from p2pcompute.compute.ptx.jit import Compiled, Loaded, Processor, assemble, cache_key, host, read_cached, write_cached
 from p2pcompute.compute.ptx.lower import lower
 from p2pcompute.compute.ptx.memory import Memory, Table
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
@@ -44,10 +44,15 @@ def pack_parameters(entry: Entry, values: Sequence[bytes]) -> bytes:
 
 
 def compile_entry(
-    module: Module, entry: str, block: tuple[int, int, int], *, cache_dir: Path | None = None
+    module: Module,
+    entry: str,
+    block: tuple[int, int, int],
+    *,
+    cache_dir: Path | None = None,
+    processor: Processor | None = None,
 ) -> CompiledKernel:
     """Machine code for one entry and block shape; lines in its traps are those of the canonical text. Raises PtxError
-    for what the engine does not support, UsageError for bad shapes.
+    for what the engine does not support, UsageError for bad shapes. `processor` is the host unless given.
     """
     if entry not in module.entries:
         raise UsageError(f"The module has no kernel '{entry}'; it has {', '.join(sorted(module.entries)) or 'none'}.")
@@ -57,7 +62,8 @@ def compile_entry(
         raise UsageError(f"A block of {threads.threads} threads exceeds {BLOCK_THREADS_MAX}.")
     text = canonicalise(module)
     digest = blake3(text.encode()).hexdigest()
-    key = cache_key(digest, entry, repr(block))
+    processor = processor or host()
+    key = cache_key(digest, entry, repr(block), processor=processor)
     compiled = read_cached(cache_dir, key) if cache_dir is not None else None
     if compiled is None:
         canonical = parse(text)
@@ -66,7 +72,7 @@ def compile_entry(
             raise PtxError(
                 f"Kernel '{entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
             )
-        code = assemble(module_text(lowered, threads))
+        code = assemble(module_text(lowered, threads), processor)
         compiled = Compiled(code, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
         if cache_dir is not None:
             write_cached(cache_dir, key, compiled)
