@@ -59,8 +59,11 @@ def _integer_to_float(ops: Ops, ins: Instruction, target: ScalarType, source: Sc
     operation = "sitofp" if source.is_signed else "uitofp"
     if target.name == "f16":  # what a double cannot hold exactly is beyond the largest half
         value = half.narrowed(ops, ops.cast(operation, source.llvm, value, "double"), mode)
-    elif mode == "rn":
+    elif mode == "rn" or (target.name == "f64" and source.bits <= 32):
         value = ops.cast(operation, source.llvm, value, target.llvm)
+    elif source.bits <= 32:  # exact in double; LLVM's own way gives -0 for 0 when rounding down without AVX-512
+        wide = ops.cast(operation, source.llvm, value, "double")
+        value = ops.rounded("fptrunc", mode, target.llvm, [("double", wide)])
     else:
         value = ops.rounded(operation, mode, target.llvm, [(source.llvm, value)])
     return saturate(ops, target.llvm, value) if ins.has("sat") else value

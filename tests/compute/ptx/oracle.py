@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from fractions import Fraction
-
-import numpy as np
 
 from tests.compute.ptx import ieee
 
@@ -91,36 +87,9 @@ INTEGER: dict[str, Callable[..., int]] = {
     "max": lambda a, b, t: max(a, b),
 }
 
-ROUND: dict[str, Callable[[Fraction], int]] = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}
-
-
-def float_to_integer(value: float, mode: str, target: str, source: str) -> int:
-    if math.isnan(value):
-        wide = source == "f64" or bits_of(target) == 64
-        return wrap(1 << (bits_of(target) - 1), target) if wide else 0
-    if math.isinf(value):
-        return _clamp(10**30 if value > 0 else -(10**30), target)
-    return _clamp(ROUND[mode](Fraction(value)), target)
-
 
 def integer_to_integer(value: int, target: str, *, saturate: bool) -> int:
     return _clamp(value, target) if saturate else wrap(value, target)
-
-
-def rounded(exact: Fraction, mode: str, kind: type[np.floating]) -> float:
-    """The exact value rounded in one direction to f32 or f64, for values within the normal range."""
-    near = kind(float(exact)) if kind is np.float64 else _nearest32(exact)
-    below = near if Fraction(float(near)) <= exact else np.nextafter(near, kind(-np.inf))
-    above = near if Fraction(float(near)) >= exact else np.nextafter(near, kind(np.inf))
-    toward_zero = below if exact > 0 else above
-    return float({"rn": near, "rm": below, "rp": above, "rz": toward_zero}[mode])
-
-
-def _nearest32(exact: Fraction) -> np.float32:
-    """Without double rounding: of the two neighbours of the f64 approximation the closer one, ties to even."""
-    start = np.float32(float(exact))
-    candidates = [start, np.nextafter(start, np.float32(-np.inf)), np.nextafter(start, np.float32(np.inf))]
-    return min(candidates, key=lambda c: (abs(Fraction(float(c)) - exact), c.view(np.uint32) & 1))
 
 
 COMPARE: dict[str, Callable[[int, int], bool]] = {
