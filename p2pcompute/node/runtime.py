@@ -279,8 +279,8 @@ class Runtime:
 
     def _may_read(self, peer: bytes, root: bytes) -> bool:
         wall_ms = self.now().wall_ms
-        granted = self._grants.get(peer, {})
-        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted.values())
+        granted = self._grants[peer].values() if peer in self._grants else ()
+        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted)
 
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
