@@ -15,7 +15,7 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 
-from p2pcompute.protocol.gossip import CHANNEL, Gossip, message_id
+from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip, message_id
 from p2pcompute.protocol.machine import Effect, Environment, Now, PeerInfo, Ruling, Send
 from p2pcompute.transport import noise
 from p2pcompute.transport.libp2p import Libp2pTransport
@@ -48,7 +48,13 @@ class Member:
         self.delivered: list[bytes] = []
         self.changed = trio.Event()
         self.gossip = Gossip(env, validate=lambda *_: Ruling.ACCEPT, deliver=self._deliver)
-        self.transport = Libp2pTransport(SEED, listen=[LOOPBACK], events=self, channels={CHANNEL: GOSSIP_RPC_BYTES_MAX})
+        self.transport = Libp2pTransport(
+            SEED,
+            listen=[LOOPBACK],
+            events=self,
+            channels={CHANNEL: GOSSIP_RPC_BYTES_MAX},
+            older={CHANNEL: OLDER_CHANNELS},
+        )
 
     def _deliver(self, at: Now, topic: str, data: bytes, peer: bytes) -> Sequence[Effect]:
         self.delivered.append(data)
@@ -69,7 +75,7 @@ class Member:
         self.execute(self.gossip.on_peer(now(), info))
 
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
-        self.execute(self.gossip.on_frame(now(), peer, frame))
+        self.execute(self.gossip.on_frame(now(), peer, frame, channel))
         self._wake()
 
     async def on_request(self, peer: bytes, channel: str, frame: bytes) -> bytes | None:
