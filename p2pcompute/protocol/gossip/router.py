@@ -326,16 +326,15 @@ class Gossip:
                 self._recommended(now, peer, prune.peers)
         for ids in rpc.idontwant:
             self._unwanted(peer, ids)
-        if (rpc.ihave or rpc.iwant) and self._standing.gossips(peer):  # rule 11
-            if rpc.ihave:
-                self._ihave(now, peer, rpc.ihave)
+        if rpc.ihave and not self._budgets.ihave(peer):  # rule 9
+            self._blame(peer, Fault.FLOOD)
+        elif rpc.ihave and self._standing.gossips(peer):  # rule 11
+            self._ihave(now, peer, rpc.ihave)
+        if rpc.iwant and self._standing.gossips(peer):
             for ids in rpc.iwant:
                 self._iwant(peer, ids)
 
     def _ihave(self, now: Now, peer: bytes, offered: Sequence[tuple[str, list[bytes]]]) -> None:
-        if not self._budgets.ihave(peer):  # rule 9
-            self._blame(peer, Fault.FLOOD)
-            return
         room = self._budgets.ids_left(peer)
         wanted: list[bytes] = []
         self._promises.next_batch()
