@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.gossip import GossipParams, codec
 from p2pcompute.protocol.gossip.params import DATA_BYTES_MAX
-from p2pcompute.protocol.machine import Now, PeerInfo, Priority, Ruling, Send
+from p2pcompute.protocol.machine import Now, PeerInfo, Priority, Ruling, Send, SendOutcome
 from p2pcompute.wire.limits import GOSSIP_RPC_BYTES_MAX
 from tests.protocol.gossip.harness import (
     STRANGER,
@@ -271,6 +271,17 @@ def test_a_message_can_be_asked_for_only_in_its_windows() -> None:
     network.sent.clear()
     network.inject(0, STRANGER.me, codec.encode_iwant([codec.message_id(TOPIC, b"old")]))
     assert to_stranger(network) == []
+
+
+def test_a_mesh_peer_that_missed_a_frame_is_told_at_the_next_heartbeat_what_it_held() -> None:
+    network = with_stranger()
+    assert STRANGER.me in network.mesh(0)
+    network.publish(0, b"lost")
+    network.gossip(0).on_sent(network.now, STRANGER.me, SendOutcome.DROPPED)
+    network.sent.clear()
+    network.pass_time(3)
+    assert [rpc.ihave for rpc in to_stranger(network)] == [[(TOPIC, [codec.message_id(TOPIC, b"lost")])]]
+    assert network.gossip(0).counters.dropped == 1
 
 
 # Judgement --------------------------------------------------------------------------------------------------------
