@@ -99,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
         code = make_app()(list(arguments))
     except CycloptsError as error:
         return faults.usage(_sentence(error), as_json=as_json)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         return faults.report(error, as_json=as_json)
     return code if isinstance(code, int) else os.EX_OK
 

@@ -6,13 +6,12 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import trio
-
 T = TypeVar("T")
 
 
 def run_until_signal(main: Callable[[], Awaitable[T]]) -> T:
     """`trio.run(main)`, cancelled by the first signal. Raises KeyboardInterrupt when it ended for that."""
+    import trio
 
     async def guarded() -> T:
         results: list[T] = []

@@ -53,8 +53,9 @@ class Progress:
         text = self._headline_of(name, fields)
         peer = fields.get("peer")
         if text:
+            if text != self._headline:
+                self._line(text)
             self._headline = text
-            self._line(text)
         elif isinstance(peer, bytes):
             step = self._step_of(name, fields)
             row = self._rows.setdefault(peer, {"peer": names.short(peer), "step": "", "since": 0.0})

@@ -154,7 +154,7 @@ def source_name(entry: str) -> str:
 def _decode(frame: bytes) -> jail.Reply:
     try:
         return msgspec.msgpack.decode(frame, type=jail.Reply)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CompileError(f"the compile jail broke its protocol: {error}") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -47,6 +47,7 @@ Answer = Ready | Started | Done
 WORKER_STATUSES: Final = frozenset({JobStatus.OK, JobStatus.TRAP, JobStatus.TIMEOUT, JobStatus.REFUSED})
 """What a worker may claim. CRASHED and CANCELLED are for the parent to say."""
 
+_M = TypeVar("_M")
 _order_decoder: Final[msgspec.msgpack.Decoder[Order]] = msgspec.msgpack.Decoder(Order)
 _answer_decoder: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 
@@ -62,14 +63,22 @@ def encode(message: Order | Answer) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
+def _decode(decoder: msgspec.msgpack.Decoder[_M], frame: bytes) -> _M:
+    """msgspec lets a UnicodeDecodeError out where the tag of a message is no UTF-8."""
+    try:
+        return decoder.decode(frame)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not a message: {error}") from error
+
+
 def decode_order(frame: bytes) -> Order:
     """Raises msgspec.MsgspecError."""
-    return _order_decoder.decode(frame)
+    return _decode(_order_decoder, frame)
 
 
 def decode_answer(frame: bytes) -> Answer:
     """Raises msgspec.MsgspecError; a status that a worker may not claim counts as malformed."""
-    answer = _answer_decoder.decode(frame)
+    answer = _decode(_answer_decoder, frame)
     if isinstance(answer, Done) and (answer.status not in WORKER_STATUSES or answer.device_us < 0):
         raise msgspec.ValidationError(f"a worker may not claim {answer.status.name}, {answer.device_us} us")
     return answer

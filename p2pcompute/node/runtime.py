@@ -65,6 +65,7 @@ class Runtime:
 
     def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines) -> None:
         self._committer, self._blobs, self._engines = committer, blobs, engines
+        self._blob_server = exchange.BlobServer(blobs, self._may_read)
         self._core: PeerCore | None = None
         self._transport: Libp2pTransport | None = None
         self._nursery: trio.Nursery | None = None
@@ -149,7 +150,7 @@ class Runtime:
         return answer[0]
 
     async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
-        await exchange.serve_blob(self._blobs, self._may_read, peer, stream)
+        await self._blob_server.serve(peer, stream)
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -288,22 +289,25 @@ class Runtime:
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
         blobs: tuple[bytes, ...] | None = None
+        sources = [self._opener(*source) for source in ((effect.peer, effect.addresses), *effect.others)]
         with trio.move_on_after(effect.timeout_ms / 1000):
             try:
-                if effect.peer not in self.core.peers:
-                    await self._connect(effect.peer, effect.addresses)
                 for root, size in effect.blobs:
                     self._pin(root, effect.token)
-                    stream = await self.transport.open_stream(effect.peer, exchange.PROTOCOL)
-                    try:
-                        await exchange.fetch_blob(self._blobs, stream, root, size)
-                    finally:
-                        stream.reset()
+                    await exchange.fetch_blob(self._blobs, sources, root, size)
                 wanted = effect.token.startswith("manifest:")
                 blobs = tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
             except (RemoteError, LocalError) as error:
                 reason = str(error)
         self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
+
+    def _opener(self, peer: bytes, addresses: tuple[str, ...]) -> exchange.OpenStream:
+        async def open_stream() -> Stream:
+            if peer not in self.core.peers:
+                await self._connect(peer, addresses)
+            return await self.transport.open_stream(peer, exchange.PROTOCOL)
+
+        return open_stream
 
     def _pin(self, root: bytes, token: str) -> None:
         self._pinned_until_ms.setdefault(token, self.now().wall_ms + PIN_MS)

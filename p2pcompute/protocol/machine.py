@@ -182,13 +182,15 @@ class CancelJob:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetch:
     """Bring these blobs (root, size in bytes) into the local store from `peer`; then on_fetch(token). `addresses` as in
-    Request: without them an unconnected peer is never dialled."""
+    Request: without them an unconnected peer is never dialled. `others` (peer, addresses) hold the same blobs: a driver
+    may use them too, and the blame for a failure is still `peer`'s."""
 
     token: str
     peer: bytes
     blobs: tuple[tuple[bytes, int], ...]
     timeout_ms: int
     addresses: tuple[str, ...] = ()
+    others: tuple[tuple[bytes, tuple[str, ...]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -104,8 +104,14 @@ def test_a_budget_that_is_too_small_is_exit_code_4(command: Command, files: Path
 
 
 def test_the_running_node_of_a_home_is_used(command: Command, files: Path, provider: Provider, tmp_path: Path) -> None:
-    with serving(tmp_path / "mine", "--price", "0.4", "--bootstrap", provider.address) as mine:
-        assert command("run", "my.cu", *SAXPY, *SCALARS, "--replicas", "1", "--home", mine.home, "--json") == 0
+    with serving(tmp_path / "mine", "--price", "0.4") as mine:
+        elsewhere = ("--home", mine.home, "--network", "other")
+        assert command("run", "my.cu", *SAXPY, *SCALARS, *elsewhere) == 2
+        assert "is of network 'main', not 'other'" in command.err
+        bootstrap = ("--bootstrap", provider.address)
+        assert (
+            command("run", "my.cu", *SAXPY, *SCALARS, "--replicas", "1", *bootstrap, "--home", mine.home, "--json") == 0
+        )
         job = command.last["job"]
         assert command("job", "show", job, "--home", mine.home, "--json") == 0
         assert command.last["state"] == "done"
@@ -188,3 +194,14 @@ def test_an_interrupted_run_leaves_no_process_and_no_work(files: Path, tmp_path:
         assert err.splitlines()[-1] == "p2pcompute: interrupted"
         assert not any(alive(child) for child in children)
         assert running.stop()[0] == 0
+
+
+def test_a_revocation_spreads_through_the_running_node(command: Command, provider: Provider) -> None:
+    at = ("--home", provider.home, "--json")
+    stranger = "did:key:z6MkiPCD9mYZBhh89sz516us5onTmhr2gLP6639vTizmrebW"
+    assert command("key", "revoke", "revoked", "--subject", stranger, *at) == 0
+    assert command.last["spread"]
+    assert command("key", "announce", "revoked", *at) == 0
+    Path("revoked").write_bytes(b"no revocation")
+    assert command("key", "announce", "revoked", *at) == 2
+    assert "no revocation" in command.err

@@ -1,9 +1,9 @@
 """PTX on the CPU: parse, canonicalise, classify, analyse, lower to LLVM, run.
 
-The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked against the table in `isa`), `canonicalise`,
-`classify`, `flow` (blocks, loops, liveness), `uniform` (scalars and affine values), `nan`, `lower` with `registers`,
-`access`, `checked`, `atomics`, `warpwide`, `arithmetic`, `bitwise`, `conversion`, `moves` (LLVM IR as text), `grid`
-(the loop over blocks), `jit`, `memory`, `run`, `launch`.
+The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked against the table in `isa`), `inline`
+(calls), `canonicalise`, `classify`, `flow` (blocks, loops, liveness), `uniform` (scalars and affine values), `nan`,
+`lower` with `registers`, `access`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`, `conversion`,
+`moves` (LLVM IR as text), `grid` (the loop over blocks), `jit`, `memory`, `run`, `launch`.
 """
 
 from p2pcompute.compute.ptx.canonicalise import canonicalise

@@ -67,7 +67,7 @@ class Atomics:
             name = "fadd" if operation == "add" else "xchg"
         else:
             name = _INTEGER[operation]
-        return f"  %old = atomicrmw {name} ptr %one, {llvm} %x{scope} monotonic\n"
+        return f"  %old = atomicrmw {name} ptr %one, {llvm} %x{scope} seq_cst\n"
 
     def _helper(self, ins: Instruction, space: str, llvm: str) -> str:
         name = f"atom_{space}_{ins.modifier('op')}_{ins.types[0]}"

@@ -87,7 +87,7 @@ def _entry(entry: Entry) -> list[str]:
     lines = [f".visible .entry {entry.name}({chr(10) + parameters + chr(10) if parameters else ''})"]
     lines.extend(f".{name} {', '.join(map(str, values))}" for name, values in sorted(entry.tuning.items()))
     lines.append("{")
-    lines.extend("\t" + _variable(variable) for variable in entry.variables.values())
+    lines.extend("\t" + _variable(variable) for variable in entry.variables.values() if variable.space != "param")
     lines.extend("\t" + declaration for declaration in names.declarations())
     lines.extend(_statement(statement, names) for statement in body)
     lines.append("}")

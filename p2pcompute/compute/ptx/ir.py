@@ -176,7 +176,10 @@ Statement = Label | Instruction
 
 @dataclass(slots=True)
 class Entry:
-    """One kernel. `shared_bytes` is its static shared memory, `local_bytes` its stack per thread."""
+    """One kernel, or a function before `inline` has expanded it (only functions have `returns`).
+
+    `shared_bytes` is the static shared memory, `local_bytes` the stack per thread.
+    """
 
     name: str
     line: int
@@ -186,13 +189,14 @@ class Entry:
     shared_bytes: int = 0
     local_bytes: int = 0
     body: list[Statement] = field(default_factory=list)
+    returns: tuple[Parameter, ...] = ()
     tuning: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def instructions(self) -> Iterator[Instruction]:
         return (statement for statement in self.body if isinstance(statement, Instruction))
 
     def parameter(self, name: str) -> Parameter | None:
-        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+        return next((parameter for parameter in (*self.returns, *self.parameters) if parameter.name == name), None)
 
 
 @dataclass(slots=True)
@@ -202,6 +206,7 @@ class Module:
     version: str
     target: str
     entries: dict[str, Entry] = field(default_factory=dict)
+    functions: dict[str, Entry] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
 
     def space_bytes(self, space: str) -> int:

@@ -26,7 +26,7 @@ _BITS: Final = "b16 b32 b64"
 _ANY: Final = "b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64"
 _VALUE: Final = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64"
 _CACHE: Final = "cache=ca|cg|cs|lu|cv? evict=L1::evict_normal|L1::evict_first|L1::evict_last|L1::no_allocate?"
-_ORDER: Final = "order=weak|volatile|relaxed|acquire|release? scope=cta|gpu|sys|cluster?"
+_ORDER: Final = "order=weak|volatile|relaxed|acquire|release|acq_rel? scope=cta|gpu|sys|cluster?"
 _ATOM: Final = "add|min|max|inc|dec|and|or|xor"
 _ATOMIC: Final = "u32 s32 u64 s64 b32 b64 f32 f64"
 _ROUND: Final = "round=rn|rz|rm|rp"
@@ -35,14 +35,17 @@ TABLE: Final = f"""
 add   | carry=cc?                              | u32 s32 u64 s64      | T = T T
 add   | sat?                                   | {_INT}               | T = T T
 add   | {_ROUND}? sat?                         | f32 f64              | T = T T
+add   | round=rn? sat?                         | f16                  | T = T T
 sub   | carry=cc?                              | u32 s32 u64 s64      | T = T T
 sub   | sat?                                   | {_INT}               | T = T T
 sub   | {_ROUND}? sat?                         | f32 f64              | T = T T
+sub   | round=rn? sat?                         | f16                  | T = T T
 addc  | carry=cc?                              | u32 s32 u64 s64      | T = T T
 subc  | carry=cc?                              | u32 s32 u64 s64      | T = T T
 mul   | part=lo|hi                             | {_INT}               | T = T T
 mul   | part=wide                              | u16 s16 u32 s32      | W = T T
 mul   | {_ROUND}? sat?                         | f32 f64              | T = T T
+mul   | round=rn? sat?                         | f16                  | T = T T
 mad   | part=lo|hi carry=cc?                   | {_INT}               | T = T T T
 mad   | part=wide                              | u16 s16 u32 s32      | W = T T W
 mad   | {_ROUND}                               | f32 f64              | T = T T T
@@ -52,8 +55,8 @@ div   |                                        | {_INT}               | T = T T
 div   | {_ROUND}                               | f32 f64              | T = T T
 div   | approx=approx|full ftz?                | f32                  | T = T T
 rem   |                                        | {_INT}               | T = T T
-abs   |                                        | s16 s32 s64 f32 f64  | T = T
-neg   |                                        | s16 s32 s64 f32 f64  | T = T
+abs   |                                        | s16 s32 s64 f32 f64 f16 | T = T
+neg   |                                        | s16 s32 s64 f32 f64 f16 | T = T
 min   |                                        | {_INT} f32 f64       | T = T T
 max   |                                        | {_INT} f32 f64       | T = T T
 sad   |                                        | {_INT}               | T = T T T
@@ -85,7 +88,7 @@ bfind | shiftamt?                              | u32 s32 u64 s64      | u32 = T
 bfe   |                                        | u32 s32 u64 s64      | T = T u32 u32
 bfi   |                                        | b32 b64              | T = T T u32 u32
 prmt  |                                        | b32                  | T = T T T
-setp  | {_COMPARE} bool=and|or|xor?             | {_VALUE}             | pred pred| = T T pred?
+setp  | {_COMPARE} bool=and|or|xor?             | {_VALUE} f16         | pred pred| = T T pred?
 set   | {_COMPARE} bool=and|or|xor?            | u32 s32 f32 ; {_VALUE} | T = S S pred?
 selp  |                                        | {_VALUE}             | T = T T pred
 slct  |                                        | {_VALUE} ; s32       | T = T T S
@@ -96,6 +99,7 @@ cvt   | round=rn|rz|rm|rp|rni|rzi|rmi|rpi? sat? | {_ANY} f16 ; {_ANY} f16 | T = 
 ld    | space=param                            | {_ANY}               | T = addr
 ld    | space=param vec=v2|v4                  | {_ANY}               | X = addr
 ld    | {_ORDER} space=global|shared|local|const? {_CACHE} nc? vec=v2|v4? | {_ANY} | X = addr
+st    | space=param vec=v2|v4?                 | {_ANY}               | addr = X
 st    | {_ORDER} space=global|shared|local? {_CACHE} vec=v2|v4? | {_ANY} | addr = X
 atom  | {_ORDER} space=global|shared? op=cas   | b16 b32 b64          | T = addr T T
 atom  | {_ORDER} space=global|shared? op={_ATOM}|exch | {_ATOMIC} | T = addr T

@@ -42,11 +42,13 @@ WARP_FORMAL: Final = (
 )
 
 STACK_BYTES_MAX: Final = 3 * 1024 * 1024
-"""Of the 8 MiB that a thread has by default; each value may be spilled once in the fast and once in the slow part of a block."""
+"""Of the 8 MiB that a thread has by default; a value may be spilled in the fast and in the slow part of a block."""
 
 _LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
-_HOISTABLE: Final = frozenset(("mov cvta add sub mul mad and or xor not neg shl shr cvt setp selp min max").split())
+_HOISTABLE: Final = frozenset(
+    {"mov", "cvta", "add", "sub", "mul", "mad", "and", "or", "xor", "not", "neg", "shl", "shr", "cvt", "setp", "selp"}
+)
 """Cheap integer operations that cannot fault: address arithmetic, mostly."""
 
 

@@ -142,6 +142,8 @@ class _InstructionParser:
             negated = self._accept("!")
             guard = self._register(self._next(), "pred")
         self._spelling = self._next()[:60]
+        if self._spelling in ("call", "call.uni"):
+            return self._call(guard is not None)
         opcode, *suffixes = self._spelling.split(".")
         form, modifiers, types = self._form(opcode, tuple(suffixes))
         vector = next((int(value[1]) for name, value in modifiers if name == "vec"), 1)
@@ -169,6 +171,39 @@ class _InstructionParser:
             guard,
             negated,
         )
+
+    def _call(self, is_guarded: bool) -> Instruction:
+        """`call (result), function, (arguments)`: sources are the function, as a label, and the arguments."""
+        if is_guarded:
+            raise self._fail("a guard is not supported")
+        results = self._parameter_names() if self._peek() == "(" else []
+        if results:
+            self._expect(",")
+        name = self._next()
+        if isinstance(self._scope.find(name), Register):
+            raise self._fail("an indirect call is not supported")
+        arguments = self._parameter_names() if self._accept(",") else []
+        if self._place != len(self._words):
+            raise self._fail(f"unexpected '{self._peek()[:40]}'")
+        sources: tuple[Operand, ...] = (Label(name), *arguments)
+        types = ("param",) * len(results), ("label", *("param",) * len(arguments))
+        return Instruction("call", (), (), tuple(results), sources, *types, self._at)
+
+    def _parameter_names(self) -> list[Symbol]:
+        self._expect("(")
+        names: list[Symbol] = []
+        while not self._accept(")"):
+            if names:
+                self._expect(",")
+            word = self._next()
+            found = self._scope.find(word)
+            if isinstance(found, Variable):
+                names.append(Symbol(found.name))
+            elif self._scope.entry.parameter(word) is not None:
+                names.append(Symbol(word))
+            else:
+                raise self._fail(f"'{word[:40]}' is not a parameter variable")
+        return names
 
     def _check_places(self, operands: list[Operand], split: int) -> None:
         """Only registers and sinks are written; a sink is never read."""
@@ -230,7 +265,7 @@ class _InstructionParser:
             offset = 0
             if self._accept("+"):
                 offset = self._integer(self._next())
-            if type_name not in ("u32", "u64", "b32", "b64", "s32", "s64"):
+            if found.space == "param" or type_name not in ("u32", "u64", "b32", "b64", "s32", "s64"):
                 raise self._fail(f"the address of '{word}' does not fit")
             return Symbol(found.name, offset)
         return self._value(type_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from p2pcompute.compute.ptx.inline import inline_calls
 from p2pcompute.compute.ptx.ir import Entry, Label, Module, Parameter, Statement, Variable
 from p2pcompute.compute.ptx.lex import Token, tokenize
 from p2pcompute.compute.ptx.operands import Scope, parse_instruction
@@ -113,6 +114,8 @@ class _Parser:
         self._number(64, 64)
         while self._place < len(self._tokens):
             self._directive()
+        for entry in self._module.entries.values():
+            inline_calls(self._module, entry)
         return self._module
 
     def _header(self, pattern: re.Pattern[str], what: str) -> str:
@@ -138,6 +141,8 @@ class _Parser:
             word = self._peek()
             if word == ".entry":
                 self._entry()
+            elif word == ".func":
+                self._function()
             elif word in (".global", ".const", ".shared"):
                 self._module_variable(is_extern=".extern" in linkage)
             else:
@@ -248,10 +253,31 @@ class _Parser:
             if len(values) > _TUNING[directive]:
                 raise self._fail(f"'{directive}' takes {_TUNING[directive]} numbers")
             entry.tuning[directive[1:]] = tuple(values)
+        self._body(entry)
+        self._module.entries[entry.name] = entry
+
+    def _function(self) -> None:
+        """A declaration ends with a semicolon; a definition has a body."""
+        self._expect(".func")
+        line = self._line()
+        returns = Entry("", line)
+        if self._accept("("):
+            self._parameters(returns)
+        function = Entry(self._name(), line, returns=returns.parameters)
+        if self._accept("("):
+            self._parameters(function)
+        self._accept(".noreturn")
+        if self._accept(";"):
+            return
+        if function.name in self._module.functions:
+            raise self._fail(f"'{function.name}' is defined twice")
+        self._body(function)
+        self._module.functions[function.name] = function
+
+    def _body(self, entry: Entry) -> None:
         scope = Scope(self._module, entry)
         self._block(entry, scope)
-        scope.check_labels(line)
-        self._module.entries[entry.name] = entry
+        scope.check_labels(entry.line)
 
     def _parameters(self, entry: Entry) -> None:
         parameters: list[Parameter] = []
@@ -312,7 +338,7 @@ class _Parser:
         word = self._peek()
         if word == ".reg":
             self._register_declaration(scope)
-        elif word in (".shared", ".local"):
+        elif word in (".shared", ".local", ".param"):
             self._entry_variable(entry, scope)
         elif word == ".loc":
             line = self._line()
@@ -371,6 +397,9 @@ class _Parser:
     def _entry_variable(self, entry: Entry, scope: Scope) -> None:
         line = self._line()
         space = self._next()[1:]
+        if space == "param":
+            scope.declare_variable(self._variable(space, 0), line)
+            return
         end = entry.shared_bytes if space == "shared" else entry.local_bytes
         variable = scope.declare_variable(self._variable(space, end), self._line())
         end = variable.offset_bytes + variable.size_bytes

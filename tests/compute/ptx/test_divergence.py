@@ -11,7 +11,7 @@ from tests.compute.ptx.running import body_kernel, run
 
 
 @pytest.mark.parametrize("block", [32, 40, 8])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(program=programs)
 def test_random_programs_match_an_interpreter(block: int, program: tuple[Statement, ...]) -> None:
     blocks = 2

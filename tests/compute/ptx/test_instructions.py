@@ -291,3 +291,16 @@ def test_stored_payload_of_a_loaded_nan_is_kept() -> None:
     values = np.array([0x7F800001, 0xFFC12345, 0x7FFFFFFF], np.uint32).view(np.float32)
     got = apply("mov.f32", "f32", [("f32", values)])
     np.testing.assert_array_equal(got.view(np.uint32), values.view(np.uint32))
+
+
+@given(data=st.data())
+def test_half_arithmetic_rounds_once(data: st.DataObject) -> None:
+    a, b = (array("b16", data.draw(integers("b16"))).view(np.float16) for _ in range(2))
+    sources = [("f16", a), ("f16", b)]
+    with np.errstate(all="ignore"):
+        expected = {"add": a + b, "sub": a - b, "mul": a * b}
+    for opcode, value in expected.items():
+        got = apply(f"{opcode}.f16", "f16", sources).view(np.uint16)
+        np.testing.assert_array_equal(got, np.where(np.isnan(value), 0x7FFF, value.view(np.uint16)), opcode)
+    assert np.array_equal(apply("neg.f16", "f16", sources[:1]).view(np.uint16), a.view(np.uint16) ^ 0x8000)
+    assert np.array_equal(apply("setp.lt.f16", "pred", sources), a < b)

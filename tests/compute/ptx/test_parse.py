@@ -48,7 +48,7 @@ def test_entries_and_parameters_are_described() -> None:
         (".shared .align 3 .b8 s[4];", 5, "not a power of two"),
         (".shared .b8 s[1000000];", 5, "exceeds"),
         (".reg .b32 %r<999999999>;", 5, "outside"),
-        ("call.uni f;", 5, "'call.uni' is not supported"),
+        ("call.uni f;", 5, "function 'f' is not defined"),
         (".reg .f32 %f;\nmov.f32 %f, 1;", 6, "the integer 1 where .f32 is needed"),
         (".reg .b32 %r;\nld.global.u32 %r, [%r+99999999999];", 6, "offset"),
         ("\x00", 5, "unexpected character"),
@@ -70,9 +70,9 @@ def test_incomplete_files_are_refused(text: str) -> None:
         ptx.parse(text)
 
 
-def test_functions_are_refused_by_name() -> None:
-    with pytest.raises(PtxError, match=r"line 4: '.func' is not supported"):
-        ptx.parse(HEADER + ".func f() { ret; }\n")
+def test_textures_are_refused_by_name() -> None:
+    with pytest.raises(PtxError, match=r"line 4: '.tex' is not supported"):
+        ptx.parse(HEADER + ".tex .u64 image;\n")
 
 
 def test_oversize_text_is_refused_before_it_is_read() -> None:

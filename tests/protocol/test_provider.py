@@ -1,0 +1,631 @@
+"""The provider's side: docs/spec/provider.md. One provider, and a requester whose every letter is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pcompute.identity.delegation import Capability
+from p2pcompute.identity.keys import KeyPair
+from p2pcompute.protocol import engagement, provider, records
+from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
+from p2pcompute.protocol.machine import (
+    Effect,
+    Emit,
+    Fetch,
+    Grant,
+    JobOutcome,
+    JobStatus,
+    Missed,
+    Ok,
+    Persist,
+    Reply,
+    Request,
+    RunJob,
+)
+from p2pcompute.protocol.reservation import NONE
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import merkle
+from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_id
+from tests.protocol.stage import MANIFEST, NETWORK, Actor, Stage, delegation, key_of, right, terms, verify_once
+
+replace: Any = msgspec.structs.replace
+REQUESTER, STRANGER = key_of("requester"), key_of("stranger")
+DATA = encode_manifest(MANIFEST)
+REFUSED = "refused"
+LIFE_MS = 10 * 86_400_000
+
+
+class Desk:
+    """A provider, everything it was asked, and what it said."""
+
+    def __init__(self, *, credit: int = 10**9, **offer: object) -> None:
+        self.stage = Stage()
+        self.actor: Actor = self.stage.actor("provider", credit=credit)
+        self.actor.publish(terms(delegation=self.actor.delegation, **offer))
+        self.stage.settle()
+        self.held: dict[str, bytes] = {}
+        self.effects: list[Effect] = []
+        self._n = 0
+
+    @property
+    def core(self) -> Any:
+        return self.actor.core
+
+    @property
+    def state(self) -> str:
+        e = self.engagement
+        return e.state if e is not None else "none"
+
+    @property
+    def engagement(self) -> Engagement | None:
+        rows = list(self.core.provider._engagements.values())
+        return rows[-1] if rows else None
+
+    def write(self, body: msgspec.Struct, key: KeyPair = REQUESTER, *, epoch: bytes = bytes(8)) -> bytes:
+        author = d.Author(NETWORK, key.public, epoch, key.sign)
+        self._n += 1
+        author.seen(2**60 + self._n)
+        return author.write(self.stage.now.wall_ms, body, lifetime_ms=LIFE_MS).raw
+
+    def send(self, raw: bytes, key: KeyPair = REQUESTER) -> d.AnyDocument | str:
+        """The answer to a request: a document, "" for an acknowledgement, or REFUSED."""
+        return self.take(self.core.on_request(self.stage.now, key.public, 1, raw))
+
+    def take(self, effects: list[Effect]) -> Any:
+        self.effects = effects
+        answer: object = None
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self.actor.journal.append(effect.record)
+            elif isinstance(effect, Reply):
+                assert answer is None, "answered twice"
+                answer = REFUSED if effect.frame is None else effect.frame
+        if answer in (None, REFUSED, b""):
+            return answer or ""
+        return d.open_document(NETWORK, answer, verify_once)  # type: ignore[arg-type]
+
+    def ask(self, body: msgspec.Struct, key: KeyPair = REQUESTER) -> Any:
+        return self.send(self.write(body, key), key)
+
+    @property
+    def journaled(self) -> list[records.AnyRecord]:
+        return [records.decode_record(e.record) for e in self.effects if isinstance(e, Persist)]
+
+    def effect(self, kind: type[Any]) -> Any:
+        return next((e for e in self.effects if isinstance(e, kind)), None)
+
+    # -- the way through an engagement -------------------------------------------------------------------------------
+
+    def probe(self) -> d.Probe:
+        return d.Probe(delegation(key_of("buyer"), REQUESTER.public), "cpu", MANIFEST.memory_bytes_max, 1_000)
+
+    def reserve(self, lease_ms: int = 15_000) -> None:
+        quote = self.ask(self.probe())
+        self.held["quote"] = quote.id
+        self.held["request"] = self.write(d.ReservationRequest(quote.id, lease_ms))
+        self.held["reservation"] = self.send(self.held["request"]).id  # type: ignore[union-attr]
+
+    def assignment(self, **changes: object) -> d.Assignment:
+        return replace(  # type: ignore[no-any-return]
+            d.Assignment(
+                self.held.get("reservation", NONE), manifest_id(DATA), merkle.blob_root(DATA), len(DATA),
+                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, 2, 2, bytes(32),
+            ),
+            **changes,
+        )  # fmt: skip
+
+    def assign(self) -> None:
+        self.held["assign"] = self.write(self.assignment())
+        assert self.send(self.held["assign"]) == ""
+        self.held["assignment"] = d.open_document(NETWORK, self.held["assign"], verify_once).id
+
+    def fetched(self, data: bytes | None = DATA) -> None:
+        fetch = self.effect(Fetch)
+        blobs = None if data is None else (data,) if fetch.token.startswith("manifest") else ()
+        self.take(self.core.on_fetch(self.stage.now, fetch.token, blobs, "not there"))
+
+    def ran(self, outcome: JobOutcome | None = None) -> None:
+        run = self.effect(RunJob)
+        self.take(self.core.on_job(self.stage.now, run.token, outcome or JobOutcome(JobStatus.OK, right(DATA), 50_000)))
+        letter = self.effect(Request)
+        document = d.open_document(NETWORK, letter.frame, verify_once)
+        self.held["told"] = letter.request_id.to_bytes(8, "big")
+        if isinstance(document.body, d.Commitment):
+            self.held["commitment"] = document.id
+
+    def acknowledge(self) -> None:
+        self.take(self.core.on_response(self.stage.now, int.from_bytes(self.held["told"], "big"), Ok(b"")))
+
+    def reveal_request(self) -> d.RevealRequest:
+        mine = self.held.get("commitment", NONE)
+        return d.RevealRequest(mine, (bytes([1]) * 32, mine))
+
+    def verdict(self, **changes: object) -> d.Verdict:
+        roots = tuple(root for root, _ in right(DATA))
+        agreed = d.Verdict(self.held.get("commitment", NONE), d.Judgement.AGREED, roots, 2, 50_000)
+        return replace(agreed, **changes)  # type: ignore[no-any-return]
+
+    def agree(self) -> None:
+        self.held["verdict"] = self.write(self.verdict())
+        self.held["receipt"] = self.send(self.held["verdict"]).id  # type: ignore[union-attr]
+
+    def cheque(self, **changes: object) -> d.Cheque:
+        return replace(d.Cheque(self.actor.peer, 50_000, self.held.get("receipt", NONE)), **changes)  # type: ignore[no-any-return]
+
+
+STEPS: dict[str, Callable[[Desk], object]] = {
+    "reserved": Desk.reserve,
+    "fetching": Desk.assign,
+    "running": lambda desk: (desk.fetched(), desk.fetched()),
+    "committed": Desk.ran,
+    "awaiting verdict": lambda desk: desk.ask(desk.reveal_request()),
+    "unpaid": Desk.agree,
+    "paid": lambda desk: desk.ask(desk.cheque()),
+}
+"""The straight way; each step leads to the state it is named after."""
+
+ENDS: dict[str, tuple[str, Callable[[Desk], object]]] = {
+    "failed": ("fetching", lambda desk: desk.fetched(None)),
+    "crashed": ("running", lambda desk: desk.ran(JobOutcome(JobStatus.CRASHED, reason="power"))),
+    "released": ("reserved", lambda desk: desk.ask(d.Release(desk.held["reservation"]))),
+    "aborted": ("running", lambda desk: desk.ask(d.Abort(desk.held["assignment"], "no more"))),
+    "acknowledged": ("committed", Desk.acknowledge),
+    "outvoted": ("awaiting verdict", lambda desk: desk.ask(desk.verdict(judgement=d.Judgement.OUTVOTED, price=0))),
+    "trapped": ("running", lambda desk: desk.ran(JobOutcome(JobStatus.TRAP, reason="block 3"))),
+}
+STATES = ("none", *STEPS, *ENDS)
+
+
+def desk_at(where: str, **options: Any) -> Desk:
+    desk = Desk(**options)
+    if where in ENDS:
+        before, end = ENDS[where]
+        for name, step in STEPS.items():
+            step(desk)
+            if name == before:
+                break
+        end(desk)
+        return desk
+    for name, step in STEPS.items():
+        if where == "none":
+            break
+        step(desk)
+        if name == where:
+            break
+    return desk
+
+
+REQUESTS: dict[str, Callable[[Desk], msgspec.Struct]] = {
+    "probe": Desk.probe,
+    "reservation request": lambda desk: d.ReservationRequest(desk.held.get("quote", NONE), 15_000),
+    "release": lambda desk: d.Release(desk.held.get("reservation", NONE)),
+    "assignment": Desk.assignment,
+    "abort": lambda desk: d.Abort(desk.held.get("assignment", NONE), ""),
+    "reveal request": Desk.reveal_request,
+    "verdict": Desk.verdict,
+    "outvoted": lambda desk: desk.verdict(judgement=d.Judgement.OUTVOTED, price=0),
+    "undecided": lambda desk: desk.verdict(judgement=d.Judgement.UNDECIDED, agreed_roots=(), price=0),
+    "cheap verdict": lambda desk: desk.verdict(price=0),
+    "delivery": lambda desk: d.Delivery(desk.held.get("receipt", NONE)),
+    "cheque": Desk.cheque,
+}
+
+
+@pytest.mark.parametrize("where", STEPS)
+def test_the_straight_way_goes_through_the_table(where: str) -> None:
+    assert desk_at(where).state == {"paid": "closed"}.get(where, where)
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+@pytest.mark.parametrize("where", STATES)
+def test_any_request_in_any_state_is_answered_and_repeating_it_journals_nothing(where: str, request_: str) -> None:
+    desk = desk_at(where)
+    raw = desk.write(REQUESTS[request_](desk))
+    first = desk.send(raw)
+    assert first is not None
+    assert len(desk.journaled) <= 1
+    state = desk.state
+    again = desk.send(raw)
+    assert desk.journaled == []
+    assert desk.state == state
+    assert type(first) is type(again)
+    if isinstance(first, d.Document) and not isinstance(first.body, d.Decline | d.Quote | d.RootReveal):
+        assert first == again
+
+
+@pytest.mark.parametrize("request_", [r for r in REQUESTS if r != "probe"])
+@pytest.mark.parametrize("where", STATES)
+def test_a_stranger_moves_nothing_and_learns_nothing(where: str, request_: str) -> None:
+    desk = desk_at(where)
+    state = desk.state
+    answer = desk.ask(REQUESTS[request_](desk), STRANGER)
+    assert answer == "" or isinstance(answer.body, d.Decline)
+    assert (desk.journaled, desk.state) == ([], state)
+
+
+@pytest.mark.parametrize("where", STATES)
+def test_old_letters_replayed_later_change_nothing(where: str) -> None:
+    desk = desk_at(where)
+    for name in ("request", "assign", "verdict"):
+        if name in desk.held:
+            state = desk.state
+            desk.send(desk.held[name])
+            assert (desk.journaled, desk.state) == ([], state)
+
+
+@pytest.mark.parametrize("where", STATES)
+def test_every_prefix_of_the_journal_gives_a_provider_that_goes_on(where: str) -> None:
+    told = desk_at(where)
+    journal = list(told.actor.journal)
+    for length in range(len(journal) + 1):
+        desk = Desk()
+        desk.held = dict(told.held)
+        desk.actor.journal = journal[:length]
+        desk.actor.boot()
+        desk.actor.publish(terms(delegation=desk.actor.delegation))
+        assert 0 <= desk.core.provider.busy_slots <= 1
+        assert desk.core.provider.chain.next_link()[0] == len(desk.core.provider.chain.receipts()) <= 1
+        for request in REQUESTS.values():
+            desk.ask(request(desk))
+        for name in ("request", "assign", "verdict"):
+            if name in desk.held:
+                desk.send(desk.held[name])
+        desk.stage.run(for_ms=1_000)
+
+
+# -- quoting and reserving -----------------------------------------------------------------------------------------
+
+
+def code(answer: Any) -> d.DeclineCode:
+    assert isinstance(answer.body, d.Decline), answer
+    return answer.body.code
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"engine": "cuda"}, d.DeclineCode.UNSUITABLE),
+        ({"memory_bytes_max": 2**30 + 1}, d.DeclineCode.UNSUITABLE),
+        ({"device_ms_max": 60_001}, d.DeclineCode.UNSUITABLE),
+        ({"delegation": b"junk"}, d.DeclineCode.NOT_AUTHORISED),
+        ({"delegation": delegation(key_of("buyer"), STRANGER.public)}, d.DeclineCode.NOT_AUTHORISED),
+        ({"delegation": delegation(key_of("b"), REQUESTER.public, Capability.PROVIDE)}, d.DeclineCode.NOT_AUTHORISED),
+    ],
+)
+def test_what_the_offer_does_not_cover_is_declined(changes: dict[str, Any], expected: d.DeclineCode) -> None:
+    desk = Desk()
+    assert code(desk.ask(replace(desk.probe(), **changes))) is expected
+
+
+def test_a_quote_states_the_offers_price_and_answers_its_probe() -> None:
+    desk = Desk()
+    raw = desk.write(desk.probe())
+    quote = desk.send(raw)
+    assert isinstance(quote, d.Document)
+    assert quote.body == d.Quote(d.open_document(NETWORK, raw, verify_once).id, 1_000_000, 100)
+
+
+def test_nothing_is_quoted_before_there_are_terms_or_while_draining() -> None:
+    desk = Desk()
+    desk.core.provider.draining = True
+    assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
+    desk.actor.boot()
+    assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
+
+
+def test_a_quote_buys_one_reservation_for_the_one_who_asked() -> None:
+    desk = Desk()
+    quote = desk.ask(desk.probe())
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1), STRANGER)) is d.DeclineCode.UNKNOWN_QUOTE
+    assert isinstance(desk.ask(d.ReservationRequest(quote.id, 1)).body, d.Reservation)
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.UNKNOWN_QUOTE
+
+
+def test_a_quote_runs_out() -> None:
+    desk = Desk()
+    quote = desk.ask(desk.probe())
+    desk.stage.mono_ms += 2_000
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.UNKNOWN_QUOTE
+
+
+def test_a_lease_is_no_longer_than_the_provider_allows() -> None:
+    desk = Desk()
+    quote = desk.ask(desk.probe())
+    reservation = desk.ask(d.ReservationRequest(quote.id, 600_000))
+    assert reservation.expires_at - reservation.issued_at == provider.LEASE_MS_MAX
+
+
+def test_a_full_house_is_busy_until_a_lease_runs_out() -> None:
+    desk = Desk(slots=1)
+    spare = desk.ask(desk.probe())
+    desk.reserve(1_000)
+    assert code(desk.ask(desk.probe())) is d.DeclineCode.BUSY
+    assert code(desk.ask(d.ReservationRequest(spare.id, 1))) is d.DeclineCode.BUSY
+    desk.stage.mono_ms += 1_000
+    assert isinstance(desk.ask(desk.probe()).body, d.Quote)
+    assert desk.state == "closed"
+    assert code(desk.ask(desk.assignment())) is d.DeclineCode.UNKNOWN_RESERVATION
+
+
+def test_a_lease_that_ran_out_before_a_restart_cannot_be_assigned_after_it() -> None:
+    desk = Desk(slots=1)
+    desk.reserve(1_000)
+    stale = dict(desk.held)
+    desk.stage.mono_ms += 1_500
+    desk.reserve(30_000)
+    fresh, desk.held = desk.held, stale
+    desk.actor.boot()
+    desk.actor.publish(terms(slots=1))
+    assert code(desk.ask(desk.assignment())) is d.DeclineCode.UNKNOWN_RESERVATION
+    desk.held = fresh
+    desk.assign()
+    assert desk.core.provider.busy_slots == 1
+
+
+def test_reservations_of_a_slot_form_a_chain_across_restarts() -> None:
+    desk = Desk(slots=1)
+    bodies = []
+    for i in range(3):
+        desk.reserve()
+        assert desk.engagement is not None
+        bodies.append(desk.engagement.reservation)
+        release = desk.write(d.Release(desk.held["reservation"]))
+        desk.send(release)
+        desk.held[f"release {i}"] = d.open_document(NETWORK, release, verify_once).id
+        desk.actor.boot()
+        desk.actor.publish(terms(slots=1))
+    assert [x.body.n for x in bodies] == [0, 1, 2]
+    assert [x.body.previous for x in bodies] == [NONE, bodies[0].id, bodies[1].id]
+    assert [x.body.closes for x in bodies] == [NONE, desk.held["release 0"], desk.held["release 1"]]
+
+
+def test_a_memory_full_of_open_engagements_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider, "ENGAGEMENTS_MAX", 1)
+    desk = Desk(slots=4)
+    desk.reserve()
+    quote = desk.ask(desk.probe())
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.BUSY
+    desk.ask(d.Release(desk.held["reservation"]))
+    quote = desk.ask(desk.probe())
+    assert isinstance(desk.ask(d.ReservationRequest(quote.id, 1)).body, d.Reservation)
+    assert len(desk.core.provider._engagements) == 1
+
+
+# -- assigning and running -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"price_per_device_s": 999_999}, d.DeclineCode.UNSUITABLE),
+        ({"price_minimum": 99}, d.DeclineCode.UNSUITABLE),
+        ({"price_ceiling": 99}, d.DeclineCode.UNSUITABLE),
+        ({"commit_by": 1}, d.DeclineCode.TOO_LATE),
+        ({"reservation": b"?" * 32}, d.DeclineCode.UNKNOWN_RESERVATION),
+    ],
+)
+def test_an_assignment_off_the_quoted_terms_is_declined(changes: dict[str, Any], expected: d.DeclineCode) -> None:
+    desk = desk_at("reserved")
+    assert code(desk.ask(desk.assignment(**changes))) is expected
+    assert desk.state == "reserved"
+
+
+def failure(desk: Desk) -> d.Failure:
+    letter = desk.effect(Request)
+    document = d.open_document(NETWORK, letter.frame, verify_once)
+    assert isinstance(document.body, d.Failure)
+    return document.body
+
+
+def test_inputs_that_cannot_be_had_fail_the_assignment_and_free_the_slot() -> None:
+    desk = desk_at("failed", slots=1)
+    assert failure(desk).code is d.FailureCode.INPUT_UNAVAILABLE
+    assert desk.core.provider.busy_slots == 0
+
+
+OTHER: Manifest = replace(MANIFEST, name="other")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        (b"junk", "manifest"),
+        (encode_manifest(OTHER), "not the one assigned"),
+    ],
+)
+def test_a_manifest_other_than_the_assigned_one_is_refused(manifest: bytes, reason: str) -> None:
+    desk = desk_at("fetching")
+    desk.fetched(manifest)
+    assert failure(desk).code is d.FailureCode.REFUSED
+    assert reason in failure(desk).reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "ceiling", "reason"),
+    [
+        ({"memory_bytes_max": 2**31}, 10**9, "larger than the offer"),
+        ({"device_ms_max": 60_001}, 10**9, "larger than the offer"),
+        ({"device_ms_max": 1_001}, 1_000_000, "price ceiling"),
+    ],
+)
+def test_a_manifest_beyond_the_terms_is_refused(changes: dict[str, Any], ceiling: int, reason: str) -> None:
+    data = encode_manifest(replace(MANIFEST, **changes))
+    desk = desk_at("reserved")
+    desk.ask(desk.assignment(manifest=manifest_id(data), price_ceiling=ceiling))
+    desk.fetched(data)
+    assert reason in failure(desk).reason
+
+
+def test_a_provider_restarted_without_an_offer_gives_its_assignments_up() -> None:
+    desk = desk_at("fetching")
+    desk.actor.offer = None
+    desk.actor.queue.clear()
+    desk.actor.boot()
+    desk.effects = list(desk.actor.queue)
+    desk.fetched()
+    assert failure(desk).code is d.FailureCode.SHUTTING_DOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(JobStatus.REFUSED, d.FailureCode.REFUSED), (JobStatus.CRASHED, d.FailureCode.CRASHED)],
+)
+def test_a_run_without_an_outcome_is_a_failure(status: JobStatus, expected: d.FailureCode) -> None:
+    desk = desk_at("running")
+    desk.ran(JobOutcome(status, reason="ü" * 600))
+    assert failure(desk).code is expected
+    assert len(failure(desk).reason.encode()) <= 512
+
+
+def test_inputs_are_fetched_by_root_from_the_requester_without_dialling() -> None:
+    desk = desk_at("fetching")
+    assert desk.effect(Fetch).peer == REQUESTER.public
+    desk.fetched()
+    fetch = desk.effect(Fetch)
+    assert (fetch.peer, fetch.addresses) == (REQUESTER.public, ())
+    assert fetch.blobs == ((b"p" * 32, 100), (b"x" * 32, 32))
+
+
+def test_an_aborted_run_is_cancelled_and_its_outcome_dropped() -> None:
+    desk = desk_at("running", slots=1)
+    token = desk.effect(RunJob).token
+    desk.ask(d.Abort(desk.held["assignment"], ""))
+    assert desk.core.provider.busy_slots == 0
+    assert desk.core.on_job(desk.stage.now, token, JobOutcome(JobStatus.OK, right(DATA), 1)) == []
+
+
+# -- telling, opening, being paid ----------------------------------------------------------------------------------
+
+
+def test_a_commitment_is_told_again_until_it_is_acknowledged_or_old() -> None:
+    desk = desk_at("committed")
+    told = 1
+    for _ in range(1_000):
+        request = desk.effect(Request)
+        if request is None:
+            break
+        told += 1
+        timer = desk.core.on_response(desk.stage.now, request.request_id, Missed.TIMEOUT)[0]
+        desk.stage.mono_ms = timer.at_mono_ms
+        desk.take(desk.core.on_timer(desk.stage.now, timer.key))
+    assert told == provider.LETTER_MS // provider.RETRY_MS + 1
+    assert desk.state == "closed"
+
+
+def test_a_verdict_that_never_comes_ends_the_wait() -> None:
+    desk = desk_at("acknowledged")
+    timer = desk.effects[0]
+    assert timer.key.startswith("provider.tell:")  # type: ignore[union-attr]
+    waits = timer.at_mono_ms - desk.stage.mono_ms  # type: ignore[union-attr, operator]
+    assert waits >= engagement.VERDICT_WAIT_MS
+    desk.stage.mono_ms += waits
+    assert desk.core.on_timer(desk.stage.now, timer.key) == []  # type: ignore[union-attr]
+    assert desk.state == "closed"
+
+
+def test_an_opening_needs_the_commitment_among_those_shown() -> None:
+    desk = desk_at("committed")
+    hidden = d.RevealRequest(desk.held["commitment"], (b"?" * 32,))
+    assert code(desk.ask(hidden)) is d.DeclineCode.UNSUITABLE
+    opening = desk.ask(desk.reveal_request())
+    assert opening.body.commitment == desk.held["commitment"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"price": 99},
+        {"price": 1_000_001},
+        {"agreed_roots": (b"?" * 32,)},
+        {"judgement": d.Judgement.KERNEL_AT_FAULT},
+    ],
+)
+def test_a_verdict_that_does_not_fit_brings_no_receipt_and_no_data(changes: dict[str, Any]) -> None:
+    desk = desk_at("awaiting verdict")
+    assert code(desk.ask(desk.verdict(**changes))) is d.DeclineCode.UNSUITABLE
+    assert (desk.journaled, desk.effect(Grant), desk.state) == ([], None, "awaiting verdict")
+
+
+def test_a_receipt_is_journaled_before_the_outputs_are_granted_and_before_it_leaves() -> None:
+    desk = desk_at("unpaid")
+    order = [type(e) for e in desk.effects if isinstance(e, Persist | Grant | Reply)]
+    assert order == [Persist, Grant, Reply]
+    assert desk.effect(Grant).roots == tuple(root for root, _ in right(DATA))
+
+
+def test_outputs_are_granted_again_after_a_restart() -> None:
+    desk = desk_at("unpaid")
+    before = desk.effect(Grant)
+    desk.actor.queue.clear()
+    desk.actor.boot()
+    assert before in desk.actor.queue
+
+
+def test_a_trap_is_paid_without_data() -> None:
+    desk = desk_at("trapped")
+    verdict = desk.verdict(judgement=d.Judgement.KERNEL_AT_FAULT, agreed_roots=(), price=100)
+    receipt = desk.ask(verdict)
+    assert (receipt.body.price, receipt.body.output_roots) == (100, ())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"cumulative": 49_999}, {"payee": b"?" * 32}, {"receipt": b"?" * 32}], ids=["short", "payee", "receipt"]
+)
+def test_a_cheque_that_does_not_pay_is_declined_and_a_good_one_still_counts(changes: dict[str, Any]) -> None:
+    desk = desk_at("unpaid")
+    assert code(desk.ask(desk.cheque(**changes))) is d.DeclineCode.UNSUITABLE
+    assert desk.state == "unpaid"
+    assert desk.ask(desk.cheque()) == ""
+    assert desk.core.ledger.account(REQUESTER.public).owed_to_me == 0
+
+
+def test_a_debtor_beyond_its_credit_is_declined_until_it_pays() -> None:
+    desk = desk_at("unpaid", credit=1_000_000)
+    assert code(desk.ask(desk.probe())) is d.DeclineCode.NO_CREDIT
+    desk.ask(desk.cheque())
+    assert isinstance(desk.ask(desk.probe()).body, d.Quote)
+
+
+def test_a_quote_from_before_the_debt_is_no_way_around_it() -> None:
+    desk = desk_at("awaiting verdict", credit=50_000)
+    quote = desk.ask(desk.probe())
+    desk.agree()
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.NO_CREDIT
+
+
+def test_a_restart_within_the_same_millisecond_reuses_no_sequence() -> None:
+    desk = desk_at("reserved")
+    assert desk.engagement is not None
+    last = desk.engagement.reservation.sequence
+    desk.actor.boot()
+    assert desk.core.post.write(desk.stage.now, desk.probe(), lifetime_ms=1).sequence > last
+
+
+def test_receipts_form_a_chain_across_restarts() -> None:
+    desk = desk_at("paid")
+    desk.actor.boot()
+    desk.actor.publish(terms())
+    for step in list(STEPS.values())[:-1]:
+        step(desk)
+    first, second = desk.core.provider.chain.receipts()
+    assert (first.body.n, first.body.previous) == (0, NONE)
+    assert (second.body.n, second.body.previous) == (1, first.id)
+
+
+def test_every_transition_of_the_table_leads_somewhere_known() -> None:
+    states = {state for state, _ in TRANSITIONS}
+    assert set(TRANSITIONS.values()) <= states | {"closed"}
+    assert "closed" not in states
+    assert states == {"reserved", "fetching", "running", "failed", "committed", "awaiting verdict", "unpaid"}
+
+
+def test_a_requester_that_comes_back_is_told_what_it_missed() -> None:
+    desk = desk_at("committed")
+    letters = [e for e in desk.core.provider.on_peer_up(desk.stage.now, REQUESTER.public) if isinstance(e, Request)]
+    assert len(letters) == 1
+    assert desk.core.provider.on_peer_up(desk.stage.now, STRANGER.public) == []
+    assert not any(isinstance(e, Emit) for e in letters)

@@ -1,0 +1,40 @@
+"""Own evidence only: silence pushes down, a wrong result ends business."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pcompute.protocol import reputation
+from p2pcompute.protocol.reputation import Reputation
+
+
+def test_silence_adds_up_to_a_bound_and_good_work_halves_it() -> None:
+    r = Reputation()
+    for _ in range(reputation.SILENCE_DEMERITS_MAX + 9):
+        r.slow(b"o")
+    assert r.demerits(b"o") == reputation.SILENCE_DEMERITS_MAX
+    r.good(b"o")
+    assert r.demerits(b"o") == reputation.SILENCE_DEMERITS_MAX // 2
+
+
+def test_an_unknown_operator_has_no_demerits_and_praise_buys_none() -> None:
+    r = Reputation()
+    r.good(b"o")
+    assert r.demerits(b"o") == 0
+
+
+def test_a_ban_lasts_until_it_is_lifted() -> None:
+    r = Reputation()
+    r.ban(b"o", "lied")
+    r.good(b"o")
+    assert r.demerits(b"o") == -1
+    assert r.banned() == {b"o": "lied"}
+    assert [r.pardon(b"o"), r.pardon(b"o"), r.demerits(b"o")] == [True, False, 0]
+
+
+def test_the_operator_longest_unheard_of_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reputation, "OPERATORS_MAX", 2)
+    r = Reputation()
+    for operator in (b"a", b"b", b"a", b"c"):
+        r.slow(operator)
+    assert [r.demerits(o) for o in (b"a", b"b", b"c")] == [2, 0, 1]

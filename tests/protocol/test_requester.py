@@ -1,0 +1,589 @@
+"""The requester's side: docs/spec/requester.md. Real providers on a stage, bent where a test needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pcompute.errors import DecodeError, UsageError
+from p2pcompute.protocol import jobs, records, recruiting, requester
+from p2pcompute.protocol.commands import Ban, StopJob, Submit
+from p2pcompute.protocol.job import JOB, REPLICA, Job
+from p2pcompute.protocol.machine import Effect, Grant, JobStatus, Reply, Request, RunJob
+from p2pcompute.wire import codec, limits
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.manifest import encode_manifest
+from tests.protocol.stage import (
+    MANIFEST,
+    NETWORK,
+    Actor,
+    Stage,
+    at_rest,
+    delegation,
+    ending,
+    honest,
+    lying,
+    right,
+    terms,
+    verify_once,
+)
+
+replace: Any = msgspec.structs.replace
+JOB_ID = b"j" * 16
+RIGHT = tuple(root for root, _ in right(encode_manifest(MANIFEST)))
+
+
+def scene(providers: int, **changes: object) -> tuple[Stage, Actor, list[Actor]]:
+    stage = Stage()
+    row = stage.providers(providers, **changes)
+    return stage, stage.actor("requester"), row
+
+
+def job_of(r: Actor) -> Job:
+    job = r.core.requester.jobs.get(JOB_ID)
+    assert job is not None
+    return job
+
+
+def opened(frame: bytes) -> d.AnyDocument:
+    return d.open_document(NETWORK, frame, verify_once)
+
+
+def engaged(r: Actor) -> list[bytes]:
+    """Peers that were assigned the job, in order."""
+    return [x.peer for x in r.records(records.Assigned)]  # type: ignore[union-attr]
+
+
+def kinds_sent(r: Actor) -> list[d.Kind]:
+    """Watch what a requester asks for; call before the play."""
+    seen: list[d.Kind] = []
+
+    def watch(effect: Effect) -> Effect:
+        if isinstance(effect, Request) and effect.frame[:1] == b"\x99":
+            seen.append(d.Kind(codec.open_envelope(effect.frame).kind))
+        return effect
+
+    r.mangle = watch
+    return seen
+
+
+def answering(actor: Actor, schema: type[Any], change: Callable[[d.AnyDocument], bytes | None]) -> None:
+    """Bend an actor's answers of one kind."""
+
+    def bend(effect: Effect) -> Effect:
+        if isinstance(effect, Reply) and effect.frame and effect.frame[:1] == b"\x99":
+            document = opened(effect.frame)
+            if isinstance(document.body, schema):
+                return Reply(effect.request_id, change(document))
+        return effect
+
+    actor.mangle = bend
+
+
+def going_deaf(actor: Actor) -> Callable[[d.AnyDocument], bytes]:
+    """Say this one thing, then hear nothing more."""
+
+    def last_word(document: d.AnyDocument) -> bytes:
+        actor.deaf = True
+        return document.raw
+
+    return last_word
+
+
+def resigned(actor: Actor, document: d.AnyDocument, **changes: object) -> bytes:
+    author = d.Author(NETWORK, actor.peer, document.epoch, actor.key.sign)
+    author.seen(document.sequence)
+    body = replace(document.body, **changes)
+    return author.write(document.issued_at, body, lifetime_ms=document.expires_at - document.issued_at).raw
+
+
+def swallowing(actor: Actor, kind: type[Any]) -> None:
+    actor.mangle = lambda effect: None if isinstance(effect, kind) else effect
+
+
+def paid(r: Actor, p: Actor) -> int:
+    account = p.core.ledger.account(r.peer)
+    assert account.covered == account.earned
+    return account.covered
+
+
+# -- results -------------------------------------------------------------------------------------------------------
+
+
+def test_agreeing_replicas_give_the_result_and_are_paid() -> None:
+    stage, r, (p, q, spare) = scene(3)
+    stage.play(r)
+    job = job_of(r)
+    assert (job.state, job.answer) == ("done", (d.OutcomeStatus.OK, RIGHT))
+    assert set(RIGHT) <= set(r.blobs)
+    assert [paid(r, x) for x in (p, q, spare)] == [50_000, 50_050, 0]
+    assert {x.state for x in job.team} == {"paid"}
+
+
+def test_the_cheapest_are_engaged() -> None:
+    stage, r, row = scene(5)
+    stage.play(r, replicas=3)
+    assert engaged(r) == [p.peer for p in row[:3]]
+
+
+def test_a_liar_is_outvoted_unpaid_and_gets_no_more_work() -> None:
+    stage, r, (liar, q, third) = scene(3)
+    liar.compute = lying(b"own way")
+    stage.play(r)
+    job = job_of(r)
+    assert (job.state, job.answer) == ("done", (d.OutcomeStatus.OK, RIGHT))
+    assert [x.state for x in job.team] == ["rejected", "paid", "paid"]
+    assert paid(r, liar) == 0
+    assert list(r.core.reputation.banned()) == [liar.operator.public]
+    stage.play(r, job=b"k" * 16)
+    assert engaged(r)[3:] == [q.peer, third.peer]
+
+
+def test_a_ban_outlives_a_restart() -> None:
+    stage, r, (liar, *_) = scene(3)
+    liar.compute = lying(b"own way")
+    stage.play(r)
+    r.crash()
+    assert list(r.core.reputation.banned()) == [liar.operator.public]
+
+
+def test_a_tie_of_two_quorums_is_settled_by_another_replica_and_no_honest_one_is_banned() -> None:
+    stage, r, row = scene(5)
+    for colluder in row[:2]:
+        colluder.compute = lying(b"same")
+    stage.play(r, replicas=4, quorum=2)
+    job = job_of(r)
+    assert (job.state, job.answer) == ("done", (d.OutcomeStatus.OK, RIGHT))
+    assert set(r.core.reputation.banned()) == {x.operator.public for x in row[:2]}
+
+
+def test_replicas_that_never_agree_fail_the_job_undecided_and_nobody_is_banned() -> None:
+    stage, r, row = scene(3)
+    for i, liar in enumerate(row):
+        liar.compute = lying(bytes([i]))
+    stage.play(r)
+    job = job_of(r)
+    assert (job.state, job.code) == ("failed", 5)
+    assert job.error.startswith("3 replicas disagree")
+    assert r.core.reputation.banned() == {}
+    assert [next(iter(p.core.provider._engagements.values())).state for p in row] == ["closed"] * 3
+
+
+@pytest.mark.parametrize("status", [JobStatus.TRAP, JobStatus.TIMEOUT])
+def test_a_kernel_at_fault_fails_the_job_and_everyone_is_paid(status: JobStatus) -> None:
+    stage, r, row = scene(2)
+    for p in row:
+        p.compute = ending(status, "launch 0, block 3, thread 7: out of bounds")
+    stage.play(r)
+    job = job_of(r)
+    assert (job.state, job.code, job.error) == ("failed", 1, "launch 0, block 3, thread 7: out of bounds")
+    assert [x.state for x in job.team] == ["paid", "paid"]
+    assert [paid(r, p) for p in row] == [50_000, 50_050]
+
+
+def test_a_task_that_a_quorum_refuses_fails_with_their_reason() -> None:
+    stage, r, row = scene(4)
+    for p in row:
+        p.compute = ending(JobStatus.REFUSED, "the kernel uses textures")
+    stage.play(r)
+    assert job_of(r).error == "providers refused the task: the kernel uses textures"
+    assert job_of(r).code == 1
+
+
+def test_a_crashed_engine_is_replaced() -> None:
+    stage, r, (p, q, third) = scene(3)
+    p.compute = ending(JobStatus.CRASHED, "power")
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [p.peer, q.peer, third.peer]
+
+
+# -- commitments and openings ------------------------------------------------------------------------------------------
+
+
+def test_no_opening_is_asked_before_every_replica_has_committed() -> None:
+    stage, r, (p, q) = scene(2)
+    seen = kinds_sent(r)
+    q.compute = lambda manifest: (seen.append(d.Kind.COMMITMENT), ending(JobStatus.TRAP)(manifest))[1]
+    stage.play(r, for_ms=10_000)
+    assert d.Kind.REVEAL_REQUEST not in seen[: seen.index(d.Kind.COMMITMENT)]
+    assert d.Kind.REVEAL_REQUEST in seen
+    assert p.peer in engaged(r)
+
+
+def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitment_ignored() -> None:
+    stage, r, (slow, q, third) = scene(3)
+    late: list[Effect] = []
+    slow.mangle = lambda effect: late.append(effect) if isinstance(effect, RunJob) else effect  # type: ignore[func-returns-value]
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert [x.error for x in job_of(r).team] == ["did not commit in time", "", ""]
+    assert stage.mono_ms >= MANIFEST.device_ms_max + requester.COMMIT_GRACE_MS
+    before = len(r.journal)
+    slow.mangle = lambda effect: effect
+    slow.do(late)
+    stage.run(for_ms=5_000)
+    assert len(r.journal) == before
+    assert next(iter(slow.core.provider._engagements.values())).state == "awaiting verdict"
+    assert {q.peer, third.peer} <= set(engaged(r))
+
+
+def test_an_early_replicas_deadline_holds_though_others_were_assigned_later() -> None:
+    stage, r, (slow, crasher, third) = scene(3)
+    swallowing(slow, RunJob)
+    crasher.compute = ending(JobStatus.CRASHED)
+    swallowing(third, RunJob)
+    stage.submit(r)
+    stage.run(lambda: third.peer in engaged(r), for_ms=10_000)
+    assert stage.mono_ms > 0
+    stage.run(lambda: any(e.fields["peer"] == slow.peer for e in r.event("job.lost")))
+    assert stage.mono_ms == MANIFEST.device_ms_max + requester.COMMIT_GRACE_MS
+
+
+def test_two_commitments_for_one_assignment_end_in_a_ban() -> None:
+    stage, r, (twice, q, third) = scene(3)
+    swallowing(q, RunJob)
+    stage.submit(r)
+    stage.run(lambda: bool(r.event("job.committed")), for_ms=10_000)
+    (held,) = r.records(records.CommitmentHeld)
+    first = opened(held.commitment)  # type: ignore[union-attr]
+    second = resigned(twice, first, root=b"?" * 32)
+    r.do(r.core.on_request(stage.now, twice.peer, 10**6, first.raw))
+    assert not r.event("job.lost")
+    r.do(r.core.on_request(stage.now, twice.peer, 10**6 + 1, second))
+    stage.settle()
+    assert r.event("job.lost")[0].fields["reason"] == "made two commitments for one assignment"
+    assert list(r.core.reputation.banned()) == [twice.operator.public]
+    assert third.peer in engaged(r)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"output_roots": (b"?" * 32,)}, "its opening does not match its commitment"),
+        ({"salt": b"?" * 32}, "its opening does not match its commitment"),
+        ({"device_us": 1}, "its opening does not match its commitment"),
+        ({"commitment": b"?" * 32}, "its opening does not match its commitment"),
+        ({"output_roots": ()}, "0 output roots, not 1"),
+    ],
+)
+def test_an_opening_that_is_not_the_committed_one_ends_in_a_ban(changes: dict[str, Any], reason: str) -> None:
+    stage, r, (forger, *_) = scene(3)
+    answering(forger, d.RootReveal, lambda document: resigned(forger, document, **changes))
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert r.core.reputation.banned() == {forger.operator.public: reason}
+    assert paid(r, forger) == 0
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"junk"])
+def test_a_commitment_that_is_never_opened_is_replaced(answer: bytes | None) -> None:
+    stage, r, (mute, *_) = scene(3)
+    answering(mute, d.RootReveal, lambda document: answer)
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert job_of(r).team[0].error == "did not open its commitment"
+    assert r.core.reputation.banned() == {}
+
+
+def test_commitments_of_strangers_are_acknowledged_and_dropped() -> None:
+    stage, r, (p, q) = scene(2)
+    stage.submit(r)
+    stage.run(lambda: bool(r.event("job.assigned")), for_ms=5_000)
+    assignment = job_of(r).team[0].assignment
+    assert assignment is not None
+    author = d.Author(NETWORK, q.peer, q.epoch, q.key.sign)
+    forged = author.write(stage.now.wall_ms, d.Commitment(assignment.id, b"?" * 32), lifetime_ms=10_000)
+    for body in (d.Commitment(b"?" * 32, b"?" * 32), d.Failure(assignment.id, d.FailureCode.CRASHED, "")):
+        raw = author.write(stage.now.wall_ms, body, lifetime_ms=10_000).raw
+        assert r.core.on_request(stage.now, q.peer, 7, raw) == [Reply(7, b"")]
+    assert r.core.on_request(stage.now, q.peer, 7, forged.raw) == [Reply(7, b"")]
+    assert p.peer == job_of(r).team[0].peer
+
+
+# -- recruiting and budget -----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_reserved_when_the_replicas_could_cost_more_than_the_budget() -> None:
+    stage, r, row = scene(3)
+    seen = kinds_sent(r)
+    stage.play(r, budget=2_000_999)
+    assert (job_of(r).state, job_of(r).code) == ("failed", 4)
+    assert "more than is left of the budget of 2000999" in job_of(r).error
+    assert set(seen) == {d.Kind.PROBE}
+    assert all(not p.journal for p in row)
+
+
+def test_a_budget_that_just_suffices_is_used() -> None:
+    stage, r, _ = scene(3)
+    stage.play(r, budget=2_001_000)
+    assert job_of(r).state == "done"
+
+
+def test_escalation_stays_within_the_budget() -> None:
+    stage, r, (liar, *_) = scene(3)
+    liar.compute = lying(b"own way")
+    stage.play(r, budget=2_001_000)
+    assert (job_of(r).state, job_of(r).code, len(engaged(r))) == ("failed", 4, 2)
+
+
+@pytest.mark.parametrize("changes", [{"price_per_device_s": 1_000_001}, {"price_minimum": 10**15}])
+def test_a_quote_above_the_offer_counts_as_none(changes: dict[str, Any]) -> None:
+    stage, r, (bait, q, third) = scene(3)
+    answering(bait, d.Quote, lambda document: resigned(bait, document, **changes))
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [q.peer, third.peer]
+
+
+def test_a_provider_that_quotes_and_always_declines_does_not_hold_the_job_up() -> None:
+    stage, r, (fickle, q, third) = scene(3, slots=20)
+    author = d.Author(NETWORK, fickle.peer, b"declines", fickle.key.sign)
+    asked: list[bytes] = []
+
+    def decline(document: d.AnyDocument) -> bytes:
+        asked.append(document.body.request)
+        no = d.Decline(document.body.request, d.DeclineCode.BUSY, "no")
+        return author.write(stage.now.wall_ms, no, lifetime_ms=9_000).raw
+
+    answering(fickle, d.Reservation, decline)
+    stage.play(r, for_ms=60_000)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [q.peer, third.peer]
+    assert len(asked) == recruiting.DECLINES_MAX
+
+
+def test_a_silent_provider_does_not_let_the_quotes_of_the_others_run_out() -> None:
+    stage, r, (silent, q, third) = scene(3)
+    silent.deaf = True
+    stage.play(r, replicas=3, quorum=2, for_ms=30_000)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [q.peer, third.peer]
+
+
+def test_without_any_offer_the_job_fails_and_says_what_to_check() -> None:
+    stage = Stage()
+    r = stage.actor("requester")
+    stage.play(r)
+    assert (job_of(r).state, job_of(r).code) == ("failed", 3)
+    assert job_of(r).error.startswith("no offers have been seen")
+
+
+def test_without_a_fitting_offer_the_job_fails_and_says_why() -> None:
+    stage, r, _ = scene(2)
+    stage.play(r, price_per_device_s_max=5)
+    assert (job_of(r).state, job_of(r).code) == ("failed", 3)
+    assert "2 × price; the nearest price is 1000000" in job_of(r).error
+
+
+def test_too_few_providers_for_a_quorum_are_explained_when_time_is_up() -> None:
+    stage, r, _ = scene(1)
+    stage.play(r, timeout_ms=30_000)
+    assert (job_of(r).state, job_of(r).code) == ("failed", 3)
+    assert "1 × busy or silent" in job_of(r).error
+
+
+def test_one_operator_never_holds_two_replicas() -> None:
+    stage, r, (p, q) = scene(2)
+    twin = stage.actor("twin")
+    twin.operator = p.operator
+    twin.delegation = delegation(twin.operator, twin.peer)
+    twin.boot()
+    twin.publish(terms(delegation=twin.delegation, price_per_device_s=900_000))
+    stage.play(r)
+    assert set(engaged(r)) == {twin.peer, q.peer}
+
+
+@pytest.mark.parametrize(("replicas", "quorum"), [(1, 2), (2, 0), (17, 2), (0, 0)])
+def test_an_impossible_policy_is_a_usage_error(replicas: int, quorum: int) -> None:
+    stage, r, _ = scene(1)
+    with pytest.raises(UsageError, match="quorum"):
+        stage.submit(r, replicas=replicas, quorum=quorum)
+    assert r.journal == []
+
+
+def test_a_broken_manifest_is_not_taken_on() -> None:
+    stage, r, _ = scene(1)
+    with pytest.raises(DecodeError):
+        r.core.on_command(stage.now, Submit(JOB_ID, b"junk"))
+    assert r.core.requester.jobs.get(JOB_ID) is None
+
+
+def test_a_job_submitted_twice_runs_once() -> None:
+    stage, r, _ = scene(2)
+    stage.submit(r)
+    stage.submit(r)
+    stage.run(lambda: at_rest(r))
+    assert len(r.records(records.JobSubmitted)) == 1
+    assert len(engaged(r)) == 2
+
+
+def test_a_banned_operator_is_not_engaged_and_a_pardoned_one_is() -> None:
+    stage, r, (p, q, third) = scene(3)
+    r.do(r.core.on_command(stage.now, Ban(p.operator.public, "slow")))
+    stage.play(r)
+    assert engaged(r) == [q.peer, third.peer]
+    r.do(r.core.on_command(stage.now, Ban(p.operator.public, "")))
+    stage.play(r, job=b"k" * 16)
+    assert engaged(r)[2] == p.peer
+
+
+# -- time and ends -------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_job_aborts_its_runs_and_owes_nothing() -> None:
+    stage, r, row = scene(2)
+    stage.submit(r)
+    stage.run(lambda: len(r.event("job.running")) == 2, for_ms=5_000)
+    r.do(r.core.on_command(stage.now, StopJob(JOB_ID)))
+    stage.run(for_ms=5_000)
+    assert (job_of(r).state, job_of(r).error) == ("failed", "cancelled")
+    assert all(not p.runs and not p.records(records.Committed) for p in row)
+    assert [paid(r, p) for p in row] == [0, 0]
+
+
+def test_a_job_whose_time_is_up_sends_no_assignment_any_more() -> None:
+    stage, r, row = scene(2)
+    seen = kinds_sent(r)
+    for p in row:
+        answering(p, d.Reservation, going_deaf(p))
+    stage.submit(r, timeout_ms=8_000)
+    stage.run(lambda: job_of(r).over, for_ms=20_000)
+    sent = seen.count(d.Kind.ASSIGNMENT)
+    for p in row:
+        p.deaf, p.mangle = False, lambda effect: effect
+    stage.run(for_ms=60_000)
+    assert job_of(r).state == "failed"
+    assert seen.count(d.Kind.ASSIGNMENT) == sent
+    assert all(not p.records(records.Accepted) for p in row)
+
+
+def test_what_was_judged_before_the_deadline_is_fetched_and_paid_after_it() -> None:
+    stage, r, row = scene(2)
+    for p in row:
+        answering(p, d.RootReveal, going_deaf(p))
+    stage.submit(r, timeout_ms=4_000)
+    stage.run(lambda: bool(r.event("job.verdict")), for_ms=3_000)
+    stage.run(for_ms=5_500)
+    assert job_of(r).state == "settling"
+    for p in row:
+        p.deaf, p.mangle = False, lambda effect: effect
+    stage.run(lambda: at_rest(r), for_ms=60_000)
+    assert job_of(r).state == "done"
+    assert [paid(r, p) for p in row] == [50_000, 50_050]
+
+
+def test_outputs_withheld_by_one_replica_are_fetched_from_another() -> None:
+    stage, r, (withholding, *_) = scene(2)
+    swallowing(withholding, Grant)
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert {e.fields["peer"] for e in r.event("job.fetching")} == {x.peer for x in job_of(r).team}
+
+
+def test_outputs_withheld_by_all_end_the_job_without_a_cheque() -> None:
+    stage, r, row = scene(2)
+    for p in row:
+        swallowing(p, Grant)
+    stage.play(r, for_ms=60_000)
+    assert job_of(r).state == "failed"
+    assert job_of(r).error == "the agreed result could not be fetched from any replica"
+    assert r.records(records.Settled) == []
+
+
+def test_failed_fetches_count_against_the_replica_at_work_not_a_lost_one_of_the_same_peer() -> None:
+    stage, r, row = scene(2)
+    outcomes = [ending(JobStatus.CRASHED), honest]
+    row[0].compute = lambda manifest: (outcomes.pop(0) if outcomes else honest)(manifest)
+    for p in row:
+        swallowing(p, Grant)
+    stage.play(r, for_ms=60_000)
+    assert engaged(r).count(row[0].peer) == 2
+    assert job_of(r).state == "failed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"price": 1}, {"verdict": b"?" * 32}, {"output_roots": ()}, {"requester": b"?" * 32}, {"device_us": 7}],
+)
+def test_a_receipt_that_says_something_else_is_not_paid(changes: dict[str, Any]) -> None:
+    stage, r, (forger, q) = scene(2)
+    answering(forger, d.Receipt, lambda document: resigned(forger, document, **changes))
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert [x.state for x in job_of(r).team] == ["lost", "paid"]
+    assert forger.core.ledger.account(r.peer).covered == 0
+    assert paid(r, q) > 0
+
+
+def test_a_payee_that_is_away_gets_its_cheque_when_it_is_back() -> None:
+    stage, r, (away, _) = scene(2)
+    answering(away, d.Receipt, going_deaf(away))
+    stage.submit(r)
+    stage.run(for_ms=60_000)
+    assert job_of(r).state == "done"
+    assert away.core.ledger.account(r.peer).owed_to_me > 0
+    away.deaf = False
+    stage.run(lambda: at_rest(r), for_ms=3_600_000)
+    assert paid(r, away) > 0
+
+
+def test_a_restored_home_begins_its_sums_anew() -> None:
+    stage, r, row = scene(2)
+    stage.play(r)
+    r.epoch = b"restored"
+    r.crash()
+    stage.play(r, job=b"k" * 16)
+    for p in row:
+        account = p.core.ledger.account(r.peer)
+        assert account.covered == account.earned > 0
+
+
+def test_finished_jobs_are_forgotten_but_none_with_a_cheque_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "JOBS_MAX", 1)
+    stage, r, (away, *_) = scene(4)
+    answering(away, d.Receipt, going_deaf(away))
+    stage.submit(r)
+    stage.run(for_ms=30_000)
+    stage.play(r, job=b"k" * 16, for_ms=30_000)
+    assert [j.id for j in r.core.requester.jobs] == [JOB_ID, b"k" * 16]
+    away.deaf = False
+    stage.run(lambda: at_rest(r), for_ms=3_600_000)
+    assert paid(r, away) > 0
+    r.crash()
+    stage.play(r, job=b"l" * 16)
+    assert [j.id for j in r.core.requester.jobs] == [b"l" * 16]
+
+
+@pytest.mark.parametrize("table", [REPLICA, JOB], ids=["replica", "job"])
+def test_every_transition_leads_to_a_state_of_the_table_or_an_end(table: dict[tuple[str, str], str]) -> None:
+    ends = set(table.values()) - {state for state, _ in table}
+    assert ends in ({"lost", "rejected", "paid"}, {"failed", "done"})
+
+
+def test_the_most_replicas_a_job_engages_is_bounded() -> None:
+    stage, r, row = scene(limits.REPLICAS_MAX + 4)
+    for i, p in enumerate(row):
+        p.compute = lying(bytes([i]))
+    stage.play(r)
+    assert job_of(r).state == "failed"
+    assert len(engaged(r)) <= limits.REPLICAS_MAX
+
+
+def test_a_node_that_also_provides_never_recruits_itself() -> None:
+    stage, r, row = scene(2)
+    r.publish(terms(delegation=r.delegation, price_per_device_s=1))
+    stage.play(r)
+    assert job_of(r).state == "done"
+    assert set(engaged(r)) == {p.peer for p in row}
+
+
+def test_a_quorum_that_cannot_be_had_ends_the_job_long_before_its_deadline() -> None:
+    stage, r, _ = scene(1)
+    stage.play(r, timeout_ms=600_000)
+    assert (job_of(r).state, job_of(r).code) == ("failed", 3)
+    assert job_of(r).error.startswith("2 providers are needed, 1 took the task")
+    assert stage.mono_ms < 60_000

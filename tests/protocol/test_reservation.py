@@ -1,0 +1,117 @@
+"""Slots: nothing is promised twice, and the chain shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from p2pcompute.protocol.machine import Now
+from p2pcompute.protocol.reservation import NONE, Slots
+
+
+@dataclasses.dataclass
+class Promise:
+    id: bytes
+    slot: int
+    n: int
+    previous: bytes
+    closes: bytes
+
+
+class SlotsMachine(RuleBasedStateMachine):
+    """Random reservations, assignments, ends and expiries over two slots and three requesters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots, self.wall_ms, self.count = Slots(2), 0, 0
+        self.chains: dict[int, list[Promise]] = {0: [], 1: []}
+        self.held: dict[bytes, int] = {}
+        self.ended: dict[bytes, bytes] = {}
+
+    def new_id(self) -> bytes:
+        self.count += 1
+        return self.count.to_bytes(32, "big")
+
+    @rule(requester=st.sampled_from((b"a", b"b", b"c")), lease=st.integers(1, 5))
+    def reserve(self, requester: bytes, lease: int) -> None:
+        number = self.slots.free(requester)
+        assert (number is None) == (len(self.held) == 2)
+        if number is not None:
+            assert number not in self.held.values()
+            promise = Promise(self.new_id(), number, *self.slots.link(number))
+            assert self.slots.hold(number, promise.id, requester, self.wall_ms + lease) == b""
+            self.chains[number].append(promise)
+            self.held[promise.id] = number
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def assign(self, data: st.DataObject) -> None:
+        self.slots.assign(data.draw(st.sampled_from(sorted(self.held))))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        reservation, by = data.draw(st.sampled_from(sorted(self.held))), self.new_id()
+        self.slots.close(reservation, by)
+        del self.held[reservation]
+        self.ended[reservation] = by
+
+    @rule(later=st.integers(0, 4))
+    def expire(self, later: int) -> None:
+        self.wall_ms += later
+        for reservation in self.slots.expire(Now(0, self.wall_ms)):
+            del self.held[reservation]
+            self.ended[reservation] = NONE
+
+    @invariant()
+    def as_many_are_busy_as_are_held(self) -> None:
+        assert self.slots.busy == len(self.held)
+
+    @invariant()
+    def each_promise_names_the_one_before_and_what_ended_it(self) -> None:
+        for chain in self.chains.values():
+            previous = NONE
+            for n, promise in enumerate(chain):
+                assert (promise.n, promise.previous) == (n, previous)
+                assert promise.closes == self.ended.get(previous, NONE)
+                previous = promise.id
+
+
+TestSlots = SlotsMachine.TestCase
+TestSlots.settings = settings(max_examples=40, stateful_step_count=30)
+
+
+def test_an_assigned_reservation_does_not_run_out() -> None:
+    slots = Slots(1)
+    slots.hold(0, b"r", b"a", 10)
+    slots.assign(b"r")
+    assert slots.expire(Now(0, 99)) == []
+    assert slots.free(b"a") is None
+
+
+def test_a_requester_holds_only_so_many_unassigned_slots() -> None:
+    slots = Slots(20)
+    for i in range(slots.UNASSIGNED_PER_REQUESTER_MAX):
+        slots.hold(i, bytes([i]), b"a", 10)
+    assert slots.free(b"a") is None
+    assert slots.free(b"b") == slots.UNASSIGNED_PER_REQUESTER_MAX
+    slots.assign(bytes([0]))
+    assert slots.free(b"a") is not None
+
+
+def test_a_replayed_reservation_displaces_the_one_that_had_run_out() -> None:
+    slots = Slots(0)
+    assert slots.hold(1, b"first", b"a", 10) == b""
+    assert slots.hold(1, b"second", b"b", 20) == b"first"
+    assert len(slots) == 2
+    assert slots.link(1)[:2] == (2, b"second")
+
+
+def test_ending_what_is_not_held_changes_nothing() -> None:
+    slots = Slots(1)
+    slots.hold(0, b"r", b"a", 10)
+    slots.close(b"other", b"by")
+    assert slots.busy == 1
