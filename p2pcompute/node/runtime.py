@@ -39,6 +39,7 @@ from p2pcompute.protocol.machine import (
     Request,
     RunJob,
     Send,
+    SendOutcome,
     SetTimer,
 )
 from p2pcompute.storage.blobs import BlobStore
@@ -159,8 +160,7 @@ class Runtime:
         for effect in effects:
             match effect:
                 case Send():
-                    for peer in effect.peers:
-                        self.transport.send(peer, effect.channel, effect.frame, effect.priority)
+                    self._send(effect)
                 case SetTimer():
                     self._set_timer(effect)
                 case Persist():
@@ -174,6 +174,11 @@ class Runtime:
                 case _:
                     self._ordered.append((effect, self._last_ticket))
                     self._ordered_more.set()
+
+    def _send(self, effect: Send) -> None:
+        for peer in effect.peers:
+            if not self.transport.send(peer, effect.channel, effect.frame, effect.priority):
+                self._do(self.core.on_sent(self.now(), peer, SendOutcome.DROPPED))
 
     def _spawn(self, task: Callable[..., object], *args: object) -> None:
         assert self._nursery is not None

@@ -65,10 +65,12 @@ class Libp2pTransport:
     """One peer on the network.
 
     `channels`, `requests` and `streams` declare the protocols we speak: one-way frames and request/response, each with
-    its largest frame in bytes, and raw streams. `listen` holds multiaddrs (port 0 takes a free port); `announce`
-    replaces them in `addresses`, for peers behind a forwarded port. Without `libp2p_host`, peers of other
-    implementations still connect and speak our protocols, but identify and ping are refused them: that saves a second
-    of start-up and 60 MB where hundreds of peers run on one machine.
+    its largest frame in bytes, and raw streams. `older` gives further protocol ids of a channel, best first, for peers
+    that do not know its own name; frames that come in on one of those are announced under the id they came on.
+    `listen` holds multiaddrs (port 0 takes a free port); `announce` replaces them in `addresses`, for peers behind a
+    forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
+    identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
+    machine.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Libp2pTransport:
         channels: Mapping[str, int] | None = None,
         requests: Mapping[str, int] | None = None,
         streams: Sequence[str] = (),
+        older: Mapping[str, Sequence[str]] | None = None,
         announce: Sequence[str] = (),
         libp2p_host: bool = True,
     ) -> None:
@@ -92,7 +95,9 @@ class Libp2pTransport:
         self._events = events
         self._channels, self._requests = dict(channels or {}), dict(requests or {})
         self._streams = frozenset(streams)
-        self._own = frozenset((*self._channels, *self._requests, *streams))
+        self._versions = {name: (name, *(older or {}).get(name, ())) for name in self._channels}
+        self._frame_bytes_max = {one: self._channels[name] for name, ids in self._versions.items() for one in ids}
+        self._own = frozenset((*self._frame_bytes_max, *self._requests, *streams))
         self._bound: tuple[Address, ...] = ()
         self._admission, self._cork = Admission(), Cork()
         self._peers = Peers(public, self._start)
@@ -271,7 +276,7 @@ class Libp2pTransport:
         if found is None:
             return False
         try:
-            sent = found.outbox(channel).send(frame, priority)
+            sent = found.outbox(channel, self._versions[channel]).send(frame, priority)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         if sent is Sent.FULL and priority is Priority.HIGH:
@@ -314,7 +319,7 @@ class Libp2pTransport:
         return protocol in self._own or (self._libp2p_host and protocol in GUEST_PROTOCOLS)
 
     async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
-        if protocol in self._channels:
+        if protocol in self._frame_bytes_max:
             await self._serve_channel(connection, stream, protocol)
         elif protocol in self._requests:
             await self._serve_request(connection, stream, protocol)
@@ -332,7 +337,9 @@ class Libp2pTransport:
         self._inbound[key] = stream
         connection.flush()
         try:
-            stream.set_sink(Framer(self._channels[channel], functools.partial(self._deliver, connection.peer, channel)))
+            stream.set_sink(
+                Framer(self._frame_bytes_max[channel], functools.partial(self._deliver, connection.peer, channel))
+            )
             await stream.wait_received_end()
         finally:
             if self._inbound.get(key) is stream:
