@@ -12,11 +12,14 @@ from typing import Final
 
 from blake3 import blake3
 
+from p2pcompute.compute import prepare
 from p2pcompute.compute.nvrtc import OPTIONS, VERSION, nvidia_directory
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits
 
 MATH_HEADER: Final = "p2pmath.h"
+HOST_HEADER: Final = "p2phost.h"
+"""Included before prepared sources: what the host compiler lets every .cu file see without an #include."""
 DEFINES_MAX: Final = 256
 DEFINE_BYTES_MAX: Final = 1024
 NAME_BYTES_MAX: Final = 256
@@ -26,6 +29,7 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 _SERVED: Final[dict[str, str]] = {
     "p2pmath.h": "p2pmath.h",
+    "p2phost.h": "p2phost.h",
     "math.h": "math.h cmath math_functions.h",
     "stdint.h": "stdint.h cstdint inttypes.h cinttypes",
     "float.h": "float.h cfloat",
@@ -94,19 +98,26 @@ def toolchain_id(canonicaliser: str) -> str:
     Two machines with the same id make the same PTX from the same source.
     """
     digest = blake3(b"p2pcompute toolchain 1\0")
-    for part in (VERSION, *OPTIONS, canonicaliser):
+    for part in (VERSION, *OPTIONS, canonicaliser, prepare.VERSION):
         digest.update(part.encode() + b"\0")
     for name, text in sorted(served_headers().items()):
         digest.update(name.encode() + b"\0" + blake3(text.encode()).digest())
     return f"nvrtc-{VERSION}-{digest.hexdigest(8)}"
 
 
-def check(sources: Mapping[str, str], main: str, defines: Mapping[str, str], expressions: Sequence[str] = ()) -> Unit:
+def check(
+    sources: Mapping[str, str],
+    main: str,
+    defines: Mapping[str, str],
+    expressions: Sequence[str] = (),
+    *,
+    prelude: str = MATH_HEADER,
+) -> Unit:
     """Raises UsageError when a name, a size or a macro is out of bounds."""
     _check_files(sources, main)
     if len(defines) > DEFINES_MAX:
         raise UsageError(f"{len(defines)} macros; the limit is {DEFINES_MAX}")
-    options = [*OPTIONS, f"--pre-include={MATH_HEADER}"]
+    options = [*OPTIONS, f"--pre-include={prelude}"]
     for name, value in defines.items():
         if not _IDENTIFIER.fullmatch(name):
             raise UsageError(f"{name[:64]!r} is no name for a macro")

@@ -46,7 +46,28 @@ STACK_BYTES_MAX: Final = 3 * 1024 * 1024
 
 _LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
-_HOISTABLE: Final = frozenset(("mov cvta add sub mul mad and or xor not neg shl shr cvt setp selp min max").split())
+_HOISTABLE: Final = frozenset(
+    [
+        "mov",
+        "cvta",
+        "add",
+        "sub",
+        "mul",
+        "mad",
+        "and",
+        "or",
+        "xor",
+        "not",
+        "neg",
+        "shl",
+        "shr",
+        "cvt",
+        "setp",
+        "selp",
+        "min",
+        "max",
+    ]
+)
 """Cheap integer operations that cannot fault: address arithmetic, mostly."""
 
 

@@ -1,0 +1,13 @@
+// What nvcc lets every .cu file see without an #include. Included before sources that were prepared.
+#pragma once
+#include "p2pmath.h"
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <algorithm>
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long ulong;
