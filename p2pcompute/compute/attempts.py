@@ -133,9 +133,17 @@ class Attempts:
         assert self._preparation is not None
         prepared = self._preparation.prepared()
         reasons = "\n".join(dict.fromkeys(left.reason for left in self._left_out()))
-        text = self._first_log or reasons or f"{self._main}: compiles, but holds no __global__ function"
-        if not prepared.kernels:
-            text = f"{self._main}: holds no __global__ function"
+        templates = ", ".join(f"{kernel.name}<{', '.join(kernel.template)}>" for kernel in prepared.kernels)
+        text = (
+            self._first_log
+            or reasons
+            or (
+                f"{self._main} has templates of kernels only: {templates}; name an instance, as in {prepared.kernels[0].name}"
+                "<float>"
+                if prepared.kernels
+                else f"{self._main}: holds no __global__ function"
+            )
+        )
         for missing in prepared.dropped.missing:
             text += f"\nnote: {missing} was not found and left out"
         return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -30,17 +31,34 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _SERVED: Final[dict[str, str]] = {
     "p2pmath.h": "p2pmath.h",
     "p2phost.h": "p2phost.h",
-    "math.h": "math.h cmath math_functions.h",
-    "stdint.h": "stdint.h cstdint inttypes.h cinttypes",
-    "float.h": "float.h cfloat",
-    "limits.h": "limits.h climits",
-    "assert.h": "assert.h cassert",
+    "math.h": "math.h cmath math_functions.h cuda/std/cmath",
+    "stdint.h": "stdint.h cstdint inttypes.h cinttypes cuda/std/cstdint sys/types.h",
+    "float.h": "float.h cfloat cuda/std/cfloat",
+    "limits.h": "limits.h climits cuda/std/climits",
+    "assert.h": "assert.h cassert cuda/std/cassert",
     "stdio.h": "stdio.h cstdio",
-    "stddef.h": "stddef.h cstddef stdlib.h cstdlib string.h cstring",
-    "algorithm.h": "algorithm utility",
+    "stddef.h": "stddef.h cstddef stdlib.h cstdlib string.h cstring cuda/std/cstddef memory.h",
+    "algorithm.h": "algorithm utility functional tuple numeric cuda/std/utility cuda/std/functional cuda/std/algorithm",
+    "type_traits.h": "type_traits cuda/std/type_traits",
+    "numeric_limits.h": "limits cuda/std/limits",
+    "array.h": "array cuda/std/array",
+    "helper_math.h": "helper_math.h cutil_math.h",
+    "helper_cuda.h": "helper_cuda.h helper_functions.h helper_string.h helper_timer.h helper_image.h exception.h "
+    "helper_cuda_drvapi.h helper_gl.h cutil.h cutil_inline.h nvrtc_helper.h",
+    "cufft.h": "cufft.h cufftXt.h cublas.h cublas_v2.h cusparse.h cusparse_v2.h cusolverDn.h",
+    "curand_kernel.h": "curand_kernel.h",
     "empty.h": "stdbool.h cuda.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
     "builtin_types.h vector_types.h vector_functions.h host_defines.h driver_types.h cuda_device_runtime_api.h "
-    "iostream ctime time.h chrono",
+    "cuda_profiler_api.h cudaProfiler.h texture_types.h cuda_texture_types.h texture_fetch_functions.h "
+    "device_atomic_functions.h sm_20_atomic_functions.h sm_35_atomic_functions.h sm_60_atomic_functions.h "
+    "channel_descriptor.h surface_types.h curand.h nvToolsExt.h nvtx3/nvToolsExt.h nvrtc.h "
+    "iostream fstream sstream iomanip istream ostream ios iosfwd string string_view vector map set unordered_map "
+    "unordered_set list deque queue stack bitset memory chrono ctime thread mutex atomic condition_variable future "
+    "random iterator regex stdexcept exception new typeinfo typeindex system_error filesystem locale optional variant "
+    "initializer_list valarray cctype cerrno csignal cstdarg clocale complex ratio any "
+    "time.h sys/time.h sys/stat.h sys/resource.h sys/mman.h sys/ioctl.h sys/wait.h unistd.h ctype.h errno.h fcntl.h "
+    "getopt.h pthread.h signal.h locale.h dirent.h libgen.h strings.h malloc.h stdarg.h semaphore.h sched.h poll.h omp.h "
+    "mpi.h windows.h io.h direct.h conio.h",
 }
 """Our file -> the names it is served under. A name that promises more than a kernel can use is served empty: the
 compiler then points at the line that uses it."""
@@ -85,7 +103,7 @@ def _with_full_includes(text: str, name: str, include: Path) -> str:
     folder = PurePosixPath(name).parent
 
     def full(match: re.Match[str]) -> str:
-        sibling = folder / match[2]
+        sibling = posixpath.normpath(folder / match[2])
         return f"{match[1]}{sibling}{match[3]}" if (include / sibling).is_file() else match[0]
 
     return _INCLUDE.sub(full, text)

@@ -1,5 +1,6 @@
 // <math.h>, <cmath>: the functions are built in (or come from p2pmath.h); the constants and std:: are added here.
-#pragma once
+#ifndef P2P_MATH_H
+#define P2P_MATH_H
 #define M_E 2.7182818284590452354
 #define M_LOG2E 1.4426950408889634074
 #define M_LOG10E 0.43429448190325182765
@@ -66,3 +67,4 @@ using ::tan;
 using ::tanh;
 using ::trunc;
 }  // namespace std
+#endif

@@ -1,5 +1,6 @@
 // What nvcc lets every .cu file see without an #include. Included before sources that were prepared.
-#pragma once
+#ifndef P2PHOST_H
+#define P2PHOST_H
 #include "p2pmath.h"
 #include <float.h>
 #include <limits.h>
@@ -11,3 +12,4 @@ typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;
 typedef unsigned long ulong;
+#endif

@@ -51,7 +51,7 @@ def instances_of(program: Program) -> tuple[str, ...]:
         name
         for file in program.files.values()
         for item in file.items
-        if item.declaration.template and item.declaration.sort is Sort.FUNCTION
+        if item.declaration.template and item.declaration.sort in (Sort.FUNCTION, Sort.TYPE)
         for name in item.declaration.names
     }
     uses = list(islice(_uses(program, templates, kernels), USES_MAX))
@@ -82,7 +82,7 @@ def _template_kernels(program: Program) -> dict[str, _Kernel]:
 def _uses(program: Program, templates: set[str], kernels: Mapping[str, _Kernel]) -> Iterator[_Use]:
     for file in program.files.values():
         for item in file.items:
-            if item.declaration.sort not in (Sort.OPEN, Sort.CLOSE, Sort.DIRECTIVE, Sort.INSTANTIATION):
+            if item.declaration.sort not in (Sort.OPEN, Sort.CLOSE, Sort.DIRECTIVE):
                 yield from _uses_in(program, file, item, templates, kernels)
 
 
@@ -90,7 +90,7 @@ def _uses_in(
     program: Program, file: SourceFile, item: Item, templates: set[str], kernels: Mapping[str, _Kernel]
 ) -> Iterator[_Use]:
     tokens = file.tokens[item.first : item.last]
-    inside = min(item.declaration.names, default="")
+    inside = item.declaration.owner or min(item.declaration.names, default="")
     parameters = item.declaration.template
     local: _Locals | None = None
     for at, token in enumerate(tokens[:-1]):
