@@ -47,7 +47,8 @@ _SERVED: Final[dict[str, str]] = {
     "helper_cuda_drvapi.h helper_gl.h cutil.h cutil_inline.h nvrtc_helper.h",
     "cufft.h": "cufft.h cufftXt.h cublas.h cublas_v2.h cusparse.h cusparse_v2.h cusolverDn.h",
     "curand_kernel.h": "curand_kernel.h",
-    "empty.h": "stdbool.h cuda.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
+    "cuda.h": "cuda.h cudaTypedefs.h",
+    "empty.h": "stdbool.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
     "builtin_types.h vector_types.h vector_functions.h host_defines.h driver_types.h cuda_device_runtime_api.h "
     "cuda_profiler_api.h cudaProfiler.h texture_types.h cuda_texture_types.h texture_fetch_functions.h "
     "device_atomic_functions.h sm_20_atomic_functions.h sm_35_atomic_functions.h sm_60_atomic_functions.h "

@@ -7,7 +7,11 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <algorithm>
+#include <limits>
+#include <type_traits>
+
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;

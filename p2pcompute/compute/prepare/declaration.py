@@ -167,7 +167,7 @@ def describe(tokens: Sequence[Token], macros: Macros) -> Declaration:
     names, owner = _names(sort, parts)
     return Declaration(
         sort=sort,
-        names=frozenset(names - _WORDS),
+        names=frozenset(names - (_WORDS - {"operator"})),
         template=template,
         owner=owner,
         kernel=not words.isdisjoint(macros.kernel_marks) and sort in (Sort.FUNCTION, Sort.INSTANTIATION),
@@ -366,19 +366,22 @@ def _function_name(parts: Sequence[Part]) -> tuple[set[str], str]:
     texts = [part.text for part in parts]
     if "operator" in texts:
         at = texts.index("operator")
-        owner = texts[at - 2] if at >= 2 and texts[at - 1] == "::" else ""
-        return {"operator"}, owner if owner.isidentifier() else ""
+        return {"operator"}, _owner(texts, at - 1)
     at = parameters_at(parts) - 1
     if at >= 0 and texts[at] == ">":
         at = _before_angles(texts, at)
     if at < 0:
         return {part.text for part in parts if part.identifier}, ""
     name = texts[at]
-    before = at - 2 if at >= 1 and texts[at - 1] == "~" else at - 1
-    owner = ""
-    if before >= 1 and texts[before] == "::":
-        owner = texts[_before_angles(texts, before - 1) if texts[before - 1] == ">" else before - 1]
-    return {name}, owner
+    return {name}, _owner(texts, at - 2 if at >= 1 and texts[at - 1] == "~" else at - 1)
+
+
+def _owner(texts: list[str], at: int) -> str:
+    """`X` where `X::` or `X<T>::` ends at `at`."""
+    if at < 1 or texts[at] != "::":
+        return ""
+    place = _before_angles(texts, at - 1) if texts[at - 1] == ">" else at - 1
+    return texts[place] if place >= 0 and texts[place].isidentifier() else ""
 
 
 def _before_angles(texts: list[str], at: int) -> int:

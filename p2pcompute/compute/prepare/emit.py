@@ -14,6 +14,10 @@ from p2pcompute.compute.prepare.program import Place, Program, SourceFile
 from p2pcompute.compute.prepare.select import Selection, host_members
 
 _VISIBLE: Final = re.compile(r"[^\n]")
+_ARITHMETIC: Final = frozenset(
+    {"static", "const", "inline", "signed", "unsigned", "bool", "char", "short", "int", "long", "float", "double"}
+    | {"size_t", "uint", "uint8_t", "int8_t", "uint16_t", "int16_t", "uint32_t", "int32_t", "uint64_t", "int64_t"}
+)
 _ALWAYS: Final = frozenset({Sort.OPEN, Sort.CLOSE, Sort.DIRECTIVE})
 _STAYS_IN_DROPPED: Final = CONDITIONALS | {"define", "undef"}
 
@@ -37,8 +41,12 @@ def _changes(
 ) -> Iterator[tuple[int, int, str]]:
     """What to put in the place of which characters, in order."""
     dropped = set() if file.fragment else _dropped(file, selection, without)
+    constants = set() if file.fragment else _constants(file)
     for at, token in enumerate(file.tokens):
         keep = at not in dropped
+        if keep and at in constants:
+            yield token.start, token.end, "constexpr"
+            continue
         if token.kind is Kind.DIRECTIVE:
             name = name_of(token.text)
             if not keep and name in _STAYS_IN_DROPPED:
@@ -63,6 +71,21 @@ def _dropped(file: SourceFile, selection: Selection, without: AbstractSet[Place]
         for member in host_members(item, without, place):
             gone.update(range(item.members[member].first, item.members[member].last))
     return gone
+
+
+def _constants(file: SourceFile) -> set[int]:
+    """The `const` of plain host constants, as in `const float half = 1.0f / 2;`. Kernels may use their values; a device
+    variable with such an initialiser is refused."""
+    found: set[int] = set()
+    for item in file.items:
+        declaration = item.declaration
+        if declaration.sort is not Sort.VARIABLE or declaration.device or not declaration.constant:
+            continue
+        words = [token.text for token in file.tokens[item.first : item.last]]
+        head = words[: words.index("=")] if "=" in words else []
+        if head and set(head[:-1]) <= _ARITHMETIC and head.count("const") == 1:
+            found.add(item.first + head.index("const"))
+    return found
 
 
 def _include(directive: str, name: str) -> str:

@@ -83,6 +83,15 @@ async def _one(compiler: Compiler, file: Path, include: list[Path], defines: dic
         sources = {**included_files(file, include), file.name: read_source(file)}
         compiled = await compiler.compile(sources, file.name, defines=defines, timeout_s=60)
     except CompileError as error:
+        if "what the engines accept" in str(error):
+            refused = str(error).splitlines()
+            tally.whole += 1
+            tally.kernels_found += len(refused)
+            tally.kernels_compiled += len(refused)
+            for line in refused:
+                _refuse(tally.engine_refusals, _generic(line.partition("accept: ")[2]), str(file))
+            return
+        tally.templates_only += "templates of kernels only" in str(error)
         _refuse(tally.compile_refusals, _first_error(str(error)), str(file))
         return
     except P2PComputeError as error:
