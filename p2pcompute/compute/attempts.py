@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from p2pcompute.compute import source
-from p2pcompute.compute.prepare import KernelInSource, Preparation
+from p2pcompute.compute.prepare import KernelInSource, Preparation, Prepared
 from p2pcompute.compute.prepare.blame import blame
 from p2pcompute.compute.prepare.declaration import Sort
 from p2pcompute.compute.prepare.program import Place
@@ -112,7 +112,7 @@ class Attempts:
         prepared = self._preparation.prepared(self._without.keys())
         gone = {reason.kernel for reason in self._left_out()}
         instances = tuple(i for i in self._instances if self._asked or i.partition("<")[0] not in gone)
-        if not prepared.kernels:
+        if not prepared.device:
             raise CompileError(self._explained())
         self._instances = instances
         sources = {**self._sources, **prepared.sources}
@@ -133,17 +133,13 @@ class Attempts:
         assert self._preparation is not None
         prepared = self._preparation.prepared()
         reasons = "\n".join(dict.fromkeys(left.reason for left in self._left_out()))
+        notes = [f"note: {missing} was not found and left out" for missing in prepared.dropped.missing]
+        return "\n".join((self._first_log or reasons or self._nothing(prepared), *notes))
+
+    def _nothing(self, prepared: Prepared) -> str:
+        """Why there is no kernel although nothing was wrong."""
+        if not prepared.kernels:
+            return f"{self._main} holds no __global__ function"
         templates = ", ".join(f"{kernel.name}<{', '.join(kernel.template)}>" for kernel in prepared.kernels)
-        text = (
-            self._first_log
-            or reasons
-            or (
-                f"{self._main} has templates of kernels only: {templates}; name an instance, as in {prepared.kernels[0].name}"
-                "<float>"
-                if prepared.kernels
-                else f"{self._main}: holds no __global__ function"
-            )
-        )
-        for missing in prepared.dropped.missing:
-            text += f"\nnote: {missing} was not found and left out"
-        return text
+        example = f"{prepared.kernels[0].name}<float>"
+        return f"{self._main} has templates of kernels only: {templates}; name an instance, as in {example}"

@@ -201,7 +201,9 @@ def _finish(attempts: Attempts, reply: jail.Reply) -> CompiledSource | None:
         for entry in module.entries.values()
     )
     toolchain = source.toolchain_id(ptx.CANONICAL_VERSION)
-    return CompiledSource(canonical, toolchain, reply.log, entries, attempts.outcome())
+    outcome = attempts.outcome()
+    notes = [f"note: {missing} was not found and left out" for missing in outcome.missing]
+    return CompiledSource(canonical, toolchain, "\n".join((*filter(None, [reply.log]), *notes)), entries, outcome)
 
 
 def _refused(text: str) -> dict[str, str]:

@@ -71,7 +71,12 @@ def key_of(name: str) -> KeyPair:
 
 
 def delegation(
-    operator: KeyPair, subject: bytes, capabilities: Capability = BOTH, *, wall_ms: int = WALL_MS, epoch: bytes = bytes(8)
+    operator: KeyPair,
+    subject: bytes,
+    capabilities: Capability = BOTH,
+    *,
+    wall_ms: int = WALL_MS,
+    epoch: bytes = bytes(8),
 ) -> bytes:
     """A signed delegation of thirty days."""
     author = d.Author(NETWORK, operator.public, epoch, operator.sign)
@@ -169,9 +174,7 @@ class Actor:
         env = Environment(self.peer, self.key.sign, verify_once, rng, secret)
         gossip = SilentGossip()
         epoch = self.name.encode()[:8].ljust(8)
-        self.core = PeerCore(
-            env, gossip, network=NETWORK, epoch=epoch, delegation=self.delegation, credit=self.credit
-        )
+        self.core = PeerCore(env, gossip, network=NETWORK, epoch=epoch, delegation=self.delegation, credit=self.credit)
         self.do(self.core.start(self.stage.now, list(self.journal)))
 
     def crash(self) -> None:
@@ -260,7 +263,11 @@ class Actor:
     def fetch(self, effect: Fetch) -> None:
         source = self.stage.actors.get(effect.peer)
         roots = [root for root, _ in effect.blobs]
-        readable = {root for (_, who), granted in source.grants.items() if who == self.peer for root in granted} if source else set()
+        readable = (
+            {root for (_, who), granted in source.grants.items() if who == self.peer for root in granted}
+            if source
+            else set()
+        )
         if source is None or source.deaf or not all(root in readable and root in source.blobs for root in roots):
             self.do(self.core.on_fetch(self.stage.now, effect.token, None, "not there"))
             return
@@ -348,7 +355,9 @@ class Stage:
             call()
             self.settle()
 
-    def submit(self, requester: Actor, *, job: bytes = b"j" * 16, manifest: Manifest = MANIFEST, **options: object) -> bytes:
+    def submit(
+        self, requester: Actor, *, job: bytes = b"j" * 16, manifest: Manifest = MANIFEST, **options: object
+    ) -> bytes:
         """Put a job's blobs into the store and submit it."""
         data = encode_manifest(manifest)
         requester.blobs.update({merkle.blob_root(data): data, manifest.ptx_root: b""})

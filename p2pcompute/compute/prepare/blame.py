@@ -1,7 +1,7 @@
 """A compiler's errors to the declarations they are about, and what to try without.
 
-Leaving out a function or a type could make another overload take its place without a word. So whatever mentions one that
-was left out goes too: a kernel is compiled as it was written, or not at all.
+Leaving out a function or a type could make another overload take its place without a word. So whatever mentions one
+that was left out goes too: a kernel is compiled as it was written, or not at all.
 """
 
 from __future__ import annotations

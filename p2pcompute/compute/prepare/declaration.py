@@ -141,7 +141,7 @@ _WORDS: Final = frozenset(
         "char32_t",
     ]
 )
-ANGLE_TOKENS_MAX: Final = 1024
+ANGLE_TOKENS_MAX: Final = 256
 """How long a template argument list may be; behind this a `<` counts as a comparison."""
 _CLOSER: Final = {"(": ")", "[": "]", "{": "}"}
 

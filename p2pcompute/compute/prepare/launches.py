@@ -23,13 +23,22 @@ EXPRESSION_CHARS_MAX: Final = 200
 _ROUNDS: Final = 4
 """Host templates that call host templates, before a kernel is launched."""
 _CALLERS_MAX: Final = 8
-USES_MAX: Final = 1024
-_CALL_TOKENS_MAX: Final = 1024
+TRIES_MAX: Final = 1024
+"""Places looked at, each for a bounded number of tokens."""
+_CALL_TOKENS_MAX: Final = 256
 _NO_TYPE: Final = frozenset({"return", "delete", "else", "case", "goto", "new"})
 
 
-_Kernel = tuple[SourceFile, Item]
 _Arguments = tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kernel:
+    """A template kernel: its namespaces, template parameters by name, and the tokens of each parameter."""
+
+    scope: tuple[str, ...]
+    template: tuple[str, ...]
+    parameters: Sequence[Sequence[Token]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,14 +63,14 @@ def instances_of(program: Program) -> tuple[str, ...]:
         if item.declaration.template and item.declaration.sort in (Sort.FUNCTION, Sort.TYPE)
         for name in item.declaration.names
     }
-    uses = list(islice(_uses(program, templates, kernels), USES_MAX))
+    uses = list(_uses(program, templates, kernels))
     bindings = _bindings(uses)
     found: dict[str, None] = {}
     for use in uses:
         if use.name not in kernels:
             continue
         for arguments in _bound(use, bindings, _ROUNDS):
-            scope = kernels[use.name][1].scope
+            scope = kernels[use.name].scope
             name = "::".join((*(part for part in scope if part), use.name))
             expression = f"{name}<{', '.join(map(_spelled, arguments))}>"
             if len(expression) <= EXPRESSION_CHARS_MAX and len(found) < INSTANCES_MAX:
@@ -71,7 +80,7 @@ def instances_of(program: Program) -> tuple[str, ...]:
 
 def _template_kernels(program: Program) -> dict[str, _Kernel]:
     return {
-        name: (file, item)
+        name: _Kernel(item.scope, item.declaration.template, _parameters(file, item))
         for file in program.files.values()
         for item in file.items
         if item.declaration.kernel and item.declaration.template and item.declaration.sort is Sort.FUNCTION
@@ -80,36 +89,41 @@ def _template_kernels(program: Program) -> dict[str, _Kernel]:
 
 
 def _uses(program: Program, templates: set[str], kernels: Mapping[str, _Kernel]) -> Iterator[_Use]:
-    for file in program.files.values():
-        for item in file.items:
-            if item.declaration.sort not in (Sort.OPEN, Sort.CLOSE, Sort.DIRECTIVE):
-                yield from _uses_in(program, file, item, templates, kernels)
-
-
-def _uses_in(
-    program: Program, file: SourceFile, item: Item, templates: set[str], kernels: Mapping[str, _Kernel]
-) -> Iterator[_Use]:
-    tokens = file.tokens[item.first : item.last]
-    inside = item.declaration.owner or min(item.declaration.names, default="")
-    parameters = item.declaration.template
-    local: _Locals | None = None
-    for at, token in enumerate(tokens[:-1]):
-        if token.kind is not Kind.IDENTIFIER or token.text not in templates:
+    local: dict[tuple[str, int], _Locals] = {}
+    for file, number, at in islice(_candidates(program, templates), TRIES_MAX):
+        item = file.items[number]
+        tokens = file.tokens[item.first : item.last] if (file.name, number) not in local else ()
+        known = local.setdefault((file.name, number), _Locals(tokens))
+        name = file.tokens[at].text
+        if file.tokens[at + 1].text == "<":
+            arguments = _given(file.tokens, at + 1, item.last, known)
+        elif name in kernels and name not in item.declaration.names:
+            arguments = _deduced(kernels[name], _arguments(file.tokens, at + 1, item.last), known)
+        else:
             continue
-        local = local or _Locals(tokens)
-        if tokens[at + 1].text == "<":
-            end = after_angles(tokens, at + 1)
-            if end > at + 1 and end < len(tokens):
-                split = split_at_commas(tokens[at + 2 : end - 1])
-                arguments = tuple(local.resolved(part) for part in split)
-                if all(arguments) and arguments:
-                    yield _Use(token.text, arguments, inside, parameters)
-        elif tokens[at + 1].text in ("<<<", "(") and item.declaration.names != {token.text}:
-            called = _arguments(tokens, at + 1)
-            template = kernels.get(token.text)
-            deduced = _deduced(template, called, local) if template and called else ()
-            if deduced:
-                yield _Use(token.text, deduced, inside, parameters)
+        if arguments:
+            inside = item.declaration.owner or min(item.declaration.names, default="")
+            yield _Use(name, arguments, inside, item.declaration.template)
+
+
+def _candidates(program: Program, templates: set[str]) -> Iterator[tuple[SourceFile, int, int]]:
+    """Where a template's name is followed by arguments, a launch or a call: file, item, token."""
+    for file in program.files.values():
+        for number, item in enumerate(file.items):
+            if item.declaration.sort in (Sort.OPEN, Sort.CLOSE, Sort.DIRECTIVE):
+                continue
+            for at in range(item.first, item.last - 1):
+                if file.tokens[at].text in templates and file.tokens[at + 1].text in ("<", "<<<", "("):
+                    yield file, number, at
+
+
+def _given(tokens: Sequence[Token], at: int, last: int, known: _Locals) -> _Arguments:
+    """The arguments between the `<` at `at` and its `>`; none where that is a comparison."""
+    end = after_angles(tokens, at)
+    if end == at or end > last:
+        return ()
+    arguments = tuple(known.resolved(part) for part in split_at_commas(tokens[at + 1 : end - 1]))
+    return arguments if all(arguments) else ()
 
 
 class _Locals:
@@ -124,9 +138,8 @@ class _Locals:
                 continue
             if before.text == "using" and after.text == "=":
                 self._values[token.text] = _until(tokens, at + 2, ";")
-            elif after.text == "=" and tokens[at + 2].kind is Kind.NUMBER and tokens[at + 3 : at + 4]:
-                if tokens[at + 3].text in (";", ","):
-                    self._values.setdefault(token.text, (tokens[at + 2].text,))
+            elif after.text == "=" and tokens[at + 2].kind is Kind.NUMBER and _ends(tokens, at + 3):
+                self._values.setdefault(token.text, (tokens[at + 2].text,))
             if before.text in ("*", "&") or before.kind is Kind.IDENTIFIER:
                 declared = _type_before(tokens, at)
                 if declared:
@@ -137,6 +150,10 @@ class _Locals:
         for token in part:
             words += self._values.get(token.text, (token.text,))
         return tuple(words)
+
+
+def _ends(tokens: Sequence[Token], at: int) -> bool:
+    return at < len(tokens) and tokens[at].text in (";", ",")
 
 
 def _until(tokens: Sequence[Token], at: int, end: str) -> tuple[str, ...]:
@@ -167,21 +184,17 @@ def _type_before(tokens: Sequence[Token], at: int) -> tuple[str, ...]:
     return tuple(words) if plausible else ()
 
 
-def _arguments(tokens: Sequence[Token], at: int) -> list[Sequence[Token]]:
+def _arguments(tokens: Sequence[Token], at: int, last: int) -> list[Sequence[Token]]:
     """What a call or launch passes; `at` is its `(` or `<<<`."""
+    last = min(last, at + _CALL_TOKENS_MAX)
     if tokens[at].text == "<<<":
-        first = at
-        while (
-            at + 3 < len(tokens)
-            and at < first + _CALL_TOKENS_MAX
-            and [t.text for t in tokens[at : at + 4]] != [">", ">", ">", "("]
-        ):
-            if tokens[at].text == ";":
+        while [token.text for token in tokens[at : at + 4]] != [">", ">", ">", "("]:
+            if at >= last or tokens[at].text == ";":
                 return []
             at += 1
         at += 3
     depth = 0
-    for here in range(at, min(len(tokens), at + _CALL_TOKENS_MAX)):
+    for here in range(at, last):
         depth += (tokens[here].text == "(") - (tokens[here].text == ")")
         if depth == 0:
             return split_at_commas(tokens[at + 1 : here])
@@ -191,21 +204,20 @@ def _arguments(tokens: Sequence[Token], at: int) -> list[Sequence[Token]]:
 def _deduced(kernel: _Kernel, called: Sequence[Sequence[Token]], local: _Locals) -> _Arguments:
     """Template arguments as the compiler would deduce them, where a variable passed has a plain declaration."""
     bound: dict[str, tuple[str, ...]] = {}
-    for declared, passed in zip(_parameters(kernel), called):
+    for declared, passed in zip(kernel.parameters, called):
         names = [t.text for t in passed if t.kind is Kind.IDENTIFIER]
         words = [t.text for t in declared if t.kind is Kind.IDENTIFIER or t.text == "*"]
         types = local.types.get(names[0]) if len(passed) == 1 and names else None
-        wanted = next((name for name in kernel[1].declaration.template if name in words), "")
+        wanted = next((name for name in kernel.template if name in words), "")
         if types and wanted and words.count("*") == types.count("*"):
             bound.setdefault(wanted, tuple(word for word in types if word != "*"))
-    arguments = [bound.get(name) for name in kernel[1].declaration.template]
+    arguments = [bound.get(name) for name in kernel.template]
     while arguments and arguments[-1] is None:
         arguments.pop()
     return tuple(argument for argument in arguments if argument) if all(arguments) else ()
 
 
-def _parameters(kernel: _Kernel) -> list[Sequence[Token]]:
-    file, item = kernel
+def _parameters(file: SourceFile, item: Item) -> list[Sequence[Token]]:
     parts = parts_of(file.tokens[item.first : item.last])
     at = parameters_at(parts)
     return split_at_commas(parts[at].inside) if at >= 0 else []

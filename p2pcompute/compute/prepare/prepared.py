@@ -46,6 +46,8 @@ class Prepared:
     kernels: tuple[KernelInSource, ...]
     instances: tuple[str, ...]
     dropped: Dropped
+    device: bool
+    """Whether anything is left to compile: kernels may also come out of macros, unseen."""
 
 
 class Preparation:
@@ -71,6 +73,7 @@ class Preparation:
             kernels=tuple(self._kernels(selection)),
             instances=self.instances,
             dropped=self._dropped(selection),
+            device=any(selection.item(place).declaration.kernel for place in selection.kept),
         )
 
     def line(self, place: Place) -> int:
