@@ -140,6 +140,10 @@ class Attempts:
         """Why there is no kernel although nothing was wrong."""
         if not prepared.kernels:
             return f"{self._main} holds no __global__ function"
+        plain = [kernel for kernel in prepared.kernels if not kernel.template]
+        if plain:
+            first = plain[0]
+            return f"{first.file}({first.line}): kernel {first.name} is not compiled under the macros that are defined"
         templates = ", ".join(f"{kernel.name}<{', '.join(kernel.template)}>" for kernel in prepared.kernels)
         example = f"{prepared.kernels[0].name}<float>"
         return f"{self._main} has templates of kernels only: {templates}; name an instance, as in {example}"

@@ -89,6 +89,11 @@ async def test_templates_without_known_instances_are_named(compiler: Compiler) -
         await compiler.compile({"k.cu": "template <class T> __global__ void f(T *x) { x[0] = 1; }"}, "k.cu")
 
 
+async def test_a_kernel_behind_a_condition_is_named(compiler: Compiler) -> None:
+    with pytest.raises(CompileError, match=r"k\.cu\(2\): kernel f is not compiled under the macros"):
+        await compiler.compile({"k.cu": "#ifdef GPU\n__global__ void f() {}\n#endif\n"}, "k.cu")
+
+
 async def test_a_kernel_the_engines_refuse_does_not_take_the_others_along(compiler: Compiler) -> None:
     text = """
 __global__ void breaks(int *x) { asm("brkpt;"); }

@@ -111,6 +111,14 @@ template <class T> using make_signed_t = typename make_signed<T>::type;
 template <class T> struct underlying_type { typedef __underlying_type(T) type; };
 template <class T> using underlying_type_t = typename underlying_type<T>::type;
 template <class T> T &&declval() noexcept;
+template <class A, class B = A> struct common_type { typedef decay_t<decltype(true ? declval<A>() : declval<B>())> type; };
+template <class A, class B = A> using common_type_t = typename common_type<A, B>::type;
+template <class T> struct add_const { typedef const T type; };
+template <class T> using add_const_t = const T;
+template <class T> struct add_pointer { typedef remove_reference_t<T> *type; };
+template <class T> using add_pointer_t = typename add_pointer<T>::type;
+template <class T> struct is_array : false_type {};
+template <class T, size_t N> struct is_array<T[N]> : true_type {};
 template <class T> struct alignment_of : integral_constant<size_t, alignof(T)> {};
 }  // namespace std
 namespace cuda {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -137,8 +137,8 @@ class _Locals:
             if token.kind is not Kind.IDENTIFIER:
                 continue
             if before.text == "using" and after.text == "=":
-                self._values[token.text] = _until(tokens, at + 2, ";")
-            elif after.text == "=" and tokens[at + 2].kind is Kind.NUMBER and _ends(tokens, at + 3):
+                self._values[token.text] = self._expanded(_until(tokens, at + 2, ";"))
+            elif after.text == "=" and _is_constant(tokens[at + 2]) and _ends(tokens, at + 3):
                 self._values.setdefault(token.text, (tokens[at + 2].text,))
             if before.text in ("*", "&") or before.kind is Kind.IDENTIFIER:
                 declared = _type_before(tokens, at)
@@ -146,10 +146,15 @@ class _Locals:
                     self.types.setdefault(token.text, declared)
 
     def resolved(self, part: Sequence[Token]) -> tuple[str, ...]:
-        words: list[str] = []
-        for token in part:
-            words += self._values.get(token.text, (token.text,))
-        return tuple(words)
+        return self._expanded(token.text for token in part)
+
+    def _expanded(self, words: Iterable[str]) -> tuple[str, ...]:
+        """At most a name expression's length of words: aliases of aliases may double each time."""
+        return tuple(islice((new for word in words for new in self._values.get(word, (word,))), EXPRESSION_CHARS_MAX))
+
+
+def _is_constant(token: Token) -> bool:
+    return token.kind is Kind.NUMBER or token.text in ("true", "false")
 
 
 def _ends(tokens: Sequence[Token], at: int) -> bool:

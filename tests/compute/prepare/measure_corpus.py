@@ -1,9 +1,9 @@
 """How much of a folder of real `.cu` files can be handed in: prepared and compiled, kernel by kernel accepted.
 
-    python -m tests.compute.prepare.measure_corpus FOLDER [FOLDER ...] [--include FOLDER] [--define NAME=VALUE] [--json]
+    python -m tests.compute.prepare.measure_corpus FOLDER ... [--include FOLDER] [--define NAME=VALUE] [--json]
 
-Only files with a `__global__` of their own count. `-D` options of a Makefile beside a file are taken over, as its author
-does. Nothing is run.
+Only files with a `__global__` of their own count. `-D` options of a Makefile beside a file are taken over, as by its
+author. Nothing is run.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--include", action="append", default=[], type=Path)
     parser.add_argument("--define", action="append", default=[])
     parser.add_argument("--every", type=int, default=1, help="take each n-th file only")
+    parser.add_argument("--first", type=int, default=0, help="beginning with this one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     tally = trio.run(_measure, options)
@@ -60,7 +61,7 @@ async def _measure(options: argparse.Namespace) -> Tally:
     tally = Tally()
     files = sorted(file for folder in options.folders for file in folder.rglob("*.cu"))
     async with Compiler() as compiler:
-        for file in files[:: options.every]:
+        for file in files[options.first :: options.every]:
             if "__global__" not in _COMMENTS.sub("", file.read_text(errors="replace")):
                 continue
             tally.files += 1

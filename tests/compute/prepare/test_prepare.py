@@ -104,7 +104,8 @@ def test_kernels_are_listed_with_file_and_line() -> None:
 
 
 def test_host_members_of_a_class_are_dropped_and_its_data_is_not() -> None:
-    text = "struct S {\n std::string name() { return n; }\n int f;\n S() = default;\n __device__ int g() { return f; }\n};\n"
+    members = ["std::string name() { return n; }", "int f;", "S() = default;", "__device__ int g() { return f; }"]
+    text = "struct S {\n" + "\n".join(members) + "\n};\n"
     kept = _kept(text + KERNEL % "S().g()")
     assert "name" not in kept
     assert "int f;" in kept
@@ -150,6 +151,8 @@ def test_headers_that_include_each_other_end() -> None:
         ("t<pair<int, 3>><<<1, 2>>>(0)", "t<pair<int,3>>"),
         ("cudaFuncSetAttribute(t<int>, a, b)", "t<int>"),
         ("using real = double; t<real><<<1, 2>>>(0)", "t<double>"),
+        ("using a = int; using b = pair<a, a>; t<b><<<1, 2>>>(0)", "t<pair<int,int>>"),
+        ("const bool yes = true; t<yes><<<1, 2>>>(0)", "t<true>"),
         ("const float *a; t<<<1, 2>>>(a)", "t<float>"),
     ],
 )
