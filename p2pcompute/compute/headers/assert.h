@@ -1,5 +1,4 @@
 // <assert.h>, <cassert>: a failed assertion traps; the engine then names launch, block and thread.
-#pragma once
 #undef assert
 #ifdef NDEBUG
 #define assert(condition) ((void)0)
