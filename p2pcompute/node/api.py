@@ -126,6 +126,8 @@ class LocalNode:
             "network": peer.config.network,
             "addresses": list(peer.addresses()),
             "peers": len(core.peers),
+            **peer.runtime.transport.load(),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "offers": len(core.book),
             "offering": core.provider.terms is not None and not core.provider.draining,
             "slots": core.provider.terms.slots if core.provider.terms else 0,
