@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import ipaddress
 from collections.abc import Callable
 from typing import Final
@@ -47,6 +48,7 @@ class Place:
     counts_subnet: bool
 
 
+@functools.lru_cache(maxsize=4_096)
 def place_of(host: str) -> Place:
     """`host` is an IPv4 or IPv6 address, with or without a zone."""
     address = ipaddress.ip_address(host.partition("%")[0])

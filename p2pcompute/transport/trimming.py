@@ -1,4 +1,4 @@
-"""Which connection gives way when all room is taken and somebody new is at the door (rule A6 of docs/spec/transport.md).
+"""Which connection gives way when all room is taken and somebody new knocks (rule A6 of docs/spec/transport.md).
 
 First those that are being given up anyway, then those of the least useful peers; among equals those of the network that
 holds the most, and then chance decides: whoever fills the room with idle connections mostly pushes out their own.
@@ -25,7 +25,7 @@ def least_useful(
 ) -> Connection | None:
     """The inbound connection that gives way; None when every peer is worth more than the newcomer.
 
-    `hosts` holds the established connections and their addresses, `crowd` counts the connections of an address' network.
+    `hosts` holds the established connections with their addresses, `crowd` counts those of an address' network.
     """
     worth = {connection.peer: usefulness(connection.peer) for connection in hosts if not connection.outbound}
     room = usefulness(newcomer)
