@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from p2pcompute.errors import LocalError, RemoteError
+from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import noise, tcp
+from p2pcompute.transport import identify, noise, tcp
 from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
@@ -339,6 +339,19 @@ class Libp2pTransport:
         if connection is None:
             raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
         return connection.open_protocol(protocol)
+
+    async def observed_by(self, peer: bytes) -> str | None:
+        """The IP address under which a peer sees us, by its identify; None when it does not say."""
+        try:
+            with trio.fail_after(identify.ASK_S):
+                stream = await self.open_stream(peer, identify.PROTOCOL)
+                try:
+                    return identify.observed_host(await read_frame(stream, identify.MESSAGE_BYTES_MAX))
+                finally:
+                    stream.reset()
+        except (P2PComputeError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            log.debug("identify of %s: %r", peer_id_text(peer), error)
+            return None
 
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 

@@ -7,17 +7,17 @@ holds the most, and then chance decides: whoever fills the room with idle connec
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from p2pcompute.transport.mux import Connection
 
-Usefulness = Callable[[bytes], float]
-"""What a peer, by its public key, is worth to us; strangers are worth 0."""
+Usefulness = Callable[[Collection[bytes]], Mapping[bytes, float]]
+"""What each of these peers, by its public key, is worth to us; strangers are worth 0."""
 
 
-def no_opinion(peer: bytes) -> float:
+def no_opinion(peers: Collection[bytes]) -> Mapping[bytes, float]:
     """Of a node that does not care."""
-    return 0.0
+    return dict.fromkeys(peers, 0.0)
 
 
 def least_useful(
@@ -27,9 +27,9 @@ def least_useful(
 
     `hosts` holds the established connections with their addresses, `crowd` counts those of an address' network.
     """
-    worth = {connection.peer: usefulness(connection.peer) for connection in hosts if not connection.outbound}
-    room = usefulness(newcomer)
-    candidates = [c for c in hosts if not c.outbound and (c.retired_at is not None or worth[c.peer] <= room)]
+    inbound = [connection for connection in hosts if not connection.outbound]
+    worth = usefulness({newcomer, *(connection.peer for connection in inbound)})
+    candidates = [c for c in inbound if c.retired_at is not None or worth[c.peer] <= worth[newcomer]]
     return min(
         candidates,
         key=lambda c: (c.retired_at is None, worth[c.peer], -crowd(hosts[c]), random.random()),
