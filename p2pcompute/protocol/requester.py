@@ -50,6 +50,8 @@ LOST_MS: Final = 2_000
 INPUT_GRANT_MS: Final = 3_600_000
 FETCH_MS: Final = 120_000
 FETCH_PAUSE_MS: Final = 200
+PATIENT_BYTES: Final = 16 * limits.MIB
+"""Outputs larger than this are fetched from all agreeing replicas together."""
 
 
 class Requester:
@@ -386,10 +388,13 @@ class Requester:
                 return []
             return self._fail(now, job, RemoteError("the agreed result could not be fetched from any replica"))
         assert job.answer is not None
+        blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
+        if job.within("judged") and sum(size for _, size in blobs) > PATIENT_BYTES:
+            return []  # worth waiting for every receipt: all replicas then send at once
         source = min(sources, key=lambda r: r.fetch_failures)
         job.fetching = source.peer
-        blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
-        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses)
+        others = tuple((r.peer, r.addresses) for r in sources if r is not source)
+        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses, others)
         return [self._event(job, "job.fetching", source), fetch]
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
