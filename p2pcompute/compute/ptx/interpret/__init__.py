@@ -6,7 +6,7 @@ ratios), `integers`, `floats`, `lanes` (what instructions compute), `shadow` and
 `thread`, `program`, `warpwide`, `block` (who runs when), `findings`, `check`.
 """
 
-from p2pcompute.compute.ptx.interpret.check import STEPS_MAX, CheckedLaunch, CheckResult, check
+from p2pcompute.compute.ptx.interpret.check import STEPS_MAX, CheckedLaunch, CheckResult, Progress, check
 from p2pcompute.compute.ptx.interpret.findings import FINDINGS_MAX, Finding, Kind
 from p2pcompute.compute.ptx.interpret.memory import BufferNote
 
@@ -18,5 +18,6 @@ __all__ = [
     "CheckedLaunch",
     "Finding",
     "Kind",
+    "Progress",
     "check",
 ]

@@ -31,18 +31,20 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckedLaunch:
-    """One launch: `parameters` is the packed parameter block, `shared_bytes` the dynamic shared memory."""
+    """One launch, `repeats` times. `parameters` is the packed block of them, `shared_bytes` the dynamic shared memory."""
 
     entry: str
     grid: Index
     block: Index
     parameters: bytes
     shared_bytes: int = 0
+    repeats: int = 1
 
     @property
     def blocks(self) -> int:
+        """Of all repeats together."""
         x, y, z = self.grid
-        return x * y * z
+        return x * y * z * self.repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,10 @@ class _Checker:
         shared_bytes = program.shared_bytes + launch.shared_bytes
         if shared_bytes > SHARED_BYTES_MAX:
             raise UsageError(f"Kernel '{launch.entry}' asks for {shared_bytes} bytes of shared memory.")
-        self._arena.begin_launch()
-        for linear in range(launch.blocks):
+        for number in range(launch.blocks):
+            linear = number % (launch.blocks // launch.repeats)
+            if linear == 0:
+                self._arena.begin_launch()
             block = Block(program, launch.grid, launch.block, linear, shared_bytes)
             block.run(self._budget)
             self.blocks += 1

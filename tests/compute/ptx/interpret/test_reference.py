@@ -32,7 +32,7 @@ def pair() -> bytes:
 i32, f32 = np.int32, np.float32
 CASES: list[tuple[str, str, int, int, int, list[Any]]] = [
     ("saxpy", "saxpy", 3, 64, 0, [f32(1.7), floats(150), floats(150), i32(150)]),
-    ("mandelbrot", "mandelbrot", 2, 32, 0, [np.zeros(60, i32), *map(i32, (60, 1)), *map(f32, (-1, 0, 0.02, 1)), i32(30)]),
+    ("mandelbrot", "mandelbrot", 2, 32, 0, [np.zeros(60, i32), i32(60), i32(1), *map(f32, (-1, 0, 0.1, 1)), i32(9)]),
     ("montecarlo", "montecarlo", 2, 32, 0, [np.zeros(50, np.uint64), np.uint32(99), i32(7), i32(50)]),
     ("blockwise", "scan", 3, 96, 12, [ints(-99, 99, 250), np.zeros(250, i32), i32(250)]),
     ("blockwise", "reverse", 2, 48, 192, [ints(0, 99, 96), i32(96)]),
