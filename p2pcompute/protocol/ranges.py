@@ -59,7 +59,7 @@ class RangeIndex:
 
 
 def _leaf(document_id: bytes) -> int:
-    return int.from_bytes(document_id[:2], "big") >> (16 - BITS_MAX)
+    return (document_id[0] << 8 | document_id[1]) >> (16 - BITS_MAX)
 
 
 def _weight(document_id: bytes) -> int:

@@ -1,5 +1,4 @@
 // <assert.h>, <cassert>: a failed assertion says so in the job's log and stops the launch.
-#pragma once
 #undef assert
 #ifdef NDEBUG
 #define assert(condition) ((void)0)

@@ -1,6 +1,8 @@
 // <stdio.h>, <cstdio>: printf goes to the log of the job.
-#pragma once
+#ifndef P2P_STDIO_H
+#define P2P_STDIO_H
 #ifndef NULL
 #define NULL 0
 #endif
 extern "C" __device__ int printf(const char *, ...);
+#endif

@@ -23,10 +23,18 @@ _MACHINE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """`exact`: nothing speaks against equal bits everywhere. `reasons`: (PTX line, what does), in order of lines."""
+    """`exact`: nothing speaks against equal bits everywhere. `reasons`: (PTX line, what does), in order of lines.
+    `approximate`: some instruction is only as good as the hardware's tables.
+    """
 
     exact: bool
     reasons: tuple[tuple[int, str], ...]
+    approximate: bool = False
+
+    @property
+    def name(self) -> str:
+        """exact, order-dependent or approx."""
+        return "exact" if self.exact else "approx" if self.approximate else "order-dependent"
 
 
 def classify(module: Module, entry: str) -> Classification:
@@ -37,11 +45,15 @@ def classify(module: Module, entry: str) -> Classification:
     reasons = [(ins.line, reason) for ins in instructions for reason in _reasons(ins)]
     used = system.uses_result(instructions)
     reasons.extend((ins.line, f"the result of '{ins.opcode}' differs between machines") for ins in used)
-    return Classification(not reasons, tuple(sorted(reasons)))
+    return Classification(not reasons, tuple(sorted(reasons)), any(map(_is_approximate, instructions)))
+
+
+def _is_approximate(ins: Instruction) -> bool:
+    return ins.opcode in _APPROXIMATE or ins.has("approx") or ins.has("full")
 
 
 def _reasons(ins: Instruction) -> Iterator[str]:
-    if ins.opcode in _APPROXIMATE or ins.has("approx") or ins.has("full"):
+    if _is_approximate(ins):
         yield f"'{ins.spelling}' is approximate"
     if ins.opcode in ("atom", "red"):
         yield from _atomic(ins)
