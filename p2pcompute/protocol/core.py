@@ -27,6 +27,7 @@ from p2pcompute.protocol.machine import (
     PeerInfo,
     Reply,
     Ruling,
+    SendOutcome,
     SetTimer,
 )
 from p2pcompute.protocol.post import Post
@@ -51,7 +52,8 @@ class GossipPort(Protocol):
 
     def start(self, now: Now) -> list[Effect]: ...
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]: ...
-    def on_frame(self, now: Now, peer: bytes, frame: bytes) -> list[Effect]: ...
+    def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str) -> list[Effect]: ...
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]: ...
     def on_timer(self, now: Now, key: str) -> list[Effect]: ...
     def subscribe(self, now: Now, topic: str) -> list[Effect]: ...
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]: ...
@@ -163,7 +165,16 @@ class PeerCore:
 
     def on_frame(self, now: Now, peer: bytes, channel: str, frame: bytes) -> list[Effect]:
         """A one-way message: gossip."""
-        return self._gossip.on_frame(now, peer, frame)
+        return self._gossip.on_frame(now, peer, frame, channel)
+
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
+        """A one-way frame of ours did not leave."""
+        return self._gossip.on_sent(now, peer, outcome)
+
+    def usefulness(self, peers: Iterable[bytes]) -> dict[bytes, float]:
+        """What a connection to each peer is worth to us, when some must go: work between us, then an offer."""
+        partners = self.provider.partners() | self.requester.partners()
+        return {peer: 2.0 * (peer in partners) + (self.book.get(peer) is not None) for peer in peers}
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from p2pcompute.compute.ptx import system
 from p2pcompute.compute.ptx.ir import Instruction, Module, Sink, Special
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import UsageError
@@ -42,6 +43,8 @@ def classify(module: Module, entry: str) -> Classification:
         raise UsageError(f"The module has no kernel '{entry}'.")
     instructions = list(module.entries[entry].instructions())
     reasons = [(ins.line, reason) for ins in instructions for reason in _reasons(ins)]
+    used = system.uses_result(instructions)
+    reasons.extend((ins.line, f"the result of '{ins.opcode}' differs between machines") for ins in used)
     return Classification(not reasons, tuple(sorted(reasons)), any(map(_is_approximate, instructions)))
 
 
