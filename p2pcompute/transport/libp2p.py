@@ -15,7 +15,7 @@ import trio
 
 from p2pcompute.errors import LocalError, RemoteError
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import noise, tcp
+from p2pcompute.transport import identify, noise, tcp
 from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
 from p2pcompute.transport.admission import Admission
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
@@ -312,6 +312,20 @@ class Libp2pTransport:
         if connection is None:
             raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
         return connection.open_protocol(protocol)
+
+    async def signed_record(self, peer: bytes) -> bytes:
+        """The peer's own signed record of its addresses, unchecked, as identify gives it; nothing when it has none.
+
+        Raises RemoteError, DecodeError or trio.TooSlowError.
+        """
+        with trio.fail_after(identify.TIMEOUT_S):
+            stream = await self.open_stream(peer, identify.PROTOCOL)
+            try:
+                return identify.signed_record(await read_frame(stream, identify.ANSWER_BYTES_MAX))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise RemoteError(f"The peer does not identify itself: {error}.") from error
+            finally:
+                stream.reset()
 
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
