@@ -18,7 +18,7 @@ from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role
 _THREADS: Final = 256
 _FMA_BLOCKS: Final = 64
 _FMA_CHAINS: Final = 8
-_FMA_LOOPS: Final = 64
+_FMA_LOOPS: Final = 2_048
 _COPY_BYTES: Final = 16 * limits.MIB
 _REPEATS: Final = (1, 9)
 _DEVICE_MS_MAX: Final = 10_000

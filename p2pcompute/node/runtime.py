@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIAL_S: Final = 5.0
-GRANTS_MAX: Final = 65_536
+GRANTS_PER_PEER_MAX: Final = 1_024
+"""Tasks whose blobs one peer may read at a time; the oldest grant goes first."""
 EARLY_MAX: Final = 1_024
 PIN_MS: Final = 2 * 3600 * 1000
 """How long blobs of a fetch or run stay when no grant says longer: a day's work is assigned within minutes."""
@@ -78,7 +79,8 @@ class Runtime:
         self._timer_moved = trio.Event()
         self._replies: dict[int, tuple[trio.Event, list[bytes | None]]] = {}
         self._next_request = 0
-        self._grants: dict[tuple[str, bytes], Grant] = {}
+        self._grants: dict[bytes, OrderedDict[str, Grant]] = {}
+        """Peer -> token -> grant."""
         self._runs: dict[str, trio.CancelScope] = {}
         self._pinned_until_ms: dict[str, int] = {}
         self._early: list[PeerInfo] = []
@@ -212,12 +214,13 @@ class Runtime:
                     slot[1].append(effect.frame)
                     slot[0].set()
             case Grant():
-                self._grants.pop((effect.token, effect.peer), None)
-                self._grants[effect.token, effect.peer] = effect
+                granted = self._grants.setdefault(effect.peer, OrderedDict())
+                granted[effect.token] = effect
+                granted.move_to_end(effect.token)
                 if effect.token in self._pinned_until_ms:
                     self._pinned_until_ms[effect.token] = effect.until_wall_ms
-                while len(self._grants) > GRANTS_MAX:
-                    del self._grants[next(iter(self._grants))]
+                while len(granted) > GRANTS_PER_PEER_MAX:
+                    granted.popitem(last=False)
             case RunJob():
                 self._spawn(self._run_job, effect)
             case CancelJob():
@@ -265,11 +268,7 @@ class Runtime:
 
     async def _learn_record(self, peer: bytes) -> None:
         """Ask a new neighbour for its signed addresses, to be named to others who look for peers."""
-        try:
-            record = await self.transport.signed_record(peer)
-        except (trio.TooSlowError, P2PComputeError) as error:
-            log.debug("no signed addresses: %r", error)
-            return
+        record = await self.transport.signed_record(peer)
         self._do(self.core.on_record(self.now(), peer, record))
 
     async def _request(self, effect: Request) -> None:
@@ -292,10 +291,8 @@ class Runtime:
 
     def _may_read(self, peer: bytes, root: bytes) -> bool:
         wall_ms = self.now().wall_ms
-        return any(
-            who == peer and root in grant.roots and wall_ms < grant.until_wall_ms
-            for (_, who), grant in self._grants.items()
-        )
+        granted = self._grants[peer].values() if peer in self._grants else ()
+        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted)
 
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
@@ -329,11 +326,17 @@ class Runtime:
         while True:
             await trio.sleep(RETENTION_S)
             wall_ms = self.now().wall_ms
-            for key in [k for k, grant in self._grants.items() if grant.until_wall_ms <= wall_ms]:
-                del self._grants[key]
+            self._drop_grants(wall_ms)
             for token in [t for t, until in self._pinned_until_ms.items() if until <= wall_ms]:
                 del self._pinned_until_ms[token]
                 self._blobs.unpin(token)
+
+    def _drop_grants(self, wall_ms: int) -> None:
+        for peer, granted in list(self._grants.items()):
+            for token in [t for t, grant in granted.items() if grant.until_wall_ms <= wall_ms]:
+                del granted[token]
+            if not granted:
+                del self._grants[peer]
 
     async def _run_job(self, effect: RunJob) -> None:
         self._pinned_until_ms.setdefault(effect.token, self.now().wall_ms + PIN_MS)

@@ -20,6 +20,7 @@ from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument, Cancel, Offer, UnknownDocumentError
 
 Order = tuple[int, int, bytes]
+GOSSIPED: Final = (Offer, Cancel, Revocation)
 
 
 def order_of(document: AnyDocument) -> Order:
@@ -57,7 +58,7 @@ class Book:
             return Ruling.IGNORE, self._raws[raw], []
         try:
             document = self._post.open(raw)
-            if not isinstance(document.body, Offer | Cancel | Revocation):
+            if not isinstance(document.body, GOSSIPED):
                 return Ruling.REJECT, None, []
             if isinstance(document.body, Revocation):
                 return self._revoke(now, document)

@@ -176,6 +176,11 @@ class PeerCore:
         """A one-way frame of ours did not leave."""
         return self._gossip.on_sent(now, peer, outcome)
 
+    def usefulness(self, peers: Iterable[bytes]) -> dict[bytes, float]:
+        """What a connection to each peer is worth to us, when some must go: work between us, then an offer."""
+        partners = self.provider.partners() | self.requester.partners()
+        return {peer: 2.0 * (peer in partners) + (self.book.get(peer) is not None) for peer in peers}
+
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
         if len(self.peers) >= NEIGHBOURS_MIN:

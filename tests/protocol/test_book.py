@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -251,5 +249,5 @@ def test_a_revocation_is_news_once() -> None:
 def test_listings_are_immutable() -> None:
     b = book()
     b.judge(NOW, GOOD)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         next(iter(b.listings())).operator = b""  # type: ignore[misc]
