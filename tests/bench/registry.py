@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, cast
 
-NAMES: Final = ("ingest", "startup", "journal", "simnet")
+NAMES: Final = ("ingest", "startup", "journal", "simnet", "ptx")
 COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
