@@ -103,6 +103,18 @@ class Access:
             written.update(register.name for register in ins.writes())
         return [w for w in found.values() if w.kind.is_affine or len(w.members) > 1]
 
+    def piece_end(self, instructions: list[Instruction]) -> int:
+        """Where the first regular access stands whose base is written before it; behind it a new test can begin."""
+        written: set[str] = set()
+        for place, ins in enumerate(instructions):
+            if ins.opcode in ("ld", "st") and ins.guard is None:
+                shape = shape_of(ins)
+                base = shape.address.base
+                if isinstance(base, Register) and base.name in written and self._is_regular(ins, shape, base):
+                    return place
+            written.update(register.name for register in ins.writes())
+        return len(instructions)
+
     def _is_regular(self, ins: Instruction, shape: Shape, base: Register) -> bool:
         kind = self._frame.kind(base.name)
         if shape.space not in ("global", "shared", "const"):

@@ -30,7 +30,7 @@ from p2pcompute.compute.ptx.ir import (
 )
 from p2pcompute.compute.ptx.llvmtext import Code, vector
 from p2pcompute.compute.ptx.moves import move, to_address
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
+from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -210,9 +210,16 @@ class _Lowering:
         code.do(f"br label %b{index + 1}")
 
     def _core(self, instructions: list[Instruction]) -> None:
-        first, rest = _hoist(instructions)
-        for ins in first:
-            self._instruction(ins, None)
+        """In pieces: one ends where an access needs an address that the piece itself computes from what it loads."""
+        while instructions:
+            first, rest = _hoist(instructions)
+            for ins in first:
+                self._instruction(ins, None)
+            end = self._access.piece_end(rest)
+            self._piece(rest[:end])
+            instructions = rest[end:]
+
+    def _piece(self, rest: list[Instruction]) -> None:
         windows = self._access.windows(rest)
         if not windows:
             for ins in rest:
@@ -324,8 +331,11 @@ class _Lowering:
             if ins.modifier("carry") is not None:
                 targets.append((CARRY_REGISTER, "pred"))
             for (target, type_name), value in zip(targets, operation(ops, ins, args), strict=True):
-                if mode < 0 or (isinstance(target, Register) and self._frame.kind(target.name).is_affine):
+                kind = self._frame.kind(target.name) if isinstance(target, Register) else None
+                if mode < 0 or (kind is not None and kind.is_affine):
                     self._frame.write(target, value, type_name, mode, ins)
+                elif kind is not None and kind.is_uniform:
+                    self._frame.write(target, value, type_name, SCALAR, ins)
 
 
 def modes(frame: Frame, ins: Instruction) -> list[int]:
@@ -334,6 +344,8 @@ def modes(frame: Frame, ins: Instruction) -> list[int]:
     guard_varies = ins.guard is not None and not frame.kind(ins.guard.name).is_uniform
     if not guard_varies and all(frame.analysis.kind(operand).is_uniform for operand in sources):
         return [SCALAR]
+    if ins.guard is None and any(frame.kind(r.name).is_uniform for r in ins.writes()):
+        return [FIRST_LANE]
     shadows = next((frame.shadows(frame.kind(r.name)) for r in ins.writes() if frame.kind(r.name).is_affine), range(0))
     return [VECTOR, *shadows]
 
@@ -346,9 +358,12 @@ def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Ins
     touched: set[str] = set()
     for ins in instructions:
         reads, writes = {r.name for r in ins.reads()}, {r.name for r in ins.writes()}
-        is_plain = ins.opcode in _HOISTABLE and ins.guard is None and len(ins.destinations) == 1
+        is_plain = ins.opcode in _HOISTABLE or (ins.opcode == "ld" and ins.modifier("space") == "param")
+        is_plain = is_plain and ins.guard is None and len(ins.destinations) == 1
         is_plain = (
-            is_plain and not isinstance(ins.destinations[0], Group) and not any(TYPES[t].is_float for t in ins.types)
+            is_plain
+            and not isinstance(ins.destinations[0], Group)
+            and (ins.opcode == "ld" or not any(TYPES[t].is_float for t in ins.types))
         )
         if is_plain and not reads & written and not writes & touched:
             first.append(ins)

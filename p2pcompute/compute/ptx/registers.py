@@ -17,6 +17,7 @@ from p2pcompute.errors import PtxError
 
 VECTOR: Final = -1
 SCALAR: Final = -2
+FIRST_LANE: Final = 0
 """Modes; a number from 0 up is a shadow: 2 * segment for its first lane, one more for its last."""
 
 _FULL: Final = 2**WARP - 1
