@@ -17,7 +17,7 @@ from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Op
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.types import TYPES
-from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, WARP, Kind
+from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, VARYING, WARP, Kind
 from p2pcompute.errors import PtxError
 
 STRIDE_BYTES_MAX: Final = 1 << 20
@@ -131,14 +131,11 @@ class Access:
         conditions: list[str] = []
         kind, lanes = window.kind, self._frame.layout.segment
         reach = abs(kind.stride) * (lanes - 1)
+        if kind.widened:
+            conditions.append(ops.negate_bit(self._frame.wrapped(window.base.name)))
         for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
-            first = self._shadow(window, SCALAR if kind.is_uniform else 2 * segment)
-            start = first
-            if not kind.is_uniform:
-                last = self._shadow(window, 2 * segment + 1)
-                distance = ops.two("sub", "i64", last, first)
-                conditions.append(ops.compare("eq", "i64", distance, str(kind.stride * (lanes - 1))))
-                start = last if kind.stride < 0 else first
+            first = self._shadow(window, SCALAR if kind.is_uniform else segment)
+            start = ops.by("add", "i64", first, -reach) if kind.stride < 0 else first
             low = ops.by("add", "i64", start, window.low)
             host, inside = self._range(window, low, reach + window.high - window.low)
             conditions.append(inside)
@@ -436,7 +433,7 @@ class Access:
             self._write_loaded(element, result, shape.type_name, ins)
 
     def _write_loaded(self, element: Operand, value: str, type_name: str, ins: Instruction) -> None:
-        if isinstance(element, Register) and self._frame.kind(element.name).is_uniform:
+        if isinstance(element, Register) and not self._frame.kind(element.name) == VARYING:
             value = self._code.value(f"extractelement {vector(TYPES[type_name].llvm)} {value}, i32 {self.lead()}")
             self._frame.write(element, value, type_name, SCALAR, ins)
         else:

@@ -1,8 +1,7 @@
 """Barriers of a block: a warp saves what is live and returns; the grid function resumes it when all warps have arrived.
 
-Affine registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but
-rebuilt from their shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows
-tell.
+Vectors lie in whole cache lines, scalars behind them. Affine registers are scalars here (see `progression`), and the
+lanes of the rare ones that wrapped are in the context already.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, slot_bytes
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.errors import PtxError
 
-CELL_BYTES = 64
-"""A saved slot takes whole cells, so that every vector is aligned."""
+LINE_BYTES = 64
+SCALAR_BYTES = 8
 
 
 class Barriers:
@@ -26,13 +25,13 @@ class Barriers:
         self._graph = graph
         self._code = frame.code
         self._places: dict[str, int] = {}
-        self.context_bytes = layout.CONTEXT_REGISTERS
         self.blocks = [b.index for b in graph.blocks if b.end is not None and flow.is_block_barrier(b.end)]
-        for block in self.blocks:
-            for name in self._saved(block):
-                if name not in self._places:
-                    self._places[name] = self.context_bytes
-                    self.context_bytes += CELL_BYTES * sum(_cells(kind) for _, kind in frame.slots(name))
+        names = sorted(set().union(*(self._saved(block) for block in self.blocks)))
+        slots = {slot: slot_bytes(kind) for name in names for slot, kind in frame.slots(name)}
+        self.context_bytes = -(-frame.context_end // LINE_BYTES) * LINE_BYTES
+        for slot, size in sorted(slots.items(), key=lambda item: -item[1]):
+            self._places[slot] = self.context_bytes
+            self.context_bytes += size if size >= LINE_BYTES or size % SCALAR_BYTES == 0 else SCALAR_BYTES
 
     def _saved(self, block: int) -> list[str]:
         return sorted(self._graph.live_in[self._graph.blocks[block].successors[0]])
@@ -63,76 +62,20 @@ class Barriers:
         if ins.has("red"):
             self._contribute(ins, active)
         code.do(f"store i32 {active}, ptr {self._cell(layout.CONTEXT_ACTIVE)}")
-        affine = [name for name in self._saved(block) if self._frame.kind(name).is_affine]
-        for name in self._saved(block):
-            slots = self._frame.slots(name)
-            self._transfer(name, range(1 if name in affine else 0, len(slots)), load=False)
-        wrapped = self._wrapped(affine)
-        code.do(f"store i8 {ops.resize('i1', wrapped, 'i8')}, ptr {self._cell(layout.CONTEXT_WRAPPED)}")
-        self._if_wrapped(wrapped, affine, load=False)
+        self._transfer(block, load=False)
         code.do(f"store i32 {block + 1}, ptr %context")
         code.do(f"ret i32 {layout.AT_BARRIER}")
 
     def _cell(self, offset: int) -> str:
         return self._code.value(f"getelementptr i8, ptr %context, i64 {offset}")
 
-    def _transfer(self, name: str, which: range, *, load: bool) -> None:
-        """Some of a register's slots (the vector is the first) to or from the context."""
-        place = self._places[name]
-        for number, (slot, kind) in enumerate(self._frame.slots(name)):
-            if number in which:
-                cell = self._cell(place)
+    def _transfer(self, block: int, *, load: bool) -> None:
+        """All that is live behind a barrier, to or from the context."""
+        for name in self._saved(block):
+            for slot, kind in self._frame.slots(name):
+                cell = self._cell(self._places[slot])
                 source, target = (cell, slot) if load else (slot, cell)
                 self._code.do(f"store {kind} {self._code.value(f'load {kind}, ptr {source}')}, ptr {target}")
-            place += CELL_BYTES * _cells(kind)
-
-    def _wrapped(self, names: list[str]) -> str:
-        """Whether any of these registers is not linear in the lanes of a segment."""
-        ops, result = self._frame.ops(SCALAR), "false"
-        span = self._frame.layout.segment - 1
-        for name in names:
-            kind = self._frame.kind(name)
-            if not kind.widened:
-                continue
-            _, *shadows = self._frame.slots(name)
-            for (first, llvm), (last, _) in zip(shadows[::2], shadows[1::2], strict=True):
-                ends = [self._code.value(f"load {llvm}, ptr {slot}") for slot in (last, first)]
-                distance = ops.two("sub", llvm, *ends)
-                odd = ops.compare("ne", llvm, distance, ops.const(llvm, kind.stride * span))
-                result = ops.two("or", "i1", result, odd)
-        return result
-
-    def _if_wrapped(self, wrapped: str, names: list[str], *, load: bool) -> None:
-        """The vectors of affine registers: moved only in the rare case; otherwise, when loading, rebuilt."""
-        if not names:
-            return
-        code = self._code
-        moved, plain, done = code.fresh("moved"), code.fresh("plain"), code.fresh("done")
-        code.do(f"br i1 {wrapped}, label %{moved}, label %{plain}, !prof !1")
-        code.label(moved)
-        for name in names:
-            self._transfer(name, range(1), load=load)
-        code.do(f"br label %{done}")
-        code.label(plain)
-        if load:
-            for name in names:
-                self._rebuild(name)
-        code.do(f"br label %{done}")
-        code.label(done)
-
-    def _rebuild(self, name: str) -> None:
-        """First lane of each segment plus lane * stride."""
-        (slot, kind), *shadows = self._frame.slots(name)
-        llvm, lanes, stride = shadows[0][1], self._frame.layout.segment, self._frame.kind(name).stride
-        pieces = []
-        for first, _ in shadows[::2]:
-            pieces.append(self._access.spread(llvm, lanes, self._code.value(f"load {llvm}, ptr {first}")))
-        whole = self._access.joined(pieces, llvm)
-        if stride:
-            ops = self._frame.ops(SCALAR)
-            steps = ", ".join(f"{llvm} {ops.const(llvm, lane % lanes * stride)}" for lane in range(WARP))
-            whole = self._frame.ops(VECTOR).two("add", llvm, whole, f"<{steps}>")
-        self._code.do(f"store {kind} {whole}, ptr {slot}")
 
     def _contribute(self, ins: Instruction, active: str) -> None:
         """Add this warp's lanes to the reduction that the block gathers."""
@@ -157,11 +100,7 @@ class Barriers:
         successor = self._graph.blocks[block].successors[0]
         code.do(f"store i32 {active}, ptr %m{successor}")
         code.do(f"store i32 {active}, ptr %alive")
-        affine = [name for name in self._saved(block) if self._frame.kind(name).is_affine]
-        for name in self._saved(block):
-            self._transfer(name, range(1 if name in affine else 0, len(self._frame.slots(name))), load=True)
-        flag = code.value(f"load i8, ptr {self._cell(layout.CONTEXT_WRAPPED)}")
-        self._if_wrapped(self._frame.ops(SCALAR).compare("ne", "i8", flag, "0"), affine, load=True)
+        self._transfer(block, load=True)
         end = self._graph.blocks[block].end
         if end is not None and end.has("red"):
             self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
@@ -180,11 +119,6 @@ class Barriers:
             self._frame.write(ins.destinations[0], ops.compare("ne", "i32", count, "0"), "pred", SCALAR, ins)
         else:
             self._frame.write(ins.destinations[0], ops.compare("eq", "i32", count, total), "pred", SCALAR, ins)
-
-
-def _cells(kind: str) -> int:
-    """How many cells a slot of this LLVM type takes."""
-    return -(-slot_bytes(kind) // CELL_BYTES)
 
 
 def _check_barrier(ins: Instruction, threads: Layout) -> None:

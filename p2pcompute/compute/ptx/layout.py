@@ -49,7 +49,7 @@ STATE_BYTES: Final = 64
 one.
 """
 
-CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_WRAPPED, CONTEXT_REGISTERS = 0, 4, 8, 64
+CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_REGISTERS = 0, 4, 64
 """The saved state of a warp at a barrier: where to go on, for which lanes, live registers."""
 
 DONE, AT_BARRIER, TRAPPED, ABORTED = 0, 1, 2, 3

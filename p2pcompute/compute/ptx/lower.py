@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, layout, nan, uniform
+from p2pcompute.compute.ptx import flow, layout, nan, progression, uniform
 from p2pcompute.compute.ptx.access import Access, Window
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
@@ -156,10 +156,9 @@ class _Lowering:
                 self._axis(f"%tid.{axis}.u", SCALAR, first, below, size)
                 continue
             self._axis(f"%tid.{axis}.v", VECTOR, linear, below, size)
-            for mode in self._frame.shadows(kind):
-                segment, is_last = divmod(mode, 2)
-                lane = segment * threads.segment + is_last * (threads.segment - 1)
-                self._axis(f"%tid.{axis}.s{mode}", SCALAR, scalar.by("add", "i32", first, lane), below, size)
+            for segment in self._frame.firsts(kind):
+                lane = segment * threads.segment
+                self._axis(f"%tid.{axis}.s{segment}", SCALAR, scalar.by("add", "i32", first, lane), below, size)
         if threads.threads % WARP:
             inside = lanes.compare("ult", "i32", linear, lanes.const("i32", threads.threads))
             code.do(f"%full = bitcast <{WARP} x i1> {inside} to i{WARP}")
@@ -322,32 +321,44 @@ class _Lowering:
         operation = _LANE_WISE.get(ins.opcode)
         if operation is None:
             raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
-        for mode in modes(self._frame, ins):
+
+        def compute(mode: int) -> list[str]:
             ops = self._frame.ops(mode)
             args = [self._frame.read(o, t, mode, ins) for o, t in zip(ins.sources, ins.source_types, strict=True)]
             if ins.opcode in READS_CARRY:
                 args.append(self._frame.read(CARRY_REGISTER, "pred", mode))
-            targets: list[tuple[Operand, str]] = list(zip(ins.destinations, ins.destination_types, strict=True))
-            if ins.modifier("carry") is not None:
-                targets.append((CARRY_REGISTER, "pred"))
-            for (target, type_name), value in zip(targets, operation(ops, ins, args), strict=True):
-                kind = self._frame.kind(target.name) if isinstance(target, Register) else None
-                if mode < 0 or (kind is not None and kind.is_affine):
-                    self._frame.write(target, value, type_name, mode, ins)
-                elif kind is not None and kind.is_uniform:
-                    self._frame.write(target, value, type_name, SCALAR, ins)
+            return list(operation(ops, ins, args))
+
+        targets: list[tuple[Operand, str]] = list(zip(ins.destinations, ins.destination_types, strict=True))
+        if ins.modifier("carry") is not None:
+            targets.append((CARRY_REGISTER, "pred"))
+        mode = mode_of(self._frame, ins)
+        lines = {n: t for n, (t, _) in enumerate(targets) if mode != SCALAR and self._frame.is_affine(t)}
+        if len(lines) < len(targets):
+            for number, ((target, type_name), value) in enumerate(zip(targets, compute(mode), strict=True)):
+                if number not in lines:
+                    self._frame.write(target, value, type_name, SCALAR if mode == FIRST_LANE else mode, ins)
+        for number, target in lines.items():
+            assert isinstance(target, Register)
+            progression.write(
+                self._frame,
+                ins,
+                target,
+                targets[number][1],
+                lambda mode, n=number: compute(mode)[n],  # type: ignore[misc]
+            )
 
 
-def modes(frame: Frame, ins: Instruction) -> list[int]:
-    """Once as a scalar if all operands are uniform; else in all lanes, and in the shadows if a result is affine."""
+def mode_of(frame: Frame, ins: Instruction) -> int:
+    """In which mode an operation runs whose result is not affine: as a scalar if all operands are uniform or the first
+    lane stands for all.
+    """
     sources = [*ins.sources, *([CARRY_REGISTER] if ins.opcode in READS_CARRY else [])]
     guard_varies = ins.guard is not None and not frame.kind(ins.guard.name).is_uniform
     if not guard_varies and all(frame.analysis.kind(operand).is_uniform for operand in sources):
-        return [SCALAR]
-    if ins.guard is None and any(frame.kind(r.name).is_uniform for r in ins.writes()):
-        return [FIRST_LANE]
-    shadows = next((frame.shadows(frame.kind(r.name)) for r in ins.writes() if frame.kind(r.name).is_affine), range(0))
-    return [VECTOR, *shadows]
+        return SCALAR
+    stands_for_all = ins.guard is None and any(frame.kind(r.name).is_uniform for r in ins.writes())
+    return FIRST_LANE if stands_for_all else VECTOR
 
 
 def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from p2pcompute.compute.ptx.flow import Graph
-from p2pcompute.compute.ptx.ir import Address, Immediate, Instruction, Operand, Register, Special, registers_of
+from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Operand, Register, Special, registers_of
 from p2pcompute.compute.ptx.types import TYPES
 
 WARP: Final = 32
@@ -217,6 +217,8 @@ class _Fixpoint:
             return replace(UNIFORM, zeros=self._zeros(instruction, known))
         if instruction.opcode == "ld" or any(kind == VARYING for kind in known) or instruction.guard is not None:
             return VARYING
+        if instruction.opcode == "mov" and any(isinstance(o, Group) for o in _operands(instruction)):
+            return VARYING
         if all(kind.stride == 0 for kind in known):
             return affine(0)
         kind = _bounded(self._bitwise(instruction, known) or self._linear(instruction, known), instruction)
@@ -333,6 +335,10 @@ class _Fixpoint:
     def _written(self, index: int) -> list[Register]:
         block = self._graph.blocks[index]
         return [r for i in (*block.core, *([block.end] if block.end else [])) for r in i.writes()]
+
+
+def _operands(instruction: Instruction) -> tuple[Operand, ...]:
+    return (*instruction.sources, *instruction.destinations)
 
 
 def _constants(graph: Graph) -> dict[str, int]:
