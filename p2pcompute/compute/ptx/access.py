@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx import layout, provenance
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Operand, Register, Symbol
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
@@ -82,6 +82,7 @@ class Access:
         self._frame = frame
         self._code = frame.code
         self._checked = checked
+        self._origins = provenance.guess(frame.entry)
 
     # Windows -----------------------------------------------------------------------------------------------------
 
@@ -159,6 +160,8 @@ class Access:
         if window.space == "shared":
             base, limit, offset = "%shared", "%shared.bytes", low
             roomy = ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS))
+        elif window.space == "global" and window.base.name in self._origins:
+            return self._range_of_parameter(window, low, span)
         else:
             base, limit, offset = self._row(low, writable=window.needs_writable)
             roomy = ""
@@ -166,6 +169,25 @@ class Access:
         if roomy:
             inside = ops.two("and", "i1", roomy, inside)
         return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), inside
+
+    def _range_of_parameter(self, window: Window, low: str, span: int) -> tuple[str, str]:
+        """As `_range`, with the segment of the pointer parameter that the address was made from."""
+        once, ops = self._code.once, self._frame.ops(SCALAR)
+        cell = once(f"getelementptr i8, ptr %parameters, i64 {self._origins[window.base.name]}")
+        pointer = once(f"load i64, ptr {cell}, align 1, !invariant.load !0")
+        number = once(f"lshr i64 {pointer}, {layout.OFFSET_BITS}")
+        origin = once(f"shl i64 {number}, {layout.OFFSET_BITS}")
+        segment = once(f"call i64 @llvm.umin.i64(i64 {number}, i64 {layout.TABLE_ROWS - 1})")
+        place = once(f"shl i64 {segment}, {layout.ROW_BYTES.bit_length() - 1}")
+        row = once(f"getelementptr i8, ptr %table, i64 {place}")
+        base = once(f"load ptr, ptr {row}, !invariant.load !0")
+        column = layout.ROW_WRITABLE if window.needs_writable else layout.ROW_READABLE
+        limit = once(f"load i64, ptr {once(f'getelementptr i8, ptr {row}, i64 {column}')}, !invariant.load !0")
+        room = once(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {span - 1})")
+        self._code.declarations.add("declare i64 @llvm.umin.i64(i64, i64)")
+        self._code.declarations.add("declare i64 @llvm.usub.sat.i64(i64, i64)")
+        offset = ops.two("sub", "i64", low, origin)
+        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), ops.compare("ult", "i64", offset, room)
 
     def _aligned(self, window: Window, first: str) -> list[str]:
         """One test per access size; offsets of equal size must then agree modulo the size, else the test is `false`."""
@@ -192,9 +214,9 @@ class Access:
             f"getelementptr i8, ptr %table, i64 {ops.by('shl', 'i64', segment, layout.ROW_BYTES.bit_length() - 1)}"
         )
         column = layout.ROW_WRITABLE if writable else layout.ROW_READABLE
-        base = self._code.value(f"load ptr, ptr {row}")
+        base = self._code.value(f"load ptr, ptr {row}, !invariant.load !0")
         cell = self._code.value(f"getelementptr i8, ptr {row}, i64 {column}")
-        limit = self._code.value(f"load i64, ptr {cell}")
+        limit = self._code.value(f"load i64, ptr {cell}, !invariant.load !0")
         return base, limit, ops.by("and", "i64", address, (1 << layout.OFFSET_BITS) - 1)
 
     # Accesses ----------------------------------------------------------------------------------------------------

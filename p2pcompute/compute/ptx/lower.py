@@ -101,7 +101,7 @@ class _Lowering:
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
-        body = "\n".join(self._code.lines)
+        body = "\n".join([*self._code.entry_lines, *self._code.lines])
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
         context = -(-self._barriers.context_bytes // 64) * 64
         return Lowered(
