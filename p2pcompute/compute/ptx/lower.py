@@ -198,6 +198,8 @@ class _Lowering:
         code.do(f"br i1 {entered}, label %x{index}, label %e{index}")
         code.label(f"x{index}")
         self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
+        in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
+        self._access.is_streaming = not in_loop and not self._layout.is_linear
         self._core(block.core)
         if block.end is not None and flow.is_block_barrier(block.end):
             self._barriers.arrive(index, block.end, active)
