@@ -27,6 +27,8 @@ STRIDE_BYTES_MAX: Final = 1 << 20
 AHEAD: Final = 6
 """Blocks along x between a load and what is prefetched with it; 4 to 8 are alike."""
 LINE_BYTES: Final = 64
+WORD_BYTES: Final = 8
+"""Vector elements are gathered together up to this size: a gather costs the same for 4 and for 8 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,8 @@ class Access:
             self._in_window(ins, shape, window)
         elif ins.opcode == "ld" and self._is_uniform(shape) and shape.space in ("global", "shared", "const"):
             self._load_scalar(ins, shape)
+        elif ins.opcode == "st" and self._is_uniform(shape) and shape.space in ("global", "shared"):
+            self._store_scalar(ins, shape)
         else:
             self._with_helper(ins, shape)
 
@@ -298,13 +302,45 @@ class Access:
         for target, value in zip(shape.elements, values, strict=True):
             self._frame.write(target, value, shape.type_name, SCALAR, ins)
 
+    def _store_scalar(self, ins: Instruction, shape: Shape) -> None:
+        """All lanes store to one address, in lane order: what the last one stores stays."""
+        code, ops = self._code, self._frame.ops(SCALAR)
+        bits = code.value(f"bitcast <{WARP} x i1> {self._frame.active(ins)} to i{WARP}")
+        begin, done = code.fresh("do"), code.fresh("done")
+        code.do(f"br i1 {ops.compare('ne', 'i32', bits, '0')}, label %{begin}, label %{done}")
+        code.label(begin)
+        code.declarations.add(f"declare i{WARP} @llvm.ctlz.i{WARP}(i{WARP}, i1)")
+        above = code.value(f"call i{WARP} @llvm.ctlz.i{WARP}(i{WARP} {bits}, i1 true)")
+        last = ops.two("sub", "i32", str(WARP - 1), above)
+        llvm = TYPES[shape.type_name].llvm
+        values = []
+        for element in shape.elements:
+            if self._frame.analysis.kind(element).is_uniform:
+                values.append(self._frame.read(element, shape.type_name, SCALAR, ins))
+            else:
+                lanes = self._frame.read(element, shape.type_name, VECTOR, ins)
+                values.append(code.value(f"extractelement {vector(llvm)} {lanes}, i32 {last}"))
+        first = code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "true")])
+        pointer = self._checked_place(ins, shape, first, writable=True)
+        for index, value in enumerate(values):
+            cell = code.value(f"getelementptr i8, ptr {pointer}, i64 {index * shape.element_bytes}")
+            code.do(f"store {_volatile(ins)}{llvm} {value}, ptr {cell}, align {shape.element_bytes}")
+        code.do(f"br label %{done}")
+        code.label(done)
+
     def _checked_scalars(self, ins: Instruction, shape: Shape) -> list[str]:
+        return self._scalars(ins, shape, self._checked_place(ins, shape, "", writable=False))
+
+    def _checked_place(self, ins: Instruction, shape: Shape, lane: str, *, writable: bool) -> str:
+        """Host pointer of a uniform address; traps in `lane` (the first active one if empty) when it is outside or
+        misaligned.
+        """
         ops = self._frame.ops(SCALAR)
         address = self.address(shape, SCALAR)
         if shape.space == "shared":
             base, limit, offset = "%shared", "%shared.bytes", address
         else:
-            base, limit, offset = self._row(address, writable=False)
+            base, limit, offset = self._row(address, writable=writable)
         size = shape.size_bytes
         inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, size), limit)
         inside = ops.two("and", "i1", inside, ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS)))
@@ -313,10 +349,9 @@ class Access:
         self._code.do(f"br i1 {ops.two('and', 'i1', inside, even)}, label %{ok}, label %{bad}, !prof !2")
         self._code.label(bad)
         kind = ops.select(even, "i32", str(layout.TRAP_BOUNDS), str(layout.TRAP_MISALIGNED))
-        self.trap(kind, ins.line, self.first_lane(), address)
+        self.trap(kind, ins.line, lane or self.first_lane(), address)
         self._code.label(ok)
-        pointer = self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}")
-        return self._scalars(ins, shape, pointer)
+        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}")
 
     def first_lane(self) -> str:
         bits = self._code.value(f"bitcast <{WARP} x i1> {self._frame.mask} to i{WARP}")
@@ -382,6 +417,11 @@ class Access:
             return [
                 self._pick(whole, llvm, lanes * count, range(index, lanes * count, count)) for index in range(count)
             ]
+        if stride == -shape.size_bytes and count == 1:
+            start = self._code.value(f"getelementptr i8, ptr {pointer}, i64 {(lanes - 1) * stride}")
+            kind = vector(llvm, lanes)
+            whole = self._code.value(f"load {_volatile(ins)}{kind}, ptr {start}, align {shape.element_bytes}")
+            return [self._pick(whole, llvm, lanes, range(lanes - 1, -1, -1))]
         values = []
         mask = "splat (i1 true)"
         for index in range(count):
@@ -468,20 +508,49 @@ class Access:
         address = self.address(shape, VECTOR)
         fixed = self._arguments(space, ins.line)
         ops = self._frame.ops(VECTOR)
-        if len(shape.elements) > 1:
+        count = min(len(shape.elements), max(1, WORD_BYTES // shape.element_bytes))
+        word = llvm if count == 1 else f"i{8 * count * shape.element_bytes}"
+        if len(shape.elements) > count:
             self._check_vector_alignment(ins, shape, address, mask)
         results = []
-        for index, element in enumerate(shape.elements):
+        for index in range(0, len(shape.elements), count):
             place = ops.by("add", "i64", address, index * shape.element_bytes) if index else address
             passed = f"{fixed}, <{WARP} x i64> {place}, <{WARP} x i1> {mask}"
             if ins.opcode == "ld":
-                results.append(self._code.value(f"call {vector(llvm)} @{self._checked.load(space, llvm)}({passed})"))
+                whole = self._code.value(f"call {vector(word)} @{self._checked.load(space, word)}({passed})")
+                results += self._taken_apart(whole, word, llvm, count)
             else:
-                value = self._frame.read(element, shape.type_name, VECTOR, ins)
-                self._code.do(f"call void @{self._checked.store(space, llvm)}({passed}, {vector(llvm)} {value})")
+                own = shape.elements[index : index + count]
+                values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in own]
+                whole = self._put_together(values, word, llvm)
+                self._code.do(f"call void @{self._checked.store(space, word)}({passed}, {vector(word)} {whole})")
             self.leave_if_trapped()
         for element, result in zip(shape.elements, results, strict=False):
             self._write_loaded(element, result, shape.type_name, ins)
+
+    def _taken_apart(self, whole: str, word: str, llvm: str, count: int) -> list[str]:
+        """The elements, `count` in each lane's word, lowest first."""
+        if count == 1:
+            return [whole]
+        flat = self._code.value(f"bitcast {vector(word)} {whole} to {vector(llvm, WARP * count)}")
+        return [self._pick(flat, llvm, WARP * count, range(n, WARP * count, count)) for n in range(count)]
+
+    def _put_together(self, values: list[str], word: str, llvm: str) -> str:
+        """The opposite: words of one, two or four elements."""
+        count, lanes = len(values), WARP
+        while len(values) > 1:
+            half = len(values) // 2
+            order = ", ".join(f"i32 {lane + side * lanes}" for lane in range(lanes) for side in (0, 1))
+            kind = vector(llvm, lanes)
+            pairs = zip(values[:half], values[half:], strict=True)
+            values = [
+                self._code.value(f"shufflevector {kind} {a}, {kind} {b}, <{2 * lanes} x i32> <{order}>")
+                for a, b in pairs
+            ]
+            lanes *= 2
+        if count == 1:
+            return values[0]
+        return self._code.value(f"bitcast {vector(llvm, lanes)} {values[0]} to {vector(word)}")
 
     def _write_loaded(self, element: Operand, value: str, type_name: str, ins: Instruction) -> None:
         if isinstance(element, Register) and not self._frame.kind(element.name) == VARYING:

@@ -18,7 +18,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.grid import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "1"
+ENGINE_VERSION: Final = "2"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
@@ -51,7 +51,7 @@ def _target() -> Any:
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features().flatten()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="small"
+        cpu=llvm.get_host_cpu_name(), features=features, opt=2, reloc="pic", codemodel="small"
     )
 
 
