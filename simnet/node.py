@@ -42,6 +42,7 @@ NETWORK = "simnet"
 WALL_START_MS = 1_800_000_000_000
 """Virtual Unix time at the start of every world."""
 FSYNC_MS = 2
+REDIAL_MS = 1_000
 CREDIT = 10**9
 
 
@@ -99,7 +100,16 @@ class Node:
         self.core = PeerCore(env, gossip, network=NETWORK, epoch=self.epoch, delegation=self.delegation, credit=CREDIT)
         self._do(self.core.start(self.now, list(self.journal)))
         for peer in self.bootstrap:
-            self.network.connect(self.peer, peer, lambda up: None)
+            self._stay_connected(peer, self.life)
+
+    def _stay_connected(self, peer: bytes, life: int) -> None:
+        """Dial a bootstrap peer again and again, as a real node does: it may have been down when this one came up."""
+
+        def look_again(up: bool) -> None:
+            self.network.wheel.after(REDIAL_MS, lambda: self._stay_connected(peer, life))
+
+        if self._alive(life):
+            self.network.connect(self.peer, peer, look_again)
 
     def crash(self) -> None:
         """Power off: all but the journal and the blobs is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 
@@ -63,6 +64,8 @@ def serve(
 
 
 async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bool]) -> None:
+    import trio
+
     from p2pcompute.node import factory
 
     async with factory.open_provider(common.root, common.passphrase(), changes) as (_, node), node.events() as events:
@@ -77,7 +80,9 @@ async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bo
             output.say("Serving; stop with Ctrl-C.")
         try:
             async for event in events:
-                _tell(event.name, output.event_fields(event.fields), as_json=common.json)
+                tell = functools.partial(_tell, event.name, output.event_fields(event.fields), as_json=common.json)
+                # In a thread: whoever reads our output may stop reading, and must not stop the node by that.
+                await trio.to_thread.run_sync(tell, abandon_on_cancel=True)  # type: ignore[call-arg]  # old stubs
         finally:
             output.say("Stopping.")
             stopped.append(True)

@@ -29,13 +29,40 @@ CANCEL_S: Final = 3.0
 EVIDENCE: Final = "evidence.p2p"
 
 
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """On which terms a kernel is run."""
+
+    replicas: Annotated[int, Parameter(help="Providers that compute the same.")] = 2
+    quorum: Annotated[
+        int | None, Parameter(help="How many of them must agree [default: all but one, at least two].")
+    ] = None
+    budget: Annotated[str | None, Parameter(help="The most all replicas together may cost, in credits.")] = None
+    price: Annotated[str | None, Parameter(help="The most a device-second may cost, in credits.")] = None
+    timeout: Annotated[float, Parameter(help="The most seconds the whole job may take.")] = 600.0
+
+    def options(self) -> dict[str, object]:
+        """As the client takes them. Raises UsageError."""
+        found: dict[str, object] = {"replicas": self.replicas, "quorum": self.quorum, "timeout_s": self.timeout}
+        if self.budget is not None:
+            found["budget"] = parse_credits(self.budget)
+        if self.price is not None:
+            found["price_per_device_s_max"] = parse_credits(self.price)
+        return found
+
+
+TERMS: Final = Terms()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Order:
     """What the command line asks for, parsed."""
 
     kernel: Kernel
     values: Mapping[str, Value]
-    options: Mapping[str, object]
+    task: Mapping[str, object]
+    terms: Mapping[str, object]
     out_dir: Path
     bootstrap: tuple[str, ...]
     network: str | None
@@ -54,12 +81,8 @@ def run(
     scalar: list[str] | None = None,
     shared: int = 0,
     define: list[str] | None = None,
-    replicas: int = 2,
-    quorum: int | None = None,
-    budget: str | None = None,
-    price: str | None = None,
     device_s: float = 60.0,
-    timeout: float = 600.0,
+    terms: Terms = TERMS,
     out_dir: Path = Path("results"),
     bootstrap: list[str] | None = None,
     network: str | None = None,
@@ -82,12 +105,7 @@ def run(
         scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32.
         shared: Bytes of dynamic shared memory.
         define: Macro for the compiler, A=B; may be given several times.
-        replicas: Providers that compute the same.
-        quorum: How many of them must agree [default: all but one, at least two].
-        budget: The most all replicas together may cost, in credits.
-        price: The most a device-second may cost, in credits.
         device_s: The most seconds the kernel may run; providers stop it then.
-        timeout: The most seconds the whole job may take.
         out_dir: Where results are written; files of the same name are replaced.
         bootstrap: Address of a peer to join through; may be given several times.
         network: Name of the network.
@@ -95,24 +113,17 @@ def run(
     """
     from p2pcompute.client.kernel import Kernel
 
-    options: dict[str, object] = {
-        "grid": arguments.parse_dims(grid, "--grid"),
-        "block": arguments.parse_dims(block, "--block"),
-        "shared_bytes": shared,
-        "device_s": device_s,
-        "replicas": replicas,
-        "quorum": quorum,
-        "timeout_s": timeout,
-        "name": name,
-    }
-    if budget is not None:
-        options["budget"] = parse_credits(budget)
-    if price is not None:
-        options["price_per_device_s_max"] = parse_credits(price)
     order = _Order(
         kernel=Kernel.from_file(file, entry, defines=arguments.defines(define or ())),
         values=arguments.named_arguments(inputs or (), inout or (), out or (), scalar or ()),
-        options=options,
+        task={
+            "grid": arguments.parse_dims(grid, "--grid"),
+            "block": arguments.parse_dims(block, "--block"),
+            "shared_bytes": shared,
+            "device_s": device_s,
+            "name": name,
+        },
+        terms=terms.options(),
         out_dir=out_dir,
         bootstrap=tuple(bootstrap or ()),
         network=network,
@@ -133,23 +144,15 @@ async def _run(order: _Order, common: Common) -> None:
         )
     client_options = {"bootstrap": order.bootstrap, "network": order.network, "passphrase": common.passphrase()}
     async with open_client(common.root, **client_options) as client:  # type: ignore[arg-type]
-        task = await client.prepare(order.kernel, order.values, **_some(order.options, _TASK))  # type: ignore[arg-type]
-        await _wait_for_offers(client, int(str(order.options["replicas"])))
+        task = await client.prepare(order.kernel, order.values, **order.task)  # type: ignore[arg-type]
+        await _wait_for_offers(client, int(str(order.terms["replicas"])))
         async with following(client.node, quiet=common.json) as progress:
-            job = await client.submit_task(task, **_some(order.options, _JOB))  # type: ignore[arg-type]
+            job = await client.submit_task(task, **order.terms)  # type: ignore[arg-type]
             progress.job = job.id
             result = await _result(job)
         evidence = await job.evidence()
         network = str((await client.node.status())["network"])
     _write(order, result, evidence, job.id, network, time.monotonic() - started, common)
-
-
-_TASK: Final = ("grid", "block", "shared_bytes", "device_s", "name")
-_JOB: Final = ("replicas", "quorum", "budget", "price_per_device_s_max", "timeout_s")
-
-
-def _some(options: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
-    return {name: options[name] for name in names if name in options}
 
 
 async def _wait_for_offers(client: AsyncClient, replicas: int) -> None:

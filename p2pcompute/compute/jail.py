@@ -85,7 +85,7 @@ def _compile_apart(compiler: Nvrtc, headers: dict[str, str], request: Request, j
         return Reply("", "", fault)
     try:
         return msgspec.msgpack.decode(data, type=Reply)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return Reply("", "", f"the compiler died ({_how(status)}); it may use {_MEMORY_BYTES >> 30} GiB of memory")
 
 

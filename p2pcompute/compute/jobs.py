@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -10,7 +10,9 @@ from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 
 JOB_BYTES_MAX: Final = limits.MANIFEST_BYTES_MAX + limits.KIB
-REPLY_BYTES_MAX: Final = 4 * limits.KIB
+LOG_BYTES_MAX: Final = 16 * limits.KIB
+"""Of what all launches of a job print."""
+REPLY_BYTES_MAX: Final = LOG_BYTES_MAX + 4 * limits.KIB
 
 
 class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -34,11 +36,12 @@ class Started(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unk
 
 
 class Done(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Worker to parent: how the job ended. `device_us` is the time spent inside launches."""
+    """Worker to parent: how the job ended. `device_us`: spent inside launches; `log`: what kernels printed."""
 
     status: JobStatus
     device_us: int
     reason: str
+    log: str = ""
 
 
 Order = Job | Abort
@@ -47,6 +50,7 @@ Answer = Ready | Started | Done
 WORKER_STATUSES: Final = frozenset({JobStatus.OK, JobStatus.TRAP, JobStatus.TIMEOUT, JobStatus.REFUSED})
 """What a worker may claim. CRASHED and CANCELLED are for the parent to say."""
 
+_M = TypeVar("_M")
 _order_decoder: Final[msgspec.msgpack.Decoder[Order]] = msgspec.msgpack.Decoder(Order)
 _answer_decoder: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Answer)
 
@@ -58,18 +62,34 @@ def sentence(text: str) -> str:
     return shown.encode(errors="replace")[: limits.REASON_BYTES_MAX].decode(errors="ignore")
 
 
+def printable(text: str) -> str:
+    """At most LOG_BYTES_MAX bytes of lines: what a kernel prints must not steer the terminal that shows it."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    return shown.encode(errors="replace")[:LOG_BYTES_MAX].decode(errors="ignore")
+
+
 def encode(message: Order | Answer) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
+def _decode(decoder: msgspec.msgpack.Decoder[_M], frame: bytes) -> _M:
+    """msgspec lets a UnicodeDecodeError out where the tag of a message is no UTF-8."""
+    try:
+        return decoder.decode(frame)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not a message: {error}") from error
+
+
 def decode_order(frame: bytes) -> Order:
     """Raises msgspec.MsgspecError."""
-    return _order_decoder.decode(frame)
+    return _decode(_order_decoder, frame)
 
 
 def decode_answer(frame: bytes) -> Answer:
     """Raises msgspec.MsgspecError; a status that a worker may not claim counts as malformed."""
-    answer = _answer_decoder.decode(frame)
+    answer = _decode(_answer_decoder, frame)
+    if isinstance(answer, Done) and answer.log != printable(answer.log):
+        raise msgspec.ValidationError("a worker's log is too long or holds control characters")
     if isinstance(answer, Done) and (answer.status not in WORKER_STATUSES or answer.device_us < 0):
         raise msgspec.ValidationError(f"a worker may not claim {answer.status.name}, {answer.device_us} us")
     return answer

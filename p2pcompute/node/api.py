@@ -16,6 +16,7 @@ import trio
 from p2pcompute.errors import DecodeError, LocalError, SignatureError, UsageError
 from p2pcompute.identity import keys, names
 from p2pcompute.identity.delegation import Revocation
+from p2pcompute.node import reachability
 from p2pcompute.node.peer import Peer
 from p2pcompute.protocol.commands import Announce, Ban, StopJob, Submit, Withdraw
 from p2pcompute.protocol.job import Job
@@ -119,6 +120,10 @@ class LocalNode:
     async def status(self) -> dict[str, object]:
         """One row of facts about this peer."""
         core, peer = self.peer.core, self.peer
+        observed, load = peer.sightings.hosts(), peer.runtime.transport.load()
+        reached, _ = reachability.describe(
+            peer.addresses(), observed, load["inbound"], announced=bool(peer.config.announce)
+        )
         return {
             "peer": names.peer_id(core.post.env.me),
             "did": names.did_key(core.post.env.me),
@@ -126,6 +131,10 @@ class LocalNode:
             "network": peer.config.network,
             "addresses": list(peer.addresses()),
             "peers": len(core.peers),
+            **load,
+            "observed": observed,
+            "reachability": reached,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "offers": len(core.book),
             "offering": core.provider.terms is not None and not core.provider.draining,
             "slots": core.provider.terms.slots if core.provider.terms else 0,

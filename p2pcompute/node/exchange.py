@@ -1,15 +1,19 @@
-"""Blobs between peers: one stream per blob, verified chunk by chunk.
+"""Blobs between peers: verified chunk by chunk, from several sources at once, resumed where a transfer broke off.
 
-    request   frame: [root, size in bytes, first chunk, number of chunks]
-    answer    frame: the blob's chunk nodes, 32 bytes each (empty: refused), then one frame per chunk, in order
+    request   frame: [root, size in bytes, first chunk, number of chunks, whether the nodes are wanted]
+    answer    frame: the blob's chunk nodes, 32 bytes each (not wanted: one zero byte; refused: empty);
+              then one frame per chunk, in order
 
-The nodes are checked against the root before the first chunk, each chunk against its node before it is kept: a wrong
-byte is noticed within 256 KiB, and the rest of an interrupted transfer can come from anyone.
+One stream per request. The nodes are checked against the root before the first chunk, each chunk against its node
+before it is kept: a wrong byte is noticed within 256 KiB, costs its source the rest of this blob, and what others sent
+stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -25,11 +29,22 @@ from p2pcompute.wire import limits, merkle
 PROTOCOL: Final = "/p2pcompute/blob/1"
 REQUEST_BYTES_MAX: Final = 128
 NODES_BYTES_MAX: Final = merkle.HASH_BYTES * (limits.BUFFER_BYTES_MAX // limits.BLOB_CHUNK_BYTES)
+NO_NODES: Final = b"\x00"
 STALL_S: Final = 30.0
 """A transfer in which nothing moves for so long is over."""
+SPAN_CHUNKS_MIN: Final = 16
+"""4 MiB: what a source is asked for at least in one go."""
+SPANS_PER_SOURCE: Final = 4
+"""A blob is cut so that each source gets about this many spans: a slow one then holds up little."""
+STREAMS_PER_PEER_MAX: Final = 4
+STREAMS_MAX: Final = 32
+"""Requests served at once; more wait their turn."""
+NODES_CACHED_BYTES_MAX: Final = 8 * limits.MIB
 
 MayRead = Callable[[bytes, bytes], bool]
 """(peer, root) -> whether the peer was granted the blob."""
+OpenStream = Callable[[], Awaitable[Stream]]
+"""A fresh stream to one source. Raises RemoteError or LocalError when it cannot be reached."""
 
 
 class BlobRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -39,79 +54,168 @@ class BlobRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     size_bytes: Annotated[int, msgspec.Meta(ge=0, le=limits.BUFFER_BYTES_MAX)]
     first: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
     count: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    nodes: bool
 
 
 _requests = msgspec.msgpack.Decoder(BlobRequest)
 _off_loop = trio.to_thread.run_sync
 
 
-async def serve_blob(store: BlobStore, may_read: MayRead, peer: bytes, stream: Stream) -> None:
-    """Answer one request on an inbound stream."""
-    with trio.fail_after(STALL_S):
-        frame = await FrameReader(stream).next(REQUEST_BYTES_MAX)
-    try:
-        request = _requests.decode(frame)
-    except msgspec.MsgspecError:
-        raise RemoteError("asked for a blob in a way nobody understands") from None
-    root, size = request.root, request.size_bytes
-    if not may_read(peer, root) or not store.has(root) or store.size(root) != size:
-        await stream.send_all(pack_frame(b""))
-        return
-    view = store.mapped(root)
-    nodes = await _off_loop(merkle.chunk_nodes, view)
-    with trio.fail_after(STALL_S):
-        await stream.send_all(pack_frame(b"".join(nodes) or merkle.EMPTY_TOP))
-    last = min(request.first + request.count, len(nodes))
-    for number in range(request.first, last):
-        at = number * limits.BLOB_CHUNK_BYTES
+class BlobServer:
+    """Answers requests for blobs of one store. Nobody gets more than a few streams at a time."""
+
+    def __init__(self, store: BlobStore, may_read: MayRead) -> None:
+        self._store, self._may_read = store, may_read
+        self._all = trio.CapacityLimiter(STREAMS_MAX)
+        self._peers: dict[bytes, int] = {}
+        self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
+        self._nodes_bytes = 0
+
+    async def serve(self, peer: bytes, stream: Stream) -> None:
+        """Answer one request on an inbound stream. Raises RemoteError for one that nobody understands."""
+        if self._peers.get(peer, 0) >= STREAMS_PER_PEER_MAX:
+            raise RemoteError("has too many transfers under way")
+        self._peers[peer] = self._peers.get(peer, 0) + 1
+        try:
+            async with self._all:
+                await self._answer(peer, stream)
+        finally:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
+
+    async def _answer(self, peer: bytes, stream: Stream) -> None:
         with trio.fail_after(STALL_S):
-            await stream.send_all(pack_frame(bytes(view[at : at + limits.BLOB_CHUNK_BYTES])))
+            frame = await FrameReader(stream).next(REQUEST_BYTES_MAX)
+        try:
+            request = _requests.decode(frame)
+        except msgspec.MsgspecError:
+            raise RemoteError("asked for a blob in a way nobody understands") from None
+        root, size = request.root, request.size_bytes
+        if not self._may_read(peer, root) or not self._store.has(root) or self._store.size(root) != size:
+            await stream.send_all(pack_frame(b""))
+            return
+        view = self._store.mapped(root)
+        head = await self._nodes_of(root, view) if request.nodes else NO_NODES
+        with trio.fail_after(STALL_S):
+            await stream.send_all(pack_frame(head))
+        for number in range(request.first, min(request.first + request.count, merkle.chunk_count(size))):
+            at = number * limits.BLOB_CHUNK_BYTES
+            with trio.fail_after(STALL_S):
+                await stream.send_all(pack_frame(bytes(view[at : at + limits.BLOB_CHUNK_BYTES])))
+
+    async def _nodes_of(self, root: bytes, view: memoryview) -> bytes:
+        """The blob's nodes, remembered: hashing a whole blob for every request would be a peer's lever on us."""
+        known = self._nodes.get(root)
+        if known is not None:
+            self._nodes.move_to_end(root)
+            return known
+        nodes = b"".join(await _off_loop(merkle.chunk_nodes, view)) or merkle.EMPTY_TOP
+        if root not in self._nodes:
+            self._nodes[root] = nodes
+            self._nodes_bytes += len(nodes)
+        while self._nodes_bytes > NODES_CACHED_BYTES_MAX and len(self._nodes) > 1:
+            self._nodes_bytes -= len(self._nodes.popitem(last=False)[1])
+        return nodes
 
 
-async def fetch_blob(store: BlobStore, stream: Stream, root: bytes, size: int) -> None:
-    """Bring one blob into the store over a fresh stream. Raises RemoteError when the peer refuses, lies or breaks off;
-    what arrived until then is kept for the next try."""
+async def fetch_blob(store: BlobStore, sources: Sequence[OpenStream], root: bytes, size: int) -> None:
+    """Bring one blob into the store from sources that all hold it. Raises RemoteError when none of them gives the
+    whole; what arrived until then is kept for the next try."""
     with store.partial(root, size) as partial:
         if partial is None:
             return
-        missing = partial.missing()
-        first, count = (missing[0], missing[-1] - missing[0] + 1) if missing else (0, 0)
-        request = BlobRequest(root, size, first, count)
-        try:
-            with trio.fail_after(STALL_S):
-                await stream.send_all(pack_frame(msgspec.msgpack.encode(request)))
-            reader = FrameReader(stream)
-            nodes = await _read_nodes(reader, root, size)
-            await _read_chunks(reader, partial, nodes, first, count)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
-            raise RemoteError(f"the transfer of blob {root.hex()[:16]} broke off: {error!r}") from error
+        await _Transfer(partial, sources).run()
         await _off_loop(partial.finish)
 
 
-async def _read_nodes(reader: FrameReader, root: bytes, size: int) -> list[bytes]:
-    with trio.fail_after(STALL_S):
-        frame = await reader.next(NODES_BYTES_MAX)
+class _Transfer:
+    """One blob on its way in: its nodes once known, the spans still to come, the sources still trusted with it."""
+
+    def __init__(self, partial: PartialBlob, sources: Sequence[OpenStream]) -> None:
+        self._partial = partial
+        self._sources = list(sources)
+        self._spans = _spans(partial.missing(), len(sources))
+        self._nodes: list[bytes] | None = None
+        self._fault = "no source"
+
+    async def run(self) -> None:
+        """The nodes and the first span from the first source that has them, the rest from all in parallel."""
+        span = self._spans.popleft() if self._spans else range(0)
+        while self._nodes is None and self._sources:
+            await self._try(self._sources[0], span, nodes=True)
+        while self._spans and self._sources:  # a source that fails leaves its span to the others
+            async with trio.open_nursery() as nursery:
+                for source in list(self._sources):
+                    nursery.start_soon(self._work, source)
+        if self._nodes is None or self._partial.missing():
+            raise RemoteError(self._fault)
+
+    async def _work(self, source: OpenStream) -> None:
+        while self._spans and source in self._sources:
+            await self._try(source, self._spans.popleft(), nodes=False)
+
+    async def _try(self, source: OpenStream, span: range, *, nodes: bool) -> None:
+        """Have one span from one source. A source that fails is dropped, and what it did not give goes back in line."""
+        name = self._partial.root.hex()[:16]
+        request = BlobRequest(self._partial.root, self._partial.size, span.start, len(span), nodes)
+        try:
+            async with _opened(source) as stream:
+                with trio.fail_after(STALL_S):
+                    await stream.send_all(pack_frame(msgspec.msgpack.encode(request)))
+                await self._read(FrameReader(stream), span, nodes=nodes)
+                return
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+            self._fault = f"the transfer of blob {name} broke off ({type(error).__name__})"
+        except HomeError:
+            raise
+        except (RemoteError, LocalError) as error:
+            self._fault = str(error)
+        self._sources.remove(source)
+        if self._nodes is not None:
+            self._spans.extend(_spans([n for n in self._partial.missing() if n in span], 1))
+
+    async def _read(self, reader: FrameReader, span: range, *, nodes: bool) -> None:
+        partial, name = self._partial, self._partial.root.hex()[:16]
+        with trio.fail_after(STALL_S):
+            head = await reader.next(NODES_BYTES_MAX)
+        if not head:
+            raise RemoteError(f"the peer does not give blob {name}")
+        if nodes:
+            self._nodes = _checked_nodes(head, partial.root, partial.size)
+        assert self._nodes is not None
+        for number in span:
+            with trio.fail_after(STALL_S):
+                chunk = await reader.next(limits.BLOB_CHUNK_BYTES)
+            if await _off_loop(merkle.chunk_node, chunk) != self._nodes[number]:
+                raise RemoteError(f"chunk {number} of blob {name} is corrupt")
+            partial.write_at(number * limits.BLOB_CHUNK_BYTES, chunk)
+
+
+@contextlib.asynccontextmanager
+async def _opened(source: OpenStream) -> AsyncIterator[Stream]:
+    stream = await source()
+    try:
+        yield stream
+    finally:
+        stream.reset()  # nothing, where both ends have ended
+
+
+def _spans(missing: list[int], sources: int) -> deque[range]:
+    """Runs of missing chunks, cut into pieces for this many sources."""
+    length = max(SPAN_CHUNKS_MIN, len(missing) // max(1, sources * SPANS_PER_SOURCE))
+    spans: deque[range] = deque()
+    for number in missing:
+        if spans and spans[-1].stop == number and len(spans[-1]) < length:
+            spans[-1] = range(spans[-1].start, number + 1)
+        else:
+            spans.append(range(number, number + 1))
+    return spans
+
+
+def _checked_nodes(frame: bytes, root: bytes, size: int) -> list[bytes]:
     count = merkle.chunk_count(size)
-    if not frame:
-        raise RemoteError(f"the peer does not give blob {root.hex()[:16]}")
     nodes = [frame[i : i + merkle.HASH_BYTES] for i in range(0, merkle.HASH_BYTES * count, merkle.HASH_BYTES)]
     if len(frame) != merkle.HASH_BYTES * max(count, 1) or merkle.blob_root_of_nodes(size, nodes) != root:
         raise RemoteError(f"the peer's description of blob {root.hex()[:16]} is wrong")
     return nodes
-
-
-async def _read_chunks(reader: FrameReader, partial: PartialBlob, nodes: list[bytes], first: int, count: int) -> None:
-    have = set(range(first, first + count)).difference(partial.missing())
-    for number in range(first, first + count):
-        with trio.fail_after(STALL_S):
-            chunk = await reader.next(limits.BLOB_CHUNK_BYTES)
-        if number in have:
-            continue
-        if await _off_loop(merkle.chunk_node, chunk) != nodes[number]:
-            raise RemoteError(f"chunk {number} of blob {partial.root.hex()[:16]} is corrupt")
-        try:
-            partial.write_at(number * limits.BLOB_CHUNK_BYTES, chunk)
-        except LocalError as error:
-            if isinstance(error, HomeError):
-                raise
-            raise RemoteError(f"chunk {number} of blob {partial.root.hex()[:16]} has the wrong length") from error

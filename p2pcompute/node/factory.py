@@ -15,7 +15,7 @@ from p2pcompute.compute.compiler import Compiler
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.measure import measure
 from p2pcompute.compute.sandbox import available
-from p2pcompute.errors import HomeError, SandboxError
+from p2pcompute.errors import HomeError, SandboxError, UsageError
 from p2pcompute.node.api import LocalNode, NodeApi
 from p2pcompute.node.config import Config, load_config, with_changes
 from p2pcompute.node.control import RemoteNode, serve_control
@@ -50,7 +50,8 @@ def wall_ms() -> int:
 
 def create_home(root: Path, passphrase: str, config_text: str, network: str) -> bytes:
     """A new home with keys and configuration; the node's public key. Raises HomeError when there is one already."""
-    with Home.create(root) as home:
+    half_made = home_exists(root) and not Keystore(Layout(root).keys).names()  # init was killed before it made keys
+    with Home.open(root) if half_made else Home.create(root) as home:
         if config_text:
             home.layout.config.write_text(config_text)
         store = Keystore(home.layout.keys)
@@ -64,7 +65,7 @@ def home_exists(root: Path) -> bool:
 
 def refuse_existing_home(root: Path) -> None:
     """Raises HomeError when there is a home already: to be said before anything is asked."""
-    if home_exists(root):
+    if home_exists(root) and Keystore(Layout(root).keys).names():
         raise HomeError(f"{root} is a home already; use it, or choose another directory with --home")
 
 
@@ -96,8 +97,9 @@ def ensure_home(root: Path, passphrase: str, network: str) -> None:
 async def open_requester(
     root: Path, passphrase: Passphrase, changes: Mapping[str, object], *, attach: bool = True
 ) -> AsyncIterator[NodeApi]:
-    """A node that submits. When another process runs on this home, its node is used (`changes` must then be empty of
-    anything but defaults: it has its own configuration). Raises HomeError, LocalError, UsageError."""
+    """A node that submits. When another process runs on this home, its node is used, with its own configuration: of
+    `changes`, bootstrap addresses are connected to, and the network must be its. Raises HomeError, LocalError,
+    UsageError."""
     layout = Layout(root)
     config = with_changes(load_config(layout.config), {"listen": ("/ip4/127.0.0.1/tcp/0",), **changes})
     try:
@@ -106,13 +108,23 @@ async def open_requester(
         if not (attach and layout.control_socket.exists()):
             raise
         remote = RemoteNode(layout.control_socket)
-        await remote.status()
+        await _agree(remote, changes)
         yield remote
         return
     with home:
         keyring = _keyring(home, passphrase, config)
         async with open_peer(home, keyring, config, []) as peer:
             yield LocalNode(peer)
+
+
+async def _agree(remote: RemoteNode, changes: Mapping[str, object]) -> None:
+    """Ask of a running node what it can still do for these changes. Raises UsageError for what it cannot."""
+    network, serving = changes.get("network"), (await remote.status())["network"]
+    if network not in (None, serving):
+        raise UsageError(f"the node that runs on this home is of network {serving!r}, not {network!r}")
+    addresses = changes.get("bootstrap")
+    for address in addresses if isinstance(addresses, tuple) else ():
+        await remote.act("connect", address)
 
 
 @contextlib.asynccontextmanager

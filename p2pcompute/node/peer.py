@@ -6,21 +6,23 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
-from p2pcompute.errors import P2PComputeError
 from p2pcompute.identity import keys
 from p2pcompute.node import exchange
+from p2pcompute.node.company import Company
 from p2pcompute.node.config import Config
 from p2pcompute.node.engines import Engine, Engines
 from p2pcompute.node.keyring import Keyring
+from p2pcompute.node.peers_file import PeersFile
+from p2pcompute.node.reachability import Sightings
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.node.service import open_service
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
-from p2pcompute.protocol.gossip import CHANNEL, Gossip
+from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
 from p2pcompute.protocol.machine import Effect, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
@@ -29,14 +31,9 @@ from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.documents import Offer
 
 if TYPE_CHECKING:
-    from p2pcompute.transport.libp2p import Libp2pTransport
+    pass
 
 log = logging.getLogger(__name__)
-
-REDIAL_S_MIN: Final = 0.5
-REDIAL_S_MAX: Final = 30.0
-RECHECK_S: Final = 5.0
-"""How often a connected bootstrap is looked at again."""
 
 
 class Peer:
@@ -44,6 +41,7 @@ class Peer:
 
     def __init__(self, home: Home, keyring: Keyring, config: Config, runtime: Runtime, blobs: BlobStore) -> None:
         self.home, self.keyring, self.config, self.runtime, self.blobs = home, keyring, config, runtime, blobs
+        self.sightings = Sightings()
 
     @property
     def core(self) -> PeerCore:
@@ -113,7 +111,9 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
                 requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
                 streams=(exchange.PROTOCOL,),
+                older={CHANNEL: OLDER_CHANNELS},
                 announce=config.announce,
+                usefulness=lambda peers: runtime.core.usefulness(peers),
             )
             runtime.attach(_make_core(home, keyring, config), transport)
             async with open_service() as nursery:
@@ -122,9 +122,13 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 replayed = trio.Event()
                 nursery.start_soon(lambda: runtime.run(records, ready=replayed.set))
                 await replayed.wait()
-                for address in config.bootstrap:
-                    nursery.start_soon(_stay_connected, transport, address)
-                yield Peer(home, keyring, config, runtime, blobs)
+                known = PeersFile(home.layout.peers)
+                peer = Peer(home, keyring, config, runtime, blobs)
+                company = Company(
+                    transport, runtime.core, config.bootstrap, known, peer.sightings, random.SystemRandom()
+                )
+                nursery.start_soon(company.run)
+                yield peer
     finally:
         with trio.CancelScope(shield=True):
             await pool.aclose()
@@ -156,18 +160,3 @@ def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
     )
     holder.append(core)
     return core
-
-
-async def _stay_connected(transport: Libp2pTransport, address: str) -> None:
-    """Dial a bootstrap address again whenever it is not connected, with growing, jittered pauses."""
-    pause_s = REDIAL_S_MIN
-    while True:
-        try:
-            await transport.connect(address, timeout_s=10)
-            pause_s = REDIAL_S_MIN
-            await trio.sleep(RECHECK_S)
-            continue
-        except P2PComputeError as error:
-            log.info("bootstrap %s: %s", address, error)
-            pause_s = min(pause_s * 2, REDIAL_S_MAX)
-        await trio.sleep(pause_s * (0.75 + random.random() / 2))

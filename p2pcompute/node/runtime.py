@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +39,7 @@ from p2pcompute.protocol.machine import (
     Request,
     RunJob,
     Send,
+    SendOutcome,
     SetTimer,
 )
 from p2pcompute.storage.blobs import BlobStore
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIAL_S: Final = 5.0
-GRANTS_MAX: Final = 65_536
+GRANTS_PER_PEER_MAX: Final = 1_024
+"""Tasks whose blobs one peer may read at a time; the oldest grant goes first."""
 EARLY_MAX: Final = 1_024
 PIN_MS: Final = 2 * 3600 * 1000
 """How long blobs of a fetch or run stay when no grant says longer: a day's work is assigned within minutes."""
@@ -64,6 +66,7 @@ class Runtime:
 
     def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines) -> None:
         self._committer, self._blobs, self._engines = committer, blobs, engines
+        self._blob_server = exchange.BlobServer(blobs, self._may_read)
         self._core: PeerCore | None = None
         self._transport: Libp2pTransport | None = None
         self._nursery: trio.Nursery | None = None
@@ -76,7 +79,8 @@ class Runtime:
         self._timer_moved = trio.Event()
         self._replies: dict[int, tuple[trio.Event, list[bytes | None]]] = {}
         self._next_request = 0
-        self._grants: dict[tuple[str, bytes], Grant] = {}
+        self._grants: dict[bytes, OrderedDict[str, Grant]] = {}
+        """Peer -> token -> grant."""
         self._runs: dict[str, trio.CancelScope] = {}
         self._pinned_until_ms: dict[str, int] = {}
         self._early: list[PeerInfo] = []
@@ -148,7 +152,7 @@ class Runtime:
         return answer[0]
 
     async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
-        await exchange.serve_blob(self._blobs, self._may_read, peer, stream)
+        await self._blob_server.serve(peer, stream)
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -156,8 +160,7 @@ class Runtime:
         for effect in effects:
             match effect:
                 case Send():
-                    for peer in effect.peers:
-                        self.transport.send(peer, effect.channel, effect.frame, effect.priority)
+                    self._send(effect)
                 case SetTimer():
                     self._set_timer(effect)
                 case Persist():
@@ -171,6 +174,11 @@ class Runtime:
                 case _:
                     self._ordered.append((effect, self._last_ticket))
                     self._ordered_more.set()
+
+    def _send(self, effect: Send) -> None:
+        for peer in effect.peers:
+            if not self.transport.send(peer, effect.channel, effect.frame, effect.priority):
+                self._do(self.core.on_sent(self.now(), peer, SendOutcome.DROPPED))
 
     def _spawn(self, task: Callable[..., object], *args: object) -> None:
         assert self._nursery is not None
@@ -204,12 +212,13 @@ class Runtime:
                     slot[1].append(effect.frame)
                     slot[0].set()
             case Grant():
-                self._grants.pop((effect.token, effect.peer), None)
-                self._grants[effect.token, effect.peer] = effect
+                granted = self._grants.setdefault(effect.peer, OrderedDict())
+                granted[effect.token] = effect
+                granted.move_to_end(effect.token)
                 if effect.token in self._pinned_until_ms:
                     self._pinned_until_ms[effect.token] = effect.until_wall_ms
-                while len(self._grants) > GRANTS_MAX:
-                    del self._grants[next(iter(self._grants))]
+                while len(granted) > GRANTS_PER_PEER_MAX:
+                    granted.popitem(last=False)
             case RunJob():
                 self._spawn(self._run_job, effect)
             case CancelJob():
@@ -275,30 +284,31 @@ class Runtime:
 
     def _may_read(self, peer: bytes, root: bytes) -> bool:
         wall_ms = self.now().wall_ms
-        return any(
-            who == peer and root in grant.roots and wall_ms < grant.until_wall_ms
-            for (_, who), grant in self._grants.items()
-        )
+        granted = self._grants[peer].values() if peer in self._grants else ()
+        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted)
 
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
         blobs: tuple[bytes, ...] | None = None
+        sources = [self._opener(*source) for source in ((effect.peer, effect.addresses), *effect.others)]
         with trio.move_on_after(effect.timeout_ms / 1000):
             try:
-                if effect.peer not in self.core.peers:
-                    await self._connect(effect.peer, effect.addresses)
                 for root, size in effect.blobs:
                     self._pin(root, effect.token)
-                    stream = await self.transport.open_stream(effect.peer, exchange.PROTOCOL)
-                    try:
-                        await exchange.fetch_blob(self._blobs, stream, root, size)
-                    finally:
-                        stream.reset()
+                    await exchange.fetch_blob(self._blobs, sources, root, size)
                 wanted = effect.token.startswith("manifest:")
                 blobs = tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
             except (RemoteError, LocalError) as error:
                 reason = str(error)
         self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
+
+    def _opener(self, peer: bytes, addresses: tuple[str, ...]) -> exchange.OpenStream:
+        async def open_stream() -> Stream:
+            if peer not in self.core.peers:
+                await self._connect(peer, addresses)
+            return await self.transport.open_stream(peer, exchange.PROTOCOL)
+
+        return open_stream
 
     def _pin(self, root: bytes, token: str) -> None:
         self._pinned_until_ms.setdefault(token, self.now().wall_ms + PIN_MS)
@@ -309,11 +319,17 @@ class Runtime:
         while True:
             await trio.sleep(RETENTION_S)
             wall_ms = self.now().wall_ms
-            for key in [k for k, grant in self._grants.items() if grant.until_wall_ms <= wall_ms]:
-                del self._grants[key]
+            self._drop_grants(wall_ms)
             for token in [t for t, until in self._pinned_until_ms.items() if until <= wall_ms]:
                 del self._pinned_until_ms[token]
                 self._blobs.unpin(token)
+
+    def _drop_grants(self, wall_ms: int) -> None:
+        for peer, granted in list(self._grants.items()):
+            for token in [t for t, grant in granted.items() if grant.until_wall_ms <= wall_ms]:
+                del granted[token]
+            if not granted:
+                del self._grants[peer]
 
     async def _run_job(self, effect: RunJob) -> None:
         self._pinned_until_ms.setdefault(effect.token, self.now().wall_ms + PIN_MS)

@@ -15,10 +15,12 @@ from p2pcompute.identity.delegation import Capability, Revocation
 from p2pcompute.protocol.machine import Emit, Now, Ruling
 from p2pcompute.protocol.matching import Listing
 from p2pcompute.protocol.post import Post
+from p2pcompute.protocol.ranges import RangeIndex
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument, Cancel, Offer, UnknownDocumentError
 
 Order = tuple[int, int, bytes]
+GOSSIPED: Final = (Offer, Cancel, Revocation)
 
 
 def order_of(document: AnyDocument) -> Order:
@@ -42,6 +44,10 @@ class Book:
         self._per_operator: dict[bytes, int] = {}
         self._expiry: list[tuple[int, bytes, bytes]] = []
         self._raws: dict[bytes, AnyDocument] = {}
+        self._standing: dict[bytes, bytes] = {}
+        """Id -> bytes of what others may want from us: live offers, and the cancels that end others."""
+        self._cancels: dict[bytes, bytes] = {}
+        self.index = RangeIndex()
 
     def __len__(self) -> int:
         return len(self._listings)
@@ -52,7 +58,7 @@ class Book:
             return Ruling.IGNORE, self._raws[raw], []
         try:
             document = self._post.open(raw)
-            if not isinstance(document.body, Offer | Cancel | Revocation):
+            if not isinstance(document.body, GOSSIPED):
                 return Ruling.REJECT, None, []
             if isinstance(document.body, Revocation):
                 return self._revoke(now, document)
@@ -81,6 +87,9 @@ class Book:
             if known is None and signer not in self._tombstones and len(self._tombstones) >= self.TOMBSTONES_MAX:
                 return Ruling.IGNORE, document, []
             self._bury(signer, order_of(document), document.issued_at)
+            if operator is not None:
+                self._cancels[signer] = document.id
+                self._stand(document)
             gone = [Emit("offer.gone", {"peer": signer})] if known is not None else []
             return (Ruling.IGNORE if operator is None else Ruling.ACCEPT), document, gone
         full = known is None and len(self._listings) >= limits.OFFERS_MAX
@@ -90,6 +99,7 @@ class Book:
         self._remove(signer)
         self._listings[signer] = Listing(document, operator)
         self._raws[document.raw] = document
+        self._stand(document)
         self._per_operator[operator] = self._per_operator.get(operator, 0) + 1
         heapq.heappush(self._expiry, (document.expires_at, signer, document.id))
         event = "offer.changed" if known else "offer.new"
@@ -115,10 +125,21 @@ class Book:
         self._remove(signer)
         self._tombstones[signer] = order, issued_at + limits.OFFER_LIFETIME_MS
 
+    def _stand(self, document: AnyDocument) -> None:
+        self._standing[document.id] = document.raw
+        self.index.add(document.id)
+
+    def _fall(self, document_id: bytes) -> None:
+        del self._standing[document_id]
+        self.index.remove(document_id)
+
     def _remove(self, signer: bytes) -> None:
+        if signer in self._cancels:
+            self._fall(self._cancels.pop(signer))
         listing = self._listings.pop(signer, None)
         if listing is not None:
             del self._raws[listing.offer.raw]
+            self._fall(listing.offer.id)
             left = self._per_operator[listing.operator] - 1
             if left:
                 self._per_operator[listing.operator] = left
@@ -136,6 +157,8 @@ class Book:
                 gone.append(Emit("offer.gone", {"peer": signer}))
         for signer in [s for s, (_, until) in self._tombstones.items() if until <= now.wall_ms]:
             del self._tombstones[signer]
+            if signer in self._cancels:
+                self._fall(self._cancels.pop(signer))
         return gone
 
     def listings(self) -> Iterable[Listing]:
@@ -146,13 +169,16 @@ class Book:
         """A provider's listing, if it has one."""
         return self._listings.get(peer)
 
-    def page(self, after: bytes, size_bytes_max: int) -> list[bytes]:
-        """Offers in the order of their ids, from the first above `after`, up to a size: a page of the book."""
-        rows = sorted((x.offer.id, x.offer.raw) for x in self._listings.values() if x.offer.id > after)
-        page, size = [], 0
-        for _, raw in rows:
-            size += len(raw) + 4
+    def documents(self, short_ids: Iterable[bytes], size_bytes_max: int) -> list[bytes]:
+        """The documents behind these short ids, as far as they are here, up to a size."""
+        out, size = [], 0
+        for short_id in short_ids:
+            document_id = self.index.find(short_id)
+            if document_id is None:
+                continue
+            raw = self._standing[document_id]
+            size += len(raw) + 5
             if size > size_bytes_max:
                 break
-            page.append(raw)
-        return page
+            out.append(raw)
+        return out

@@ -27,12 +27,14 @@ from p2pcompute.protocol.machine import (
     PeerInfo,
     Reply,
     Ruling,
+    SendOutcome,
     SetTimer,
 )
-from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.requester import Requester
+from p2pcompute.protocol.sync import Sync
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument, UnknownDocumentError
@@ -41,7 +43,6 @@ NEIGHBOURS_MIN: Final = 6
 """With fewer connections, dial providers from the book: the mesh's own degree."""
 NEIGHBOURS_MS: Final = 5_000
 DIALS_AT_ONCE: Final = 2
-SYNC_MS: Final = 5_000
 OFFER_RENEW_MS: Final = limits.OFFER_LIFETIME_MS // 2
 RPC_CHANNEL: Final = "/p2pcompute/rpc/1"
 
@@ -51,7 +52,8 @@ class GossipPort(Protocol):
 
     def start(self, now: Now) -> list[Effect]: ...
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]: ...
-    def on_frame(self, now: Now, peer: bytes, frame: bytes) -> list[Effect]: ...
+    def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str) -> list[Effect]: ...
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]: ...
     def on_timer(self, now: Now, key: str) -> list[Effect]: ...
     def subscribe(self, now: Now, topic: str) -> list[Effect]: ...
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]: ...
@@ -79,8 +81,8 @@ class PeerCore:
         self.peers: dict[bytes, PeerInfo] = {}
         self._gossip = gossip
         self._budget = Budget()
+        self._sync = Sync(self.post, self.book, self._budget)
         self._topic = offers_topic(network)
-        self._pages: dict[bytes, int] = {}
         self._heard: list[Effect] = []
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ class PeerCore:
         return [
             *self._gossip.start(now),
             *self._gossip.subscribe(now, self._topic),
+            *self._sync.start(now),
             SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS),
             *self.provider.resume(now),
             *self.requester.resume(now),
@@ -152,42 +155,26 @@ class PeerCore:
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
         """A connection came up or went down."""
         out = self._gossip.on_peer(now, info)
+        out += self._sync.on_peer(now, info.peer, up=info.up, outbound=info.outbound)
         if info.up:
             self.peers[info.peer] = info
-            out += self._pull(now, info.peer, bytes(32))
             out += self.provider.on_peer_up(now, info.peer)
         else:
             self.peers.pop(info.peer, None)
-            self._pages.pop(info.peer, None)
         return out + self.requester.on_peer(now, info.peer, info.up)
 
     def on_frame(self, now: Now, peer: bytes, channel: str, frame: bytes) -> list[Effect]:
         """A one-way message: gossip."""
-        return self._gossip.on_frame(now, peer, frame)
+        return self._gossip.on_frame(now, peer, frame, channel)
 
-    def _pull(self, now: Now, peer: bytes, after: bytes) -> list[Effect]:
-        pages = self._pages.get(peer, 0)
-        if pages >= sync.PAGES_MAX:
-            return []
-        self._pages[peer] = pages + 1
-        return [self.post.ask(peer, sync.encode_pull(after), Tag("core", "pull", after, peer), timeout_ms=SYNC_MS)]
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
+        """A one-way frame of ours did not leave."""
+        return self._gossip.on_sent(now, peer, outcome)
 
-    def _on_page(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
-        if not isinstance(outcome, Ok):
-            return []
-        try:
-            offers = sync.decode_page(outcome.frame)
-        except DecodeError:
-            return []
-        out: list[Effect] = []
-        last = tag.subject
-        for raw in offers:
-            _, document, events = self.book.judge(now, raw)
-            out += events
-            if document is None or document.id <= last:
-                return out
-            last = document.id
-        return out + self._pull(now, tag.peer, last) if offers else out
+    def usefulness(self, peers: Iterable[bytes]) -> dict[bytes, float]:
+        """What a connection to each peer is worth to us, when some must go: work between us, then an offer."""
+        partners = self.provider.partners() | self.requester.partners()
+        return {peer: 2.0 * (peer in partners) + (self.book.get(peer) is not None) for peer in peers}
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
@@ -208,9 +195,9 @@ class PeerCore:
         """A request of a connected peer. What is malformed, not in force or signed by another is refused."""
         if not self._budget.spend(now, peer):
             return [Reply(request_id, None)]
-        after = sync.decode_pull(frame)
-        if after is not None:
-            return [Reply(request_id, sync.encode_page(self.book.page(after, sync.PAGE_BYTES_MAX)))]
+        if sync.is_sync(frame):
+            answer, effects = self._sync.answer(now, peer, frame)
+            return [*effects, Reply(request_id, answer)]
         try:
             document = self.post.open(frame)
         except (DecodeError, SignatureError) as error:
@@ -229,7 +216,7 @@ class PeerCore:
         if tag is None:
             return []
         if tag.machine == "core":
-            return self._on_page(now, tag, outcome)
+            return self._sync.on_response(now, tag, outcome)
         if tag.machine == "provider":
             return self.provider.on_response(now, tag, outcome)
         answer = None
@@ -252,6 +239,8 @@ class PeerCore:
         machine, _, rest = key.partition(".")
         if machine == "gossip":
             return self._gossip.on_timer(now, key)
+        if key == sync.TIMER:
+            return self._sync.on_timer(now)
         if key == "core.neighbours":
             return self._seek_neighbours(now)
         if key == "core.offer":

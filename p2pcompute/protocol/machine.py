@@ -9,14 +9,14 @@ never draw a random number of their own and never block.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Now:
+
+class Now(msgspec.Struct, frozen=True, gc=False):
     """The two clocks, in milliseconds: `mono_ms` for timers, `wall_ms` (Unix time) for expiry of documents."""
 
     mono_ms: int
@@ -32,8 +32,7 @@ class Random(Protocol):
     def shuffle(self, x: list[bytes], /) -> None: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True, gc=False):
     """All that a machine may ask of its surroundings besides its arguments."""
 
     me: bytes
@@ -55,8 +54,7 @@ class Priority(enum.IntEnum):
     LOW = 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PeerInfo:
+class PeerInfo(msgspec.Struct, frozen=True, gc=False):
     """A change of connection. `peer` is the remote public key; `address` its text form, for logs and rate limits."""
 
     peer: bytes
@@ -64,6 +62,13 @@ class PeerInfo:
     outbound: bool = False
     address: str = ""
     protocols: tuple[str, ...] = ()
+
+
+class SendOutcome(enum.Enum):
+    """What became of a frame that did not simply leave."""
+
+    DROPPED = "dropped"
+    """Its receiver reads too slowly for frames of that priority, or is gone."""
 
 
 class Ruling(enum.Enum):
@@ -78,8 +83,7 @@ class Ruling(enum.Enum):
 # Outcomes ---------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ok:
+class Ok(msgspec.Struct, frozen=True, gc=False):
     """A request was answered; `frame` is the answer, unverified."""
 
     frame: bytes
@@ -98,8 +102,7 @@ Outcome = Ok | Missed
 # Effects ----------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """One-way frame on a channel (a protocol id) to each peer."""
 
     peers: tuple[bytes, ...]
@@ -108,8 +111,7 @@ class Send:
     priority: Priority = Priority.NORMAL
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """Ask `peer`; the driver calls on_response(request_id) exactly once, at the latest after `timeout_ms`.
 
     With `addresses` the driver may dial the peer first; without, an unconnected peer is Missed.CLOSED at once, so that
@@ -122,70 +124,63 @@ class Request:
     addresses: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """Answer a request that came in through on_request; None refuses it (the asker sees Missed.CLOSED)."""
 
     request_id: int
     frame: bytes | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True, gc=False):
     """Call on_timer(key) at `at_mono_ms`; setting a key again moves it; `None` clears it."""
 
     key: str
     at_mono_ms: int | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(msgspec.Struct, frozen=True, gc=False):
     """Try to reach a peer at one of these addresses. Success and failure show as on_peer, or as nothing."""
 
     peer: bytes
     addresses: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(msgspec.Struct, frozen=True, gc=False):
     peer: bytes
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(msgspec.Struct, frozen=True, gc=False):
     """Append a record to the journal; every ordered effect behind it waits until it is durable."""
 
     record: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunJob:
+class RunJob(msgspec.Struct, frozen=True, gc=False):
     """Run a manifest's kernels. The driver calls on_job(token) exactly once."""
 
     token: str
     manifest: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CancelJob:
+class CancelJob(msgspec.Struct, frozen=True, gc=False):
     token: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True, gc=False):
     """Bring these blobs (root, size in bytes) into the local store from `peer`; then on_fetch(token). `addresses` as in
-    Request: without them an unconnected peer is never dialled."""
+    Request: without them an unconnected peer is never dialled. `others` (peer, addresses) hold the same blobs: a driver
+    may use them too, and the blame for a failure is still `peer`'s."""
 
     token: str
     peer: bytes
     blobs: tuple[tuple[bytes, int], ...]
     timeout_ms: int
     addresses: tuple[str, ...] = ()
+    others: tuple[tuple[bytes, tuple[str, ...]], ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """Let `peer` read these blobs until `until_wall_ms`; an empty list takes back what was granted under `token`."""
 
     token: str
@@ -194,8 +189,7 @@ class Grant:
     until_wall_ms: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """Something happened that people, metrics or invariants want to know. `fields` hold plain values only."""
 
     name: str
@@ -224,8 +218,7 @@ class JobStatus(enum.IntEnum):
     CANCELLED = 5
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class JobOutcome:
+class JobOutcome(msgspec.Struct, frozen=True, gc=False):
     """`outputs` gives (Merkle root, size in bytes) of each output buffer in the manifest's order, already in the blob
     store; only for OK. `reason` is one sentence for a person; for a TRAP it names launch, block and thread."""
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import msgspec
 from blake3 import blake3
 
 from p2pcompute.wire.codec import Document
@@ -29,8 +30,7 @@ class Needs:
     regions: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True, gc=False):
     """An offer as the book holds it: with the operator its delegation leads to."""
 
     offer: OfferDocument

@@ -165,6 +165,10 @@ class Provider:
         """Engagements that keep a drain waiting."""
         return sum(1 for e in self._engagements.values() if e.state in ("fetching", "running", "committed"))
 
+    def partners(self) -> set[bytes]:
+        """Requesters with open business here."""
+        return {e.requester for e in self._engagements.values() if e.state != "closed"}
+
     def evidence(self) -> list[bytes]:
         """Every signed document of the engagements that brought a receipt, for an auditor."""
         out: list[bytes] = []

@@ -171,7 +171,7 @@ def decode_record(data: bytes) -> AnyRecord:
     """Raises HomeError: our own journal holds something we never wrote."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise HomeError(
             f"the journal holds a record this version cannot read ({error}); restore the home from a backup"
         ) from error

@@ -34,7 +34,8 @@ class Recruiter:
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
         wanted = job.target - len(job.within(*LIVE))
-        ranked = matching.rank(self._book.listings(), job.needs, seed=job.id, demerits=self._reputation.demerits)
+        others = (x for x in self._book.listings() if x.peer != self._post.env.me)
+        ranked = matching.rank(others, job.needs, seed=job.id, demerits=self._reputation.demerits)
         fickle = [operator for operator, count in job.declines.items() if count >= DECLINES_MAX]
         chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.operators(lost=True)])
         if not chosen:  # a crash is no crime: with nobody else left, those who were lost get another try
@@ -92,7 +93,8 @@ class Recruiter:
 
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
-        return matching.explain(list(self._book.listings()), job.needs, demerits=self._reputation.demerits)
+        others = [x for x in self._book.listings() if x.peer != self._post.env.me]
+        return matching.explain(others, job.needs, demerits=self._reputation.demerits)
 
 
 def _dearer(quote: d.Quote, offer: d.Offer) -> bool:

@@ -50,6 +50,8 @@ LOST_MS: Final = 2_000
 INPUT_GRANT_MS: Final = 3_600_000
 FETCH_MS: Final = 120_000
 FETCH_PAUSE_MS: Final = 200
+PATIENT_BYTES: Final = 16 * limits.MIB
+"""Outputs larger than this are fetched from all agreeing replicas together."""
 
 
 class Requester:
@@ -176,8 +178,10 @@ class Requester:
         """Nobody (else) could be had: go on with a quorum, or rest and try again; give up when nobody is at work."""
         job.dry_rounds += 1
         live = job.within(*LIVE)
-        if not live and job.dry_rounds >= LONELY_ROUNDS_MAX:
-            return self._fail(now, job, NoPeersError(self._recruiter.explain(job)))
+        lonely = len(live) < job.quorum and not job.within(*PENDING)
+        if lonely and job.dry_rounds >= LONELY_ROUNDS_MAX:
+            missing = f"{job.quorum} providers are needed, {len(live)} took the task; " if live else ""
+            return self._fail(now, job, NoPeersError(missing + self._recruiter.explain(job)))
         if len(live) == len(job.within("revealed")) >= job.quorum:
             if job.dry_rounds >= LONELY_ROUNDS_MAX:
                 best = verification.tally(self._votes(live), job.quorum).best
@@ -384,10 +388,13 @@ class Requester:
                 return []
             return self._fail(now, job, RemoteError("the agreed result could not be fetched from any replica"))
         assert job.answer is not None
+        blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
+        if job.within("judged") and sum(size for _, size in blobs) > PATIENT_BYTES:
+            return []  # worth waiting for every receipt: all replicas then send at once
         source = min(sources, key=lambda r: r.fetch_failures)
         job.fetching = source.peer
-        blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
-        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses)
+        others = tuple((r.peer, r.addresses) for r in sources if r is not source)
+        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses, others)
         return [self._event(job, "job.fetching", source), fetch]
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
@@ -566,6 +573,10 @@ class Requester:
             if now.wall_ms >= replica.terms.commit_by and job.state == "working":
                 out += self._lose(now, job, replica, "did not commit in time")
         return out if job.over else out + self._watch_commit_by(now, job)
+
+    def partners(self) -> set[bytes]:
+        """Providers that work for us."""
+        return {replica.peer for job in self.jobs if not job.over for replica in job.team}
 
     def on_peer(self, now: Now, peer: bytes, up: bool) -> list[Effect]:
         """A connection came or went: watch the replicas that depend on it."""

@@ -1,7 +1,16 @@
-"""Filling a newcomer's book: pull a neighbour's offers page by page, in the order of their ids.
+"""Anti-entropy: two peers make their books equal, at a cost that follows from the difference, not from the size.
 
-pull  = 0x01 || id of the last offer received (32 bytes; zeros to begin)
-page  = MessagePack array of whole offers, in the order of their ids, at most PAGE_BYTES_MAX; empty at the end
+Range-based set reconciliation (Meyer, 2022) in two steps. The space of document ids is cut into 2**bits equal ranges;
+the peer that asks sends one fingerprint for each, the other answers with the short ids it holds in the ranges that
+differ. Then the first one fetches what it lacks and pushes what the other lacks.
+
+    compare   0x02 || bits || 2**bits fingerprints, 8 bytes each    ->  [[range, short ids], ...]
+    get       0x03 || short ids, 8 bytes each                       ->  [document, ...]
+    push      0x04 || [document, ...]                               ->  empty
+
+A fingerprint is a sum over the ids: whoever forges documents with a given sum hides nothing but those very documents.
+What a peer learns this way it passes on by comparing with others soon after, so a healed partition levels out in a few
+round trips. Rules S1 to S7 of docs/spec/sync.md.
 """
 
 from __future__ import annotations
@@ -11,37 +20,173 @@ from typing import Final
 import msgspec
 
 from p2pcompute.errors import DecodeError
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.budget import Budget
+from p2pcompute.protocol.machine import Effect, Now, Ok, Outcome, Request, Ruling, SetTimer
+from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.ranges import BITS_MAX, SHORT_ID_BYTES
 from p2pcompute.wire import limits
 
-PULL: Final = b"\x01"
-PAGE_BYTES_MAX: Final = 128 * limits.KIB
-PAGES_MAX: Final = 2_000
-"""Pages pulled from one peer in one go: more than a full book has."""
+COMPARE: Final = 0x02
+GET: Final = 0x03
+PUSH: Final = 0x04
+TIMER: Final = "core.sync"
+PERIOD_MS: Final = 10_000
+"""Between two comparisons with a random neighbour when nothing is new."""
+SPREAD_MS: Final = 100
+"""From learning something to telling others."""
+SPREAD_PEERS: Final = 4
+PER_RANGE: Final = 16
+"""Documents per range the asker aims at: a range's ids then fit half a packet."""
+REQUEST_MS: Final = 5_000
+IDS_BYTES_MAX: Final = 32 * limits.KIB
+DOCUMENTS_BYTES_MAX: Final = 128 * limits.KIB
+FRAME_BYTES_MAX: Final = DOCUMENTS_BYTES_MAX + 4 * limits.KIB
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[bytes])
-
-
-def encode_pull(after: bytes) -> bytes:
-    """A request for the page after this id."""
-    return PULL + after
-
-
-def decode_pull(frame: bytes) -> bytes | None:
-    """The id in a pull; None when the frame is something else."""
-    return frame[1:] if len(frame) == 33 and frame[:1] == PULL else None
-
-
-def encode_page(offers: list[bytes]) -> bytes:
-    """The answer to a pull."""
-    return _encoder.encode(offers)
+_encode = msgspec.msgpack.Encoder().encode
+_documents = msgspec.msgpack.Decoder(list[bytes])
+_differences = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 
 
-def decode_page(frame: bytes) -> list[bytes]:
-    """Raises DecodeError for anything but a bounded list of documents."""
-    if len(frame) > PAGE_BYTES_MAX + 8:
-        raise DecodeError("a page of the book is too long")
-    try:
-        return _decoder.decode(frame)
-    except msgspec.MsgspecError as error:
-        raise DecodeError(f"not a page of the book: {error}") from error
+class Sync:
+    """Levels the book with connected peers. Keeps nothing but a timer and what is under way."""
+
+    def __init__(self, post: Post, book: Book, budget: Budget) -> None:
+        self._post, self._book, self._budget = post, book, budget
+        self._peers: dict[bytes, None] = {}
+        self._busy: dict[bytes, None] = {}
+
+    # -- when ----------------------------------------------------------------------------------------------------------
+
+    def start(self, now: Now) -> list[Effect]:
+        """Compare with somebody now and then."""
+        return [SetTimer(TIMER, now.mono_ms + PERIOD_MS)]
+
+    def on_peer(self, now: Now, peer: bytes, *, up: bool, outbound: bool) -> list[Effect]:
+        """Whoever dialled compares at once: a newcomer has a book after two round trips."""
+        if not up:
+            self._peers.pop(peer, None)
+            self._busy.pop(peer, None)
+            return []
+        self._peers[peer] = None
+        return self._compare(peer) if outbound else []
+
+    def on_timer(self, now: Now) -> list[Effect]:
+        """Compare with randomly chosen neighbours."""
+        chosen = list(self._peers)
+        self._post.env.rng.shuffle(chosen)
+        out: list[Effect] = [SetTimer(TIMER, now.mono_ms + PERIOD_MS)]
+        for peer in chosen[:SPREAD_PEERS]:
+            out += self._compare(peer)
+        return out
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    def _compare(self, peer: bytes) -> list[Effect]:
+        if peer in self._busy:
+            return []
+        self._busy[peer] = None
+        bits = min(BITS_MAX, max(0, (len(self._book.index) // PER_RANGE).bit_length()))
+        frame = bytes((COMPARE, bits)) + self._book.index.fingerprints(bits)
+        return [self._ask(peer, "compare", bits.to_bytes(1, "big"), frame)]
+
+    def _ask(self, peer: bytes, step: str, subject: bytes, frame: bytes) -> Request:
+        return self._post.ask(peer, frame, Tag("core", step, subject, peer), timeout_ms=REQUEST_MS)
+
+    def on_response(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
+        """The answer to a comparison, a get or a push. What is malformed counts as no answer."""
+        if tag.step == "push":
+            return []
+        self._busy.pop(tag.peer, None)
+        if not isinstance(outcome, Ok) or len(outcome.frame) > FRAME_BYTES_MAX:
+            return []
+        try:
+            if tag.step == "compare":
+                return self._on_differences(tag, _differences.decode(outcome.frame))
+            return self._on_documents(now, tag, _documents.decode(outcome.frame))
+        except (msgspec.MsgspecError, DecodeError):
+            return []
+
+    def _on_differences(self, tag: Tag, differences: list[tuple[int, bytes]]) -> list[Effect]:
+        bits = tag.subject[0]
+        wanted: list[bytes] = []
+        given: list[bytes] = []
+        for number, ids in differences:
+            if not 0 <= number < 1 << bits or len(ids) % SHORT_ID_BYTES:
+                raise DecodeError("a difference that cannot be")
+            theirs = dict.fromkeys(split_ids(ids))
+            mine = self._book.index.short_ids(bits, number)
+            wanted += [i for i in theirs if i not in mine]
+            given += [i for i in mine if i not in theirs]
+        out: list[Effect] = []
+        if given:
+            frame = bytes((PUSH,)) + _encode(self._book.documents(given, DOCUMENTS_BYTES_MAX))
+            out.append(self._ask(tag.peer, "push", b"", frame))
+        if wanted:
+            self._busy[tag.peer] = None
+            wanted = wanted[: IDS_BYTES_MAX // SHORT_ID_BYTES]
+            out.append(self._ask(tag.peer, "get", len(wanted).to_bytes(4, "big"), bytes((GET,)) + b"".join(wanted)))
+        return out
+
+    def _on_documents(self, now: Now, tag: Tag, documents: list[bytes]) -> list[Effect]:
+        out, news = self._take(now, documents)
+        if news and len(documents) < int.from_bytes(tag.subject, "big"):
+            out += self._compare(tag.peer)  # a page was full: go on where it ended
+        return out
+
+    def _take(self, now: Now, documents: list[bytes]) -> tuple[list[Effect], int]:
+        """Judge documents as if gossiped; the events, and how many were news."""
+        out: list[Effect] = []
+        news = 0
+        for raw in documents:
+            ruling, _, events = self._book.judge(now, raw)
+            out += events
+            news += ruling is Ruling.ACCEPT
+        if news:
+            out.append(SetTimer(TIMER, now.mono_ms + SPREAD_MS))
+        return out, news
+
+    # -- answering -----------------------------------------------------------------------------------------------------
+
+    def answer(self, now: Now, peer: bytes, frame: bytes) -> tuple[bytes | None, list[Effect]]:
+        """The answer to a frame of this protocol, and what follows; None refuses a malformed one."""
+        if len(frame) > FRAME_BYTES_MAX or not self._budget.spend(now, peer):
+            return None, []
+        try:
+            if frame[0] == COMPARE:
+                return self._answer_compare(frame), []
+            if frame[0] == GET:
+                return _encode(self._book.documents(split_ids(frame[1:]), DOCUMENTS_BYTES_MAX)), []
+            pushed = [raw for raw in _documents.decode(frame[1:]) if self._budget.spend(now, peer)]
+            return b"", self._take(now, pushed)[0]
+        except (msgspec.MsgspecError, DecodeError):
+            return None, []
+
+    def _answer_compare(self, frame: bytes) -> bytes:
+        bits = frame[1] if len(frame) > 1 else BITS_MAX + 1
+        if bits > BITS_MAX or len(frame) != 2 + 8 * (1 << bits):
+            raise DecodeError("a comparison of the wrong length")
+        mine = self._book.index.fingerprints(bits)
+        differing = [i for i in range(1 << bits) if mine[8 * i : 8 * i + 8] != frame[2 + 8 * i : 10 + 8 * i]]
+        start = self._post.env.rng.randrange(len(differing)) if differing else 0
+        out: list[tuple[int, bytes]] = []
+        size = 0
+        for number in differing[start:] + differing[:start]:  # lest a long answer starve the end
+            ids = b"".join(self._book.index.short_ids(bits, number))
+            size += len(ids) + 8
+            if out and size > IDS_BYTES_MAX:
+                break
+            out.append((number, ids[:IDS_BYTES_MAX]))
+        return _encode(out)
+
+
+def is_sync(frame: bytes) -> bool:
+    """Whether a request belongs to this protocol."""
+    return frame[:1] in (b"\x02", b"\x03", b"\x04")
+
+
+def split_ids(data: bytes) -> list[bytes]:
+    """Short ids out of their concatenation. Raises DecodeError for a broken one."""
+    if len(data) % SHORT_ID_BYTES or len(data) > IDS_BYTES_MAX:
+        raise DecodeError("not a list of ids")
+    return [data[i : i + SHORT_ID_BYTES] for i in range(0, len(data), SHORT_ID_BYTES)]

@@ -85,7 +85,7 @@ def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
     """One member under `root`, private to us. (tarfile's own filters came only with Python 3.11.4.)"""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise UsageError(f"{member.name!r} in a backup would lie outside of the home")
+        raise tarfile.TarError(f"{member.name!r} lies outside of it")
     target = root / path
     if member.isdir():
         target.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -52,6 +52,11 @@ class Layout:
         return self.root / "blobs"
 
     @property
+    def peers(self) -> Path:
+        """Where peers were met; a cache."""
+        return self.root / "peers.txt"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

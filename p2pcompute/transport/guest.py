@@ -28,6 +28,9 @@ READY_S: Final = 30.0
 """What the host may take to come up before streams for it are reset; its import is slow on a busy machine."""
 STREAMS_PER_CONNECTION_MAX: Final = 8
 """Streams of one peer that the guest works on at once: it holds no limits of its own."""
+SHOWN_MAX: Final = 64
+"""Connections the swarm knows of: its bookkeeping costs the square of their number, 3 ms each at 500. Streams of all
+others are served all the same."""
 
 
 class Guest:
@@ -49,7 +52,7 @@ class Guest:
                 host = Host(self._seed, addresses, self._own)
                 async with host.run():
                     self._host = host
-                    for connection in list(self._connections):
+                    for connection in list(self._connections)[:SHOWN_MAX]:
                         host.add(connection)
                     self._ready.set()
                     await trio.sleep_forever()
@@ -62,7 +65,7 @@ class Guest:
     def add(self, connection: Connection) -> None:
         """Show a connection to the host."""
         self._connections[connection] = 0
-        if self._host is not None:
+        if self._host is not None and len(self._connections) <= SHOWN_MAX:
             self._host.add(connection)
 
     def remove(self, connection: Connection) -> None:

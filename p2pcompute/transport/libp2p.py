@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from p2pcompute.errors import LocalError, RemoteError
+from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import noise, tcp
+from p2pcompute.transport import identify, noise, tcp
 from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
-from p2pcompute.transport.admission import Admission
+from p2pcompute.transport.admission import Admission, Refusal
+from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
 from p2pcompute.transport.mux import Connection, Cork, Stream
 from p2pcompute.transport.peers import Peer, Peers
+from p2pcompute.transport.trimming import Usefulness, least_useful, no_opinion
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
@@ -65,10 +67,12 @@ class Libp2pTransport:
     """One peer on the network.
 
     `channels`, `requests` and `streams` declare the protocols we speak: one-way frames and request/response, each with
-    its largest frame in bytes, and raw streams. `listen` holds multiaddrs (port 0 takes a free port); `announce`
-    replaces them in `addresses`, for peers behind a forwarded port. Without `libp2p_host`, peers of other
-    implementations still connect and speak our protocols, but identify and ping are refused them: that saves a second
-    of start-up and 60 MB where hundreds of peers run on one machine.
+    its largest frame in bytes, and raw streams. `older` gives further protocol ids of a channel, best first, for peers
+    that do not know its own name; frames that come in on one of those are announced under the id they came on.
+    `listen` holds multiaddrs (port 0 takes a free port); `announce` replaces them in `addresses`, for peers behind a
+    forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
+    identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
+    machine. `usefulness` decides who stays when all room is taken.
     """
 
     def __init__(
@@ -80,8 +84,10 @@ class Libp2pTransport:
         channels: Mapping[str, int] | None = None,
         requests: Mapping[str, int] | None = None,
         streams: Sequence[str] = (),
+        older: Mapping[str, Sequence[str]] | None = None,
         announce: Sequence[str] = (),
         libp2p_host: bool = True,
+        usefulness: Usefulness = no_opinion,
     ) -> None:
         public, sign = noise.signer(seed)
         self.peer = public
@@ -92,9 +98,13 @@ class Libp2pTransport:
         self._events = events
         self._channels, self._requests = dict(channels or {}), dict(requests or {})
         self._streams = frozenset(streams)
-        self._own = frozenset((*self._channels, *self._requests, *streams))
+        self._versions = {name: (name, *(older or {}).get(name, ())) for name in self._channels}
+        self._frame_bytes_max = {one: self._channels[name] for name, ids in self._versions.items() for one in ids}
+        self._own = frozenset((*self._frame_bytes_max, *self._requests, *streams))
         self._bound: tuple[Address, ...] = ()
-        self._admission, self._cork = Admission(), Cork()
+        self._admission, self._cork, self._allowances = Admission(), Cork(), Allowances()
+        self._usefulness = usefulness
+        self._admitted: dict[Connection, str] = {}
         self._peers = Peers(public, self._start)
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
@@ -128,6 +138,11 @@ class Libp2pTransport:
         """Where others reach us, each with /p2p/ID; empty before `run` listens."""
         return tuple(str(address) for address in (self._announce or self._bound))
 
+    def load(self) -> Mapping[str, int]:
+        """How many connections there are, and handshakes in progress."""
+        gate = self._admission
+        return {"inbound": gate.inbound, "outbound": gate.outbound, "handshakes": gate.pending}
+
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
         self._nursery.start_soon(_contained, task)
@@ -138,11 +153,11 @@ class Libp2pTransport:
     async def _welcome(self, secured: tcp.Secured, remote: Address) -> None:
         connection = await self._adopt(secured, remote, outbound=False)
         if connection is not None:
-            await self._live(connection, remote)
+            await self._live(connection)
 
     async def _adopt(self, secured: tcp.Secured, remote: Address, *, outbound: bool) -> Connection | None:
         """The connection, already counted; None (and a closed socket) when it is our own or one too many."""
-        if secured.peer == self.peer or not self._admission.admit(remote.host, outbound=outbound):
+        if secured.peer == self.peer or not self._admit(secured.peer, remote.host, outbound=outbound):
             await trio.aclose_forcefully(secured.socket)
             return None
         connection = Connection(
@@ -154,19 +169,40 @@ class Libp2pTransport:
             owner=self,
             cork=self._cork,
             early=secured.early,
+            allowance=self._allowances.of(secured.peer, trio.current_time()),
         )
+        self._admitted[connection] = remote.host
         if self._peers.add(connection):
             self._tell_peer(connection, up=True)
         return connection
 
-    async def _live(self, connection: Connection, remote: Address) -> None:
+    def _admit(self, peer: bytes, host: str, *, outbound: bool) -> bool:
+        """Count a new connection, if there is room or somebody less useful gives way."""
+        refusal = self._admission.refusal(host, outbound=outbound)
+        if refusal is Refusal.FULL and not outbound:
+            victim = least_useful(self._admitted, peer, self._usefulness, self._admission.crowd)
+            if victim is not None:
+                log.debug("%s gives way to a newcomer", victim.address)
+                self._release(victim)
+                victim.close()
+                refusal = None
+        if refusal is None:
+            self._admission.take(host, outbound=outbound)
+        return refusal is None
+
+    def _release(self, connection: Connection) -> None:
+        host = self._admitted.pop(connection, None)
+        if host is not None:
+            self._admission.release(host, outbound=connection.outbound)
+
+    async def _live(self, connection: Connection) -> None:
         """The connection's life, from its first byte to the last trace of it."""
         self._guest.add(connection)
         try:
             await connection.run()
         finally:
             self._guest.remove(connection)
-            self._admission.release(remote.host, outbound=connection.outbound)
+            self._release(connection)
             if self._peers.remove(connection):
                 self._tell_peer(connection, up=False)
 
@@ -246,7 +282,7 @@ class Libp2pTransport:
         connection = await self._adopt(secured, target, outbound=True)
         if connection is None or self._nursery is None:
             raise LocalError("This peer has as many connections as it can hold; disconnect some first.")
-        self._start(functools.partial(self._live, connection, target))
+        self._start(functools.partial(self._live, connection))
         return connection.peer
 
     async def disconnect(self, peer: bytes) -> None:
@@ -271,7 +307,7 @@ class Libp2pTransport:
         if found is None:
             return False
         try:
-            sent = found.outbox(channel).send(frame, priority)
+            sent = found.outbox(channel, self._versions[channel]).send(frame, priority)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         if sent is Sent.FULL and priority is Priority.HIGH:
@@ -308,13 +344,26 @@ class Libp2pTransport:
             raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
         return connection.open_protocol(protocol)
 
+    async def observed_by(self, peer: bytes) -> str | None:
+        """The IP address under which a peer sees us, by its identify; None when it does not say."""
+        try:
+            with trio.fail_after(identify.ASK_S):
+                stream = await self.open_stream(peer, identify.PROTOCOL)
+                try:
+                    return identify.observed_host(await read_frame(stream, identify.MESSAGE_BYTES_MAX))
+                finally:
+                    stream.reset()
+        except (P2PComputeError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            log.debug("identify of %s: %r", peer_id_text(peer), error)
+            return None
+
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
     def speaks(self, protocol: str) -> bool:
         return protocol in self._own or (self._libp2p_host and protocol in GUEST_PROTOCOLS)
 
     async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
-        if protocol in self._channels:
+        if protocol in self._frame_bytes_max:
             await self._serve_channel(connection, stream, protocol)
         elif protocol in self._requests:
             await self._serve_request(connection, stream, protocol)
@@ -332,7 +381,9 @@ class Libp2pTransport:
         self._inbound[key] = stream
         connection.flush()
         try:
-            stream.set_sink(Framer(self._channels[channel], functools.partial(self._deliver, connection.peer, channel)))
+            stream.set_sink(
+                Framer(self._frame_bytes_max[channel], functools.partial(self._deliver, connection.peer, channel))
+            )
             await stream.wait_received_end()
         finally:
             if self._inbound.get(key) is stream:

@@ -17,6 +17,7 @@ import trio
 
 from p2pcompute.errors import RemoteError
 from p2pcompute.transport import multistream, yamux
+from p2pcompute.transport.allowance import Allowance
 from p2pcompute.transport.noise import Session
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Connection:
         cork: Cork,
         early: bytes = b"",
         limits: yamux.Limits | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self.peer, self.outbound, self.address = peer, outbound, address
         self.mux = yamux.Yamux(client=outbound, limits=limits)
@@ -93,6 +95,7 @@ class Connection:
         self.retired_at: float | None = None
         self._socket, self._fd, self._session = socket, socket.socket.fileno(), session
         self._owner, self._cork, self._early = owner, cork, early
+        self._allowance = allowance or Allowance(self.heard_at)
         self._left: bytes | memoryview = b""  # ciphertext that the kernel did not take yet
         self._wake, self._room = trio.Event(), trio.Event()
         self._scope = trio.CancelScope()
@@ -219,6 +222,10 @@ class Connection:
                     nursery.start_soon(self._inbound, Stream(self, self.mux.backlog.popleft()))
                 if self.mux.out:
                     self.flush()
+            unasked, self.mux.unasked_bytes = self.mux.unasked_bytes, 0
+            pause_s = self._allowance.spend(unasked, self.heard_at)
+            if pause_s:
+                await trio.sleep(pause_s)
             parts = self._session.open(await self._receive())
             self.heard_at = trio.current_time()
             self.pinged_at = None
@@ -314,8 +321,16 @@ class Stream(trio.abc.HalfCloseableStream):
             if data != self._lead[:count]:
                 raise RemoteError("the peer does not speak the protocol")
             self._lead = self._lead[count:]
+            if not self._lead:
+                self._changed()
 
         self._state.sink = consent
+
+    async def wait_consent(self) -> bool:
+        """For a stream of `expect_only_consent`: wait for the peer's word on the protocol; whether it agreed."""
+        while self._lead and not self._state.reset:
+            await self._wait()
+        return not self._lead
 
     def put_back(self, data: bytes) -> None:
         self._state.put_back(data)

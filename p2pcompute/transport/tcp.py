@@ -183,15 +183,20 @@ async def accept(
         await trio.aclose_forcefully(socket)
         return
     remote = Address(str(name[0]).partition("%")[0], int(name[1]))
-    if not admission.begin(remote.host):
-        log.debug("refused %s: too many connections", remote)
-        await trio.aclose_forcefully(socket)
+    with trio.CancelScope() as scope:
+        handshake = admission.begin(remote.host, scope.cancel)
+        if handshake is None:
+            log.debug("refused %s: too many connections", remote)
+            await trio.aclose_forcefully(socket)
+            return
+        try:
+            secured = await secure(socket, identity, initiator=False, expect=None)
+        except (RemoteError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+            log.debug("handshake with %s: %r", remote, error)
+            return
+        finally:
+            admission.end(handshake)
+    if scope.cancelled_caught:
+        log.debug("handshake with %s gave way to a newer one", remote)
         return
-    try:
-        secured = await secure(socket, identity, initiator=False, expect=None)
-    except (RemoteError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
-        log.debug("handshake with %s: %r", remote, error)
-        return
-    finally:
-        admission.end(remote.host)
     await handle(secured, remote)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pcompute.errors import RemoteError
+from p2pcompute.transport.allowance import CONTROL_COST_BYTES, STREAM_COST_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -221,6 +222,8 @@ class Yamux:
         self.backlog: deque[Stream] = deque()
         self.streams: dict[int, Stream] = {}
         self.unread_bytes = self.grown_bytes = 0
+        self.unasked_bytes = 0
+        """What the peer sent unasked, by its cost (allowance.py); the driver takes it from here."""
         self.remote_going = self.local_going = False
         self._client, self._next_id, self._inbound = client, 1 if client else 2, 0
         self._pings: dict[int, None] = {}
@@ -284,6 +287,7 @@ class Yamux:
         if self._rest:
             data, self._rest = self._rest + data, b""
         at, size, control = 0, len(data), 0
+        self.unasked_bytes += size
         while True:
             if self._need:
                 at = self._payload(data, at, size)
@@ -301,6 +305,7 @@ class Yamux:
             else:
                 self._control(kind, flags, stream_id, length)
                 control += 1
+                self.unasked_bytes += CONTROL_COST_BYTES
                 if control > self.limits.control_per_read_max or len(self.out) > self.limits.out_bytes_max:
                     raise YamuxError("the peer floods us with control frames")
 
@@ -308,6 +313,8 @@ class Yamux:
         """Pass on what is here of the current data frame; the position behind it."""
         count = min(self._need, size - at)
         stream = self._current
+        if stream is not None and not stream.inbound:
+            self.unasked_bytes -= count
         if count and stream is not None and not stream.reset:
             stream.deliver(data if count == size else data[at : at + count])
         self._need -= count
@@ -366,6 +373,7 @@ class Yamux:
     def _syn(self, stream_id: int) -> Stream | None:
         if stream_id == 0 or stream_id in self.streams or bool(stream_id & 1) == self._client:
             raise YamuxError("the peer opened a stream with a number that is not free")
+        self.unasked_bytes += STREAM_COST_BYTES
         full = self._inbound >= self.limits.streams_max or len(self.backlog) >= self.limits.backlog_max
         if full:
             self.out += _pack(0, _WINDOW, _RST, stream_id, 0)

@@ -29,7 +29,7 @@ _DOMAIN: Final = b"p2pcompute signed document\x00"
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 
-class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """The outer nine fields; `body` is still encoded, since its schema depends on `kind`. Times: Unix milliseconds."""
 
     version: int
@@ -46,7 +46,7 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 B = TypeVar("B")
 
 
-class Document(msgspec.Struct, Generic[B], frozen=True):
+class Document(msgspec.Struct, Generic[B], frozen=True, gc=False):
     """A decoded document: its envelope's fields, its typed body, its id and the very bytes it came in."""
 
     kind: int

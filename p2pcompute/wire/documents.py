@@ -51,7 +51,7 @@ class Kind(enum.IntEnum):
     CHEQUE = 51
 
 
-class Body(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class Body(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
     """Base of all bodies: positional, immutable, strict."""
 
 
@@ -292,6 +292,7 @@ SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.RECEIPT: Receipt,
     Kind.CHEQUE: Cheque,
 }
+IDENTITY_BODIES: Final = (Delegation, Revocation)
 KIND_OF: Final[dict[type[msgspec.Struct], Kind]] = {schema: kind for kind, schema in SCHEMAS.items()}
 _decoders: Final = {int(kind): msgspec.msgpack.Decoder(schema) for kind, schema in SCHEMAS.items()}
 
@@ -314,7 +315,8 @@ def open_document(network: str, raw: bytes, verify: codec.Verify) -> AnyDocument
         raise DecodeError(f"{Kind(e.kind).name.lower()}: {error}") from error
     if codec.encode_body(body) != bytes(e.body):
         raise DecodeError(f"{Kind(e.kind).name.lower()} is not in canonical form")
-    _check_identity_body(body)
+    if isinstance(body, IDENTITY_BODIES) and len(body.subject) != 32:
+        raise DecodeError("the subject must be a 32-byte public key")
     codec.check_signature(network, raw, e, verify)
     return Document(
         kind=e.kind,
@@ -327,11 +329,6 @@ def open_document(network: str, raw: bytes, verify: codec.Verify) -> AnyDocument
         id=codec.document_id(raw),
         raw=raw,
     )
-
-
-def _check_identity_body(body: object) -> None:
-    if isinstance(body, Delegation | Revocation) and len(body.subject) != 32:
-        raise DecodeError("the subject must be a 32-byte public key")
 
 
 def body_of(document: AnyDocument, schema: type[T]) -> T:

@@ -38,6 +38,16 @@ def test_a_second_home_at_the_same_place_is_refused(command: Command, home: Path
     assert f"{home} is a home already" in command.err
 
 
+def test_init_completes_a_home_that_has_no_keys_yet(command: Command, home: Path) -> None:
+    for key in (home / "keys").iterdir():
+        key.unlink()
+    assert command("serve") == 1
+    assert "make one with: p2pcompute init" in command.err
+    assert command("init", "--no-passphrase") == 0
+    assert command("key", "show", "--json") == 0
+    assert [row["key"] for row in command.last["keys"]] == ["operator", "node"]
+
+
 def test_init_asks_nobody_when_nobody_is_there(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

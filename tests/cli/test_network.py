@@ -104,8 +104,14 @@ def test_a_budget_that_is_too_small_is_exit_code_4(command: Command, files: Path
 
 
 def test_the_running_node_of_a_home_is_used(command: Command, files: Path, provider: Provider, tmp_path: Path) -> None:
-    with serving(tmp_path / "mine", "--price", "0.4", "--bootstrap", provider.address) as mine:
-        assert command("run", "my.cu", *SAXPY, *SCALARS, "--replicas", "1", "--home", mine.home, "--json") == 0
+    with serving(tmp_path / "mine", "--price", "0.4") as mine:
+        elsewhere = ("--home", mine.home, "--network", "other")
+        assert command("run", "my.cu", *SAXPY, *SCALARS, *elsewhere) == 2
+        assert "is of network 'main', not 'other'" in command.err
+        bootstrap = ("--bootstrap", provider.address)
+        assert (
+            command("run", "my.cu", *SAXPY, *SCALARS, "--replicas", "1", *bootstrap, "--home", mine.home, "--json") == 0
+        )
         job = command.last["job"]
         assert command("job", "show", job, "--home", mine.home, "--json") == 0
         assert command.last["state"] == "done"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -94,7 +92,7 @@ def _pool() -> list[bytes]:
 POOL = _pool()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(POOL), max_size=12), st.data())
 def test_the_same_documents_in_any_order_and_number_give_the_same_book(pool: list[bytes], data: st.DataObject) -> None:
     books = []
@@ -248,22 +246,8 @@ def test_a_revocation_is_news_once() -> None:
     assert [ruling(b, raw), ruling(b, raw)] == [Ruling.ACCEPT, Ruling.IGNORE]
 
 
-def test_pages_walk_through_all_offers_in_the_order_of_their_ids() -> None:
-    b = book()
-    for i in range(20):
-        b.judge(NOW, write(key_of(f"many {i}"), terms()))
-    expected = [raw for _, raw in sorted((x.offer.id, x.offer.raw) for x in b.listings())]
-    pulled: list[bytes] = []
-    after = bytes(32)
-    while page := b.page(after, 3 * (len(expected[0]) + 4)):
-        assert len(page) <= 3
-        pulled += page
-        after = codec.document_id(page[-1])
-    assert pulled == expected
-
-
 def test_listings_are_immutable() -> None:
     b = book()
     b.judge(NOW, GOOD)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         next(iter(b.listings())).operator = b""  # type: ignore[misc]

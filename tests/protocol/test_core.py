@@ -57,15 +57,20 @@ def test_a_letter_carried_by_another_than_its_signer_is_refused() -> None:
     assert p.core.on_request(stage.now, PEER.public, 6, letter(PROBE))[0] != Reply(6, None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=120) | st.binary(max_size=80).map(lambda t: letter(PROBE)[:40] + t))
 def test_no_bytes_of_a_peer_raise(frame: bytes) -> None:
     stage, p = provider_once()
     (*_, reply) = p.core.on_request(stage.now, PEER.public, 5, frame)
     assert isinstance(reply, Reply)
     p.core.judge_gossip(stage.now, core.offers_topic(NETWORK), frame, PEER.public)
-    pull = next(e for e in p.core.on_peer(stage.now, PeerInfo(PEER.public, True)) if isinstance(e, Request))
+    pull = next(e for e in p.core.on_peer(stage.now, dialled(PEER.public)) if isinstance(e, Request))
     p.core.on_response(stage.now, pull.request_id, Ok(frame))
+    p.core.on_peer(stage.now, PeerInfo(PEER.public, False))
+
+
+def dialled(peer: bytes) -> PeerInfo:
+    return PeerInfo(peer, True, outbound=True)
 
 
 _once: list[tuple[Stage, Actor]] = []

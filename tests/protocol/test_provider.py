@@ -597,6 +597,14 @@ def test_a_quote_from_before_the_debt_is_no_way_around_it() -> None:
     assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.NO_CREDIT
 
 
+def test_a_restart_within_the_same_millisecond_reuses_no_sequence() -> None:
+    desk = desk_at("reserved")
+    assert desk.engagement is not None
+    last = desk.engagement.reservation.sequence
+    desk.actor.boot()
+    assert desk.core.post.write(desk.stage.now, desk.probe(), lifetime_ms=1).sequence > last
+
+
 def test_receipts_form_a_chain_across_restarts() -> None:
     desk = desk_at("paid")
     desk.actor.boot()

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from p2pcompute.protocol import records
+from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import documents as d
-from tests.protocol.stage import NETWORK, Actor, Stage, at_rest, lying, verify_once
+from tests.protocol.stage import NETWORK, Actor, Stage, at_rest, ending, lying, verify_once
 
 JOB_ID = b"j" * 16
 
@@ -72,6 +73,35 @@ def test_a_crash_at_any_append_loses_nothing_and_pays_once(who: int, liar: bool,
         _, r, row = play(arm, liar=liar)
         assert [r, *row][who].life == 2, f"no crash at append {at}"
         check(r, row, liar=liar)
+
+
+JOURNALED_FIRST = {
+    d.Kind.RESERVATION, d.Kind.ASSIGNMENT, d.Kind.COMMITMENT, d.Kind.FAILURE, d.Kind.VERDICT, d.Kind.RECEIPT,
+    d.Kind.CHEQUE,
+}  # fmt: skip
+"""The rows of the table in docs/spec/documents.md that are durable before they leave."""
+
+
+def test_every_promise_is_in_its_signers_journal_before_it_leaves() -> None:
+    stage = Stage()
+    row = stage.providers(4)
+    r = stage.actor("requester")
+    row[0].compute = lying(b"own way")
+    row[1].compute = ending(JobStatus.CRASHED)
+    left: set[d.Kind] = set()
+    request, reply = stage.request, stage.reply
+
+    def look(signer: Actor, frame: bytes | None) -> None:
+        kind = d.open_document(NETWORK, frame, verify_once).kind if frame and frame[:1] == b"\x99" else 0
+        if kind in JOURNALED_FIRST:
+            left.add(d.Kind(kind))
+            assert frame is not None
+            assert any(frame in record for record in signer.journal), d.Kind(kind).name
+
+    stage.request = lambda source, effect: (look(source, effect.frame), request(source, effect))[1]  # type: ignore
+    stage.reply = lambda target, effect: (look(target, effect.frame), reply(target, effect))[1]  # type: ignore
+    stage.play(r)
+    assert left == JOURNALED_FIRST
 
 
 def test_a_finished_requester_comes_back_finished_and_says_nothing() -> None:

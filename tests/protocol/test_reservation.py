@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -80,6 +81,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
 
 TestSlots = SlotsMachine.TestCase
+TestSlots.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 def test_an_assigned_reservation_does_not_run_out() -> None:

@@ -1,108 +1,172 @@
-"""Pages of the book, as frames and between two cores."""
+"""Two books made equal: the index of ranges, the frames, and whole conversations between cores."""
 
 from __future__ import annotations
 
+import random
+
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pcompute.errors import DecodeError
-from p2pcompute.protocol import budget, sync
-from p2pcompute.protocol.machine import Missed, Ok, PeerInfo, Reply, Request
-from tests.protocol.stage import Actor, Stage
+from p2pcompute.identity.keys import KeyPair, verify
+from p2pcompute.protocol import sync
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.budget import Budget
+from p2pcompute.protocol.machine import Environment, Missed, Now, Ok, Outcome, Request, Ruling
+from p2pcompute.protocol.post import Post
+from p2pcompute.protocol.ranges import BITS_MAX, RangeIndex
+from p2pcompute.protocol.sync import Sync
+from p2pcompute.wire import documents as d
+
+NETWORK = "test"
+NOW = Now(0, 1_800_000_000_000)
+IDS = st.sets(st.binary(min_size=32, max_size=32), max_size=40)
 
 
-@given(st.binary(min_size=32, max_size=32))
-def test_a_pull_comes_back(after: bytes) -> None:
-    assert sync.decode_pull(sync.encode_pull(after)) == after
+def offer(i: int, *, issued_at: int = NOW.wall_ms) -> bytes:
+    key = KeyPair(i.to_bytes(32, "big"))
+    author = d.Author(NETWORK, key.public, bytes(8), key.sign)
+    body = d.Offer(b"", (), "cpu", "m", "c", "jail", "r", 2**30, 1000, 1, 1, 1, 1, 1)
+    return author.write(issued_at, body, lifetime_ms=600_000).raw
 
 
-@given(st.lists(st.binary(max_size=50), max_size=9))
-def test_a_page_comes_back(offers: list[bytes]) -> None:
-    assert sync.decode_page(sync.encode_page(offers)) == offers
+def cancel(i: int, *, issued_at: int) -> bytes:
+    key = KeyPair(i.to_bytes(32, "big"))
+    return d.Author(NETWORK, key.public, bytes(8), key.sign).write(issued_at, d.Cancel(), lifetime_ms=600_000).raw
 
 
-@given(st.binary(max_size=60))
-def test_other_bytes_are_a_page_or_a_decode_error(frame: bytes) -> None:
-    try:
-        page = sync.decode_page(frame)
-    except DecodeError:
-        return
-    assert all(isinstance(raw, bytes) for raw in page)
+class Side:
+    """One peer's book and the machine that levels it."""
+
+    def __init__(self, name: int, offers: list[bytes]) -> None:
+        key = KeyPair(bytes([name]) * 32)
+        env = Environment(key.public, key.sign, verify, random.Random(name), bytes(32))
+        self.post = Post(env, NETWORK, bytes(8), b"")
+        self.book = Book(self.post)
+        self.me = key.public
+        for raw in offers:
+            assert self.book.judge(NOW, raw)[0] is Ruling.ACCEPT
+        self.sync = Sync(self.post, self.book, Budget())
+
+    def raws(self) -> set[bytes]:
+        return {x.offer.raw for x in self.book.listings()}
 
 
-def test_a_page_above_the_limit_is_refused() -> None:
-    with pytest.raises(DecodeError, match="too long"):
-        sync.decode_page(bytes(sync.PAGE_BYTES_MAX + 9))
+def level(asker: Side, other: Side) -> tuple[int, int]:
+    """Let one side compare with the other until nothing is left to ask; (requests, bytes both ways)."""
+    waiting = asker.sync.on_peer(NOW, other.me, up=True, outbound=True)
+    requests = size = 0
+    while waiting:
+        effect = waiting.pop(0)
+        if not isinstance(effect, Request):
+            continue
+        answer, _ = other.sync.answer(NOW, asker.me, effect.frame)
+        requests += 1
+        size += len(effect.frame) + len(answer or b"")
+        tag = asker.post.answered(effect.request_id)
+        assert tag is not None
+        outcome: Outcome = Missed.CLOSED if answer is None else Ok(answer)
+        waiting += asker.sync.on_response(NOW, tag, outcome)
+    return requests, size
 
 
-@pytest.mark.parametrize("frame", [b"", b"\x01", b"\x02" + bytes(32), b"\x01" + bytes(33)])
-def test_other_frames_are_no_pull(frame: bytes) -> None:
-    assert sync.decode_pull(frame) is None
+@given(IDS, IDS, st.integers(0, BITS_MAX))
+def test_equal_sets_have_equal_fingerprints_and_others_differ_where_they_differ(
+    one: set[bytes], two: set[bytes], bits: int
+) -> None:
+    a, b = RangeIndex(), RangeIndex()
+    for i in sorted(one):
+        a.add(i)
+    for i in sorted(one | two, reverse=True):
+        b.add(i)
+    for i in sorted(two - one):
+        b.remove(i)
+    assert len(a) == len(b) == len(one)
+    assert a.fingerprints(bits) == b.fingerprints(bits)
+    everything = [i for number in range(1 << bits) for i in a.short_ids(bits, number)]
+    assert sorted(everything) == sorted({i[:8] for i in one})
+    assert all((a.find(i[:8]) or b"")[:8] == i[:8] for i in one)
 
 
-def first_pull(stage: Stage, actor: Actor, peer: bytes) -> Request:
-    out = actor.core.on_peer(stage.now, PeerInfo(peer, True))
-    (pull,) = [e for e in out if isinstance(e, Request)]
-    return pull
+@settings(max_examples=15)
+@given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
+def test_any_two_books_become_equal(mine: set[int], theirs: set[int]) -> None:
+    asker = Side(201, [offer(i) for i in sorted(mine)])
+    other = Side(202, [offer(i) for i in sorted(theirs)])
+    level(asker, other)
+    assert asker.raws() == other.raws() == {offer(i) for i in mine | theirs}
 
 
-def test_a_newcomer_gets_its_neighbours_book_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage()
-    old, new = stage.actor("old"), stage.actor("new")
-    stage.providers(7)
-    stage.introduce()
-    new.boot()
-    size = max(len(x.offer.raw) for x in old.core.book.listings())
-    monkeypatch.setattr(sync, "PAGE_BYTES_MAX", 3 * size)
-    new.do([first_pull(stage, new, old.peer)])
-    stage.settle()
-    assert {x.peer for x in new.core.book.listings()} == {x.peer for x in old.core.book.listings()}
-    assert len(new.core.book) == 7
+def test_a_newcomer_fills_its_book_in_three_requests_and_equal_books_need_one() -> None:
+    offers = [offer(i) for i in range(1, 200)]
+    newcomer, other = Side(201, []), Side(202, offers)
+    assert level(newcomer, other)[0] <= 3
+    assert newcomer.raws() == set(offers)
+    again = Side(203, offers)
+    requests, size = level(again, other)
+    assert requests == 1
+    assert size < 300
 
 
-def answer(stage: Stage, actor: Actor, peer: bytes, page: list[bytes]) -> list[Request]:
-    pull = first_pull(stage, actor, peer)
-    out = actor.core.on_response(stage.now, pull.request_id, Ok(sync.encode_page(page)))
-    return [e for e in out if isinstance(e, Request)]
+def test_the_cost_follows_from_the_difference_not_from_the_size() -> None:
+    offers = [offer(i) for i in range(1, 400)]
+    asker, other = Side(201, offers[1:]), Side(202, offers[:-1])
+    _, size = level(asker, other)
+    assert asker.raws() == other.raws() == set(offers)
+    assert size < 3_000
 
 
-def test_a_neighbour_that_sends_pages_in_no_order_is_not_asked_again() -> None:
-    stage = Stage()
-    new = stage.actor("new")
-    raws = [p.core.book.get(p.peer).offer for p in stage.providers(3)]  # type: ignore[union-attr]
-    down = [x.raw for x in sorted(raws, key=lambda x: x.id, reverse=True)]
-    assert answer(stage, new, b"n" * 32, down) == []
+def test_a_cancelled_offer_does_not_come_back_and_the_cancel_travels() -> None:
+    raw, end = offer(1), cancel(1, issued_at=NOW.wall_ms + 5)
+    ended, stale = Side(201, [raw]), Side(202, [raw])
+    assert ended.book.judge(NOW, end)[0] is Ruling.ACCEPT
+    level(ended, stale)
+    assert ended.raws() == stale.raws() == set()
+    assert level(ended, stale)[0] == 1
 
 
-@pytest.mark.parametrize("page", [[b"junk"], [], [b""]])
-def test_a_page_without_a_good_document_ends_the_pull(page: list[bytes]) -> None:
-    stage = Stage()
-    assert answer(stage, stage.actor("new"), b"n" * 32, page) == []
+def test_a_refusing_or_silent_peer_ends_the_conversation_and_can_be_asked_again() -> None:
+    asker = Side(201, [])
+    (first,) = asker.sync.on_peer(NOW, b"p" * 32, up=True, outbound=True)
+    assert isinstance(first, Request)
+    tag = asker.post.answered(first.request_id)
+    assert tag is not None
+    assert asker.sync.on_response(NOW, tag, Missed.TIMEOUT) == []
+    assert any(isinstance(e, Request) for e in asker.sync.on_timer(NOW))
 
 
-@pytest.mark.parametrize("outcome", [Missed.TIMEOUT, Missed.CLOSED, Ok(b"\xff junk"), Ok(b"")])
-def test_a_failed_pull_ends_quietly(outcome: Ok | Missed) -> None:
-    stage = Stage()
-    new = stage.actor("new")
-    assert new.core.on_response(stage.now, first_pull(stage, new, b"n" * 32).request_id, outcome) == []
+@given(st.integers(2, 4), st.binary(max_size=80))
+def test_any_request_is_answered_or_refused(kind: int, rest: bytes) -> None:
+    side = Side(201, [])
+    answer, _ = side.sync.answer(NOW, b"p" * 32, bytes((kind,)) + rest)
+    assert answer is None or isinstance(answer, bytes)
 
 
-def test_a_neighbour_is_asked_for_a_bounded_number_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "PAGES_MAX", 1)
-    stage = Stage()
-    new = stage.actor("new")
-    (p,) = stage.providers(1)
-    raw = p.core.book.get(p.peer).offer.raw  # type: ignore[union-attr]
-    assert answer(stage, new, b"n" * 32, [raw]) == []
-    assert len(new.core.book) == 1
+@given(st.sampled_from(["compare", "get"]), st.binary(max_size=80))
+def test_any_answer_is_used_or_dropped(step: str, answer: bytes) -> None:
+    side = Side(201, [offer(1)])
+    tag = sync.Tag("core", step, bytes(4), b"p" * 32)
+    assert isinstance(side.sync.on_response(NOW, tag, Ok(answer)), list)
 
 
-def test_pulls_spend_the_askers_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "BURST", 1)
-    stage = Stage()
-    (p,) = stage.providers(1)
-    pull = sync.encode_pull(bytes(32))
-    replies = [p.core.on_request(stage.now, b"n" * 32, i, pull) for i in range(2)]
-    assert replies[1] == [Reply(1, None)]
-    assert replies[0] != [Reply(0, None)]
+def test_differences_outside_of_the_ranges_are_dropped() -> None:
+    side = Side(201, [offer(1)])
+    tag = sync.Tag("core", "compare", b"\x00", b"p" * 32)
+    for row in ([1, b""], [-1, b""], [0, b"short"]):
+        assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([row]))) == []
+
+
+def test_a_flood_of_pushes_stops_at_the_budget() -> None:
+    side = Side(201, [])
+    frame = bytes((sync.PUSH,)) + msgspec.msgpack.encode([b"junk"] * 2000)
+    for _ in range(5):
+        answer, _ = side.sync.answer(NOW, b"p" * 32, frame)
+    assert answer is None
+
+
+def test_a_list_of_ids_has_whole_ids() -> None:
+    assert sync.split_ids(b"a" * 16) == [b"a" * 8] * 2
+    with pytest.raises(DecodeError):
+        sync.split_ids(b"a" * 9)

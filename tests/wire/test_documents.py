@@ -45,7 +45,7 @@ def plain(value: object) -> object:
 
 @pytest.mark.parametrize("schema", list(d.SCHEMAS.values()), ids=lambda s: s.__name__)
 def test_every_kind_comes_back_as_it_was_written(schema: type[msgspec.Struct]) -> None:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(body(schema))
     def round_trip(contents: msgspec.Struct) -> None:
         written = seal(contents)
@@ -54,7 +54,7 @@ def test_every_kind_comes_back_as_it_was_written(schema: type[msgspec.Struct]) -
     round_trip()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bodies)
 def test_an_independent_encoder_writes_the_same_bytes(contents: msgspec.Struct) -> None:
     written = seal(contents)
@@ -63,7 +63,7 @@ def test_an_independent_encoder_writes_the_same_bytes(contents: msgspec.Struct) 
     assert signed(envelope) == written.raw
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bodies, st.data())
 def test_a_mutated_document_is_refused_and_nothing_else(contents: msgspec.Struct, data: st.DataObject) -> None:
     raw = bytearray(seal(contents).raw)
@@ -81,7 +81,7 @@ def test_a_mutated_document_is_refused_and_nothing_else(contents: msgspec.Struct
         opened(bytes(raw))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400) | st.binary(max_size=200).map(lambda tail: b"\x99\x01\x33\xc4\x20" + bytes(32) + tail))
 def test_arbitrary_bytes_are_refused_with_a_decode_error(raw: bytes) -> None:
     with pytest.raises(DecodeError):
@@ -100,7 +100,7 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(list(d.Kind)), _values)
 def test_a_body_of_another_shape_is_refused_with_a_decode_error(kind: d.Kind, contents: object) -> None:
     raw = signed([1, int(kind), KEYS[0].public, EPOCH, 1, 1, 2, contents])

@@ -103,7 +103,7 @@ FAULTS = {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(manifests())
 def test_a_manifest_comes_back_as_it_was_written(manifest: Manifest) -> None:
     data = encode_manifest(manifest)
@@ -111,13 +111,13 @@ def test_a_manifest_comes_back_as_it_was_written(manifest: Manifest) -> None:
     assert manifest_id(data) == blake3(data).digest()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(manifests())
 def test_an_independent_encoder_writes_the_same_bytes(manifest: Manifest) -> None:
     assert msgpack.packb(msgspec.to_builtins(manifest, builtin_types=(bytes,))) == encode_manifest(manifest)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(manifests(), st.data())
 def test_a_mutated_manifest_is_refused_or_is_another_one(manifest: Manifest, data: st.DataObject) -> None:
     raw = bytearray(encode_manifest(manifest))
@@ -131,7 +131,7 @@ def test_a_mutated_manifest_is_refused_or_is_another_one(manifest: Manifest, dat
     assert encode_manifest(other) == bytes(raw)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: b"\x99\xa1t\xa1n\x90" + tail))
 def test_arbitrary_bytes_are_refused_with_a_decode_error(raw: bytes) -> None:
     with pytest.raises(DecodeError):

@@ -553,7 +553,7 @@ class Access:
         return self._code.value(f"bitcast {vector(llvm, lanes)} {values[0]} to {vector(word)}")
 
     def _write_loaded(self, element: Operand, value: str, type_name: str, ins: Instruction) -> None:
-        if isinstance(element, Register) and not self._frame.kind(element.name) == VARYING:
+        if isinstance(element, Register) and self._frame.kind(element.name) != VARYING:
             value = self._code.value(f"extractelement {vector(TYPES[type_name].llvm)} {value}, i32 {self.lead()}")
             self._frame.write(element, value, type_name, SCALAR, ins)
         else:

@@ -1,117 +1,118 @@
-"""Barriers of a block: a warp saves what is live and returns; the grid function resumes it when all warps have arrived.
+"""Barriers: a warp says that it has arrived and pauses; the grid function resumes it when all the others have.
 
-Vectors lie in whole cache lines, scalars behind them. Affine registers are scalars here (see `progression`), and the
-lanes of the rare ones that wrapped are in the context already.
+Sixteen barriers per block, each with a count of warps, as the machine has them. A barrier that only a part of the
+living lanes of a warp reaches is a trap.
 """
 
 from __future__ import annotations
 
-from p2pcompute.compute.ptx import flow, layout
+from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.flow import Graph
-from p2pcompute.compute.ptx.ir import Immediate, Instruction
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, slot_bytes
+from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand
+from p2pcompute.compute.ptx.pauses import Pauses, Point
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.errors import PtxError
 
-LINE_BYTES = 64
-SCALAR_BYTES = 8
-
 
 class Barriers:
-    def __init__(self, frame: Frame, access: Access, graph: Graph) -> None:
+    def __init__(self, frame: Frame, access: Access, graph: Graph, pauses: Pauses) -> None:
         self._frame = frame
         self._access = access
         self._graph = graph
         self._code = frame.code
-        self._places: dict[str, int] = {}
-        self.blocks = [b.index for b in graph.blocks if b.end is not None and flow.is_block_barrier(b.end)]
-        names = sorted(set().union(*(self._saved(block) for block in self.blocks)))
-        slots = {slot: slot_bytes(kind) for name in names for slot, kind in frame.slots(name)}
-        self.context_bytes = -(-frame.context_end // LINE_BYTES) * LINE_BYTES
-        for slot, size in sorted(slots.items(), key=lambda item: -item[1]):
-            self._places[slot] = self.context_bytes
-            self.context_bytes += size if size >= LINE_BYTES or size % SCALAR_BYTES == 0 else SCALAR_BYTES
-
-    def _saved(self, block: int) -> list[str]:
-        return sorted(self._graph.live_in[self._graph.blocks[block].successors[0]])
-
-    def dispatch(self) -> None:
-        """At the start of the warp function: go to the start or to where the warp waited."""
-        code = self._code
-        if not self.blocks:
-            code.do("br label %start")
-            return
-        code.do("%point = load i32, ptr %context")
-        code.do(
-            f"switch i32 %point, label %start [ {' '.join(f'i32 {b + 1}, label %resume{b}' for b in self.blocks)} ]"
-        )
-
-    # Arriving ----------------------------------------------------------------------------------------------------
+        self._pauses = pauses
+        ends = [graph.blocks[index].end for index in pauses.barriers]
+        announced = [ins for block in graph.blocks for ins in block.core if is_arrival(ins)]
+        self.are_named = bool(announced) or not all(_is_whole(ins, frame.layout) for ins in ends if ins is not None)
+        """Whether a count per barrier is needed, rather than one meeting of all warps."""
 
     def arrive(self, block: int, ins: Instruction, active: str) -> None:
-        """Save the warp and return. A barrier that only a part of the living lanes reaches is a trap."""
+        """Pause the warp at the barrier that ends a block."""
+        number = self._checked(ins, active)
+        if ins.has("red"):
+            self._contribute(ins, active, number)
+        if self.are_named or self._pauses.spins:
+            self._count(ins, number)
+            waits = self._frame.ops(SCALAR).by("add", "i32", number, 1)
+            self._code.do(f"store i32 {waits}, ptr {self._pauses.cell(layout.CONTEXT_WAITS)}")
+            self._code.do(f"store i32 {ins.line}, ptr {self._pauses.cell(layout.CONTEXT_LINE)}")
+        self._code.do(f"store i32 {number}, ptr {self._pauses.cell(layout.CONTEXT_BARRIER)}")
+        self._pauses.save(self._pauses.barriers[block], active)
+
+    def announce(self, ins: Instruction) -> None:
+        """bar.arrive: count, and go on."""
+        active = self._code.value(f"bitcast <{WARP} x i1> {self._frame.mask} to i{WARP}")
+        self._count(ins, self._checked(ins, active))
+
+    def _checked(self, ins: Instruction, active: str) -> str:
+        """The barrier's number. Trap if living lanes are missing, or the number is none."""
         code, ops = self._code, self._frame.ops(SCALAR)
-        _check_barrier(ins, self._frame.layout)
+        if ins.guard is not None:
+            raise PtxError(f"PTX line {ins.line}: a guarded '{ins.spelling}' is not supported.")
+        number = self._scalar(ins.sources[0])
         alive = code.value("load i32, ptr %alive")
+        fine = ops.compare("eq", "i32", alive, active)
+        fine = ops.two("and", "i1", fine, ops.compare("ult", "i32", number, str(layout.BARRIERS)))
         together, apart = code.fresh("together"), code.fresh("apart")
-        code.do(f"br i1 {ops.compare('eq', 'i32', alive, active)}, label %{together}, label %{apart}, !prof !2")
+        code.do(f"br i1 {fine}, label %{together}, label %{apart}, !prof !2")
         code.label(apart)
         self._access.trap(str(layout.TRAP_BARRIER), ins.line, self._access.first_lane(), "0")
         code.label(together)
-        if ins.has("red"):
-            self._contribute(ins, active)
-        code.do(f"store i32 {active}, ptr {self._cell(layout.CONTEXT_ACTIVE)}")
-        self._transfer(block, load=False)
-        code.do(f"store i32 {block + 1}, ptr %context")
-        code.do(f"ret i32 {layout.AT_BARRIER}")
+        return number
 
-    def _cell(self, offset: int) -> str:
-        return self._code.value(f"getelementptr i8, ptr %context, i64 {offset}")
+    def _scalar(self, operand: Operand) -> str:
+        """A number that PTX wants equal in all lanes; the first active lane's otherwise."""
+        if isinstance(operand, Immediate) or self._frame.analysis.kind(operand).is_uniform:
+            return self._frame.read(operand, "u32", SCALAR)
+        lanes = self._frame.read(operand, "u32", VECTOR)
+        return self._code.value(f"extractelement <{WARP} x i32> {lanes}, i32 {self._access.lead()}")
 
-    def _transfer(self, block: int, *, load: bool) -> None:
-        """All that is live behind a barrier, to or from the context."""
-        for name in self._saved(block):
-            for slot, kind in self._frame.slots(name):
-                cell = self._cell(self._places[slot])
-                source, target = (cell, slot) if load else (slot, cell)
-                self._code.do(f"store {kind} {self._code.value(f'load {kind}, ptr {source}')}, ptr {target}")
+    def _cell(self, number: str, field: int) -> str:
+        ops = self._frame.ops(SCALAR)
+        offset = ops.by("mul", "i32", number, layout.BARRIER_BYTES)
+        offset = ops.by("add", "i32", offset, layout.STATE_BARRIERS + field)
+        return self._code.value(f"getelementptr i8, ptr %state, i32 {offset}")
 
-    def _contribute(self, ins: Instruction, active: str) -> None:
+    def _add(self, cell: str, more: str) -> None:
+        total = self._frame.ops(SCALAR).two("add", "i32", self._code.value(f"load i32, ptr {cell}"), more)
+        self._code.do(f"store i32 {total}, ptr {cell}")
+
+    def _count(self, ins: Instruction, number: str) -> None:
+        """One more warp has arrived; the number of threads to wait for, 0 standing for the whole block."""
+        self._add(self._cell(number, layout.BARRIER_ARRIVED), "1")
+        whole = ins.has("red") or len(ins.sources) < 2
+        expected = "0" if whole else self._scalar(ins.sources[1])
+        self._code.do(f"store i32 {expected}, ptr {self._cell(number, layout.BARRIER_EXPECTED)}")
+
+    def _contribute(self, ins: Instruction, active: str, number: str) -> None:
         """Add this warp's lanes to the reduction that the block gathers."""
         ops = self._frame.ops(SCALAR)
         word = self._code.value(f"bitcast <{WARP} x i1> {self._frame.read(ins.sources[1], 'pred', VECTOR)} to i{WARP}")
-        for offset, lanes in ((layout.STATE_COUNT, ops.two("and", "i32", word, active)), (layout.STATE_TOTAL, active)):
-            cell = self._code.value(f"getelementptr i8, ptr %state, i64 {offset}")
-            total = ops.two("add", "i32", self._code.value(f"load i32, ptr {cell}"), ops.call("ctpop", "i32", lanes))
-            self._code.do(f"store i32 {total}, ptr {cell}")
-
-    # Resuming ----------------------------------------------------------------------------------------------------
+        yes = ops.call("ctpop", "i32", ops.two("and", "i32", word, active))
+        self._add(self._cell(number, layout.BARRIER_COUNT), yes)
+        self._add(self._cell(number, layout.BARRIER_TOTAL), ops.call("ctpop", "i32", active))
 
     def resume(self) -> None:
         """The way back in, for every barrier."""
-        for block in self.blocks:
-            self._resume(block)
+        for block, point in self._pauses.barriers.items():
+            active = self._pauses.restore(point)
+            self._code.do(f"store i32 {active}, ptr %m{point.target}")
+            self._finish(block, point, active)
 
-    def _resume(self, block: int) -> None:
-        code = self._code
-        code.label(f"resume{block}")
-        active = code.value(f"load i32, ptr {self._cell(layout.CONTEXT_ACTIVE)}")
-        successor = self._graph.blocks[block].successors[0]
-        code.do(f"store i32 {active}, ptr %m{successor}")
-        code.do(f"store i32 {active}, ptr %alive")
-        self._transfer(block, load=True)
+    def _finish(self, block: int, point: Point, active: str) -> None:
         end = self._graph.blocks[block].end
         if end is not None and end.has("red"):
-            self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
+            self._frame.mask = self._code.value(f"bitcast i32 {active} to <{WARP} x i1>")
             self._reduced(end)
-        code.do(f"br label %b{successor}")
+        self._code.do(f"br label %b{point.target}")
 
     def _reduced(self, ins: Instruction) -> None:
         ops = self._frame.ops(SCALAR)
-        cells = (layout.STATE_COUNT_RESULT, layout.STATE_TOTAL_RESULT)
-        pointers = [self._code.value(f"getelementptr i8, ptr %state, i64 {cell}") for cell in cells]
-        count, total = (self._code.value(f"load i32, ptr {pointer}") for pointer in pointers)
+        number = self._code.value(f"load i32, ptr {self._pauses.cell(layout.CONTEXT_BARRIER)}")
+        cells = (layout.BARRIER_COUNT_RESULT, layout.BARRIER_TOTAL_RESULT)
+        count, total = (self._code.value(f"load i32, ptr {self._cell(number, cell)}") for cell in cells)
         operation = ins.modifier("red_op")
         if operation == "popc":
             self._frame.write(ins.destinations[0], count, "u32", SCALAR, ins)
@@ -121,12 +122,13 @@ class Barriers:
             self._frame.write(ins.destinations[0], ops.compare("eq", "i32", count, total), "pred", SCALAR, ins)
 
 
-def _check_barrier(ins: Instruction, threads: Layout) -> None:
-    """Only barrier 0 of the whole block: named barriers of parts of a block are refused."""
-    if ins.guard is not None:
-        raise PtxError(f"PTX line {ins.line}: a guarded '{ins.spelling}' is not supported.")
+def is_arrival(ins: Instruction) -> bool:
+    return ins.opcode in ("bar", "barrier") and ins.has("arrive")
+
+
+def _is_whole(ins: Instruction, threads: Layout) -> bool:
+    """Barrier 0 of the whole block: what __syncthreads means."""
     number = ins.sources[0]
     count = ins.sources[1] if len(ins.sources) > 1 and not ins.has("red") else None
     whole = count is None or (isinstance(count, Immediate) and count.value == threads.warps * WARP)
-    if not (isinstance(number, Immediate) and number.value == 0 and whole):
-        raise PtxError(f"PTX line {ins.line}: '{ins.spelling}' is supported for barrier 0 and the whole block only.")
+    return isinstance(number, Immediate) and number.value == 0 and whole

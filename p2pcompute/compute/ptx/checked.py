@@ -241,7 +241,8 @@ def _window_function(name: str, space: str, size: int, kind: _Kind) -> str:
     lines, place = "", "%a"
     run = ""
     if space == "shared":
-        run = f"""{_run_lines(size)}{_run_test_lines(size, "%lead.a", "%limit")}  br i1 %fine.run, label %run, label %each
+        tests = _run_lines(size) + _run_test_lines(size, "%lead.a", "%limit")
+        run = f"""{tests}  br i1 %fine.run, label %run, label %each
 run:
   %place = getelementptr i8, ptr %base, i64 %start
 {kind.run}each:

@@ -70,11 +70,12 @@ def function(name: str, ins: Instruction, others: str, *, is_uniform: bool) -> s
     if is_uniform:
         spread = f"  %v.i = insertelement {kind} poison, {llvm} %s, i32 0\n"
         spread += f"  %v = shufflevector {kind} %v.i, {kind} poison, <{WARP} x i32> zeroinitializer\n"
+    check = vector_check_lines("%a", "%base", "%limit", size).format(place="%a").rstrip("\n") + "\n"
     return f"""define internal void @{name}({FORMAL}, {operand}) #3 {{
 entry:
   %places = alloca <{WARP} x i64>
   store volatile <{WARP} x i64> %a, ptr %places
-{values}{vector_check_lines("%a", "%base", "%limit", size).format(place="%a")}  %m.w = bitcast <{WARP} x i1> %m to i{WARP}
+{values}{check}  %m.w = bitcast <{WARP} x i1> %m to i{WARP}
   %full = icmp eq i{WARP} %m.w, -1
   %go = and i1 %full, %good
   br i1 %go, label %all, label %some, !prof !2

@@ -1,0 +1,166 @@
+"""Attacks with gossip and with requests: what is false is refused, who sends it is disconnected, others are served."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from p2pcompute.errors import RemoteError
+from p2pcompute.identity.keys import KeyPair
+from p2pcompute.node.runtime import Runtime
+from p2pcompute.protocol.core import RPC_CHANNEL, offers_topic
+from p2pcompute.protocol.gossip import CHANNEL
+from p2pcompute.protocol.gossip.codec import encode_message, encode_subscription
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import Author, Probe
+from tests.cli.command import serving
+from tests.hostile.node import ANSWER_S, Victim, attack, attacker, compare_frame
+
+NETWORK = "main"
+TOPIC = offers_topic(NETWORK)
+
+
+def author(index: int) -> Author:
+    """Documents in the name of `make_peer(index)`."""
+    key = KeyPair(index.to_bytes(2, "big") * 16)
+    return Author(NETWORK, key.public, bytes(8), key.sign)
+
+
+def probe(writer: Author) -> bytes:
+    body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
+    return writer.write(Runtime.now().wall_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
+
+
+def published(index: int, data: bytes, sequence: int) -> bytes:
+    writer = KeyPair(index.to_bytes(2, "big") * 16)
+    return encode_message(writer.public, TOPIC, data, sequence, writer.sign).part
+
+
+def undecodable(index: int) -> Iterator[bytes]:
+    chance = random.Random(index)
+    while True:
+        yield b"\x0a\xff" + chance.randbytes(100)
+
+
+def forged(index: int) -> Iterator[bytes]:
+    for sequence in itertools.count(1):
+        part = bytearray(published(index, sequence.to_bytes(40, "big"), sequence))
+        part[-1] ^= 1
+        yield bytes(part)
+
+
+def malformed(index: int) -> Iterator[bytes]:
+    for sequence in itertools.count(1):
+        yield published(index, sequence.to_bytes(40, "big"), sequence)[:-66]
+
+
+def invalid(index: int) -> Iterator[bytes]:
+    """Well signed, but what it carries is no document."""
+    for sequence in itertools.count(1):
+        yield published(index, sequence.to_bytes(40, "big"), sequence)
+
+
+@pytest.mark.parametrize("kind", [undecodable, forged, malformed, invalid])
+async def test_a_source_of_false_gossip_is_disconnected(victim: Victim, kind: object) -> None:
+    assert callable(kind)
+    index = 6_000 + [undecodable, forged, malformed, invalid].index(kind)
+    async with attack(victim), attacker(victim, index) as (peer, events):
+        peer.send(victim.key, CHANNEL, encode_subscription(TOPIC, subscribe=True))
+        with trio.fail_after(ANSWER_S):
+            for frame in kind(index):
+                if not events.up():
+                    break
+                peer.send(victim.key, CHANNEL, frame)
+                await trio.sleep(0.005)
+
+
+async def test_an_overlong_gossip_frame_costs_its_stream_only(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 6_010) as (peer, events):
+        stream = await peer.open_stream(victim.key, CHANNEL)
+        await stream.send_all(b"\xff\xff\xff\x7f" + bytes(1_000))
+        with trio.fail_after(ANSWER_S), pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some(1_000_000)
+        assert await peer.request(victim.key, RPC_CHANNEL, compare_frame(), timeout_s=ANSWER_S)
+        assert events.up() == {victim.key}
+
+
+async def test_a_frame_that_never_ends_holds_no_more_than_its_limit(victim: Victim) -> None:
+    async with attack(victim):
+        async with attacker(victim, 6_011) as (peer, _):
+            for _ in range(50):
+                stream = await peer.open_stream(victim.key, CHANNEL)
+                await stream.send_all(b"\x80\x80\x10" + bytes(limits.GOSSIP_RPC_BYTES_MAX - 1))
+            assert await peer.request(victim.key, RPC_CHANNEL, compare_frame(), timeout_s=ANSWER_S)
+
+
+async def test_a_signed_request_is_worth_nothing_in_others_hands(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 6_020) as (honest, _), attacker(victim, 6_021) as (thief, _):
+        letter = probe(author(6_020))
+        assert await honest.request(victim.key, RPC_CHANNEL, letter, timeout_s=ANSWER_S)
+        for _ in range(50):
+            with pytest.raises(RemoteError):
+                await thief.request(victim.key, RPC_CHANNEL, letter, timeout_s=ANSWER_S)
+        assert await honest.request(victim.key, RPC_CHANNEL, probe(author(6_020)), timeout_s=ANSWER_S)
+
+
+async def test_a_request_of_yesterday_is_not_answered(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 6_022) as (peer, _):
+        body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
+        yesterday_ms = Runtime.now().wall_ms - 24 * 3600 * 1000
+        old = author(6_022).write(yesterday_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
+        with pytest.raises(RemoteError):
+            await peer.request(victim.key, RPC_CHANNEL, old, timeout_s=ANSWER_S)
+
+
+async def test_requests_with_false_signatures_are_not_answered(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 6_023) as (peer, _):
+        for _ in range(50):
+            letter = bytearray(probe(author(6_023)))
+            letter[-1] ^= 1
+            with pytest.raises(RemoteError):
+                await peer.request(victim.key, RPC_CHANNEL, bytes(letter), timeout_s=ANSWER_S)
+        assert await peer.request(victim.key, RPC_CHANNEL, probe(author(6_023)), timeout_s=ANSWER_S)
+
+
+async def test_pushed_documents_that_are_false_stay_out_of_the_book(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 6_024) as (peer, _):
+        offers = (await victim.control.status())["offers"]
+        letter = bytearray(probe(author(6_024)))
+        letter[-1] ^= 1
+        frame = b"\x04" + msgspec.msgpack.encode([bytes(letter)] * 200)
+        for _ in range(10):
+            try:
+                await peer.request(victim.key, RPC_CHANNEL, frame, timeout_s=ANSWER_S)
+            except RemoteError:
+                pass
+        assert (await victim.control.status())["offers"] == offers
+
+
+def _stop_and_serve(victim: Victim, tmp_path: Path) -> None:
+    """A neighbour that the kernel keeps alive and that reads nothing."""
+    with serving(tmp_path / "stopped", "--bootstrap", str(victim.address), "--threads", "1") as neighbour:
+
+        async def run() -> None:
+            async with attack(victim):
+                neighbour.process.send_signal(signal.SIGSTOP)
+                async with attacker(victim, 6_030) as (peer, events):
+                    for sequence in range(200):
+                        peer.send(victim.key, CHANNEL, published(6_030, bytes(60_000), sequence))
+                        await trio.sleep(0.001)
+                        if not events.up():
+                            break
+                await victim.serves()
+                neighbour.process.send_signal(signal.SIGKILL)
+
+        trio.run(run)
+
+
+def test_a_stopped_neighbour_disturbs_nobody(victim: Victim, tmp_path: Path) -> None:
+    _stop_and_serve(victim, tmp_path)

@@ -1,0 +1,212 @@
+"""Blobs over real streams between nodes: whole, resumed, from several sources, from bad ones."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from p2pcompute.errors import RemoteError
+from p2pcompute.node import exchange
+from p2pcompute.protocol.machine import PeerInfo
+from p2pcompute.storage.blobs import BlobStore
+from p2pcompute.transport.channels import FrameReader, pack_frame
+from p2pcompute.transport.libp2p import Libp2pTransport
+from p2pcompute.transport.mux import Stream
+from p2pcompute.wire import limits, merkle
+
+CHUNK = limits.BLOB_CHUNK_BYTES
+
+
+def blob(chunks: float) -> bytes:
+    return random.Random(chunks).randbytes(int(chunks * CHUNK))
+
+
+@dataclasses.dataclass
+class Source:
+    """A peer that serves blobs; `bend` may spoil its answers, and it remembers what it was asked."""
+
+    store: BlobStore
+    readers: set[bytes]
+    bend: Callable[[Stream], Stream] | None = None
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.server = exchange.BlobServer(self.store, lambda peer, root: peer in self.readers)
+
+    def on_peer(self, info: PeerInfo) -> None: ...
+    def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None: ...
+    async def on_request(self, peer: bytes, channel: str, frame: bytes) -> bytes | None: ...
+
+    async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
+        self.asked += 1
+        await self.server.serve(peer, stream if self.bend is None else self.bend(stream))
+
+
+class Bent:
+    """A stream that spoils or stops what is sent through it, from the n-th frame on."""
+
+    def __init__(self, stream: Stream, after: int, *, stop: bool) -> None:
+        self._stream, self._left, self._stop = stream, after, stop
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    async def send_all(self, data: bytes) -> None:
+        self._left -= 1
+        if self._left >= 0:
+            await self._stream.send_all(data)
+        elif self._stop:
+            self._stream.reset()
+            raise trio.BrokenResourceError
+        else:
+            await self._stream.send_all(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@contextlib.asynccontextmanager
+async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, list[Source], list[exchange.OpenStream]]]:
+    """A store to fetch into, sources, and how to open a stream to each."""
+    async with trio.open_nursery() as nursery:
+        me = await _start(nursery, _source(tmp_path / "me"), 0)
+        sources, opens = [], []
+        for i in range(count):
+            source = _source(tmp_path / f"source{i}")
+            transport = await _start(nursery, source, i + 1)
+            source.readers.add(me.peer)
+            await me.connect(transport.addresses()[0])
+            sources.append(source)
+            opens.append(lambda peer=transport.peer: me.open_stream(peer, exchange.PROTOCOL))
+        store = BlobStore(_directory(tmp_path / "mine"), merkle.blob_root)
+        with trio.fail_after(20):
+            yield store, sources, opens
+        nursery.cancel_scope.cancel()
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _source(path: Path) -> Source:
+    return Source(BlobStore(_directory(path), merkle.blob_root), set())
+
+
+async def _start(nursery: trio.Nursery, events: Source, number: int) -> Libp2pTransport:
+    transport = Libp2pTransport(
+        bytes([number + 1]) * 32,
+        listen=("/ip4/127.0.0.1/tcp/0",),
+        events=events,
+        streams=(exchange.PROTOCOL,),
+        libp2p_host=False,
+    )
+    await nursery.start(transport.run)
+    return transport
+
+
+@pytest.mark.parametrize("chunks", [0, 0.001, 1, 1.5, 40.3])
+async def test_a_blob_of_any_size_arrives_whole(tmp_path: Path, chunks: float) -> None:
+    data = blob(chunks)
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(data)
+        await exchange.fetch_blob(store, opens, root, size)
+        assert store.read(root) == data
+        await exchange.fetch_blob(store, opens, root, size)
+        assert source.asked <= 1 + 40 // exchange.SPAN_CHUNKS_MIN + 1
+
+
+async def test_several_sources_share_a_blob(tmp_path: Path) -> None:
+    data = blob(100)
+    async with peers(tmp_path, 3) as (store, sources, opens):
+        (root, size), *_ = [source.store.put(data) for source in sources]
+        await exchange.fetch_blob(store, opens, root, size)
+        assert store.read(root) == data
+        assert all(source.asked for source in sources)
+
+
+@pytest.mark.parametrize("stop", [True, False])
+async def test_a_source_that_breaks_off_or_lies_is_replaced_by_another(tmp_path: Path, stop: bool) -> None:
+    data = blob(60)
+    async with peers(tmp_path, 2) as (store, sources, opens):
+        (root, size), *_ = [source.store.put(data) for source in sources]
+        sources[0].bend = lambda stream: Bent(stream, 3, stop=stop)  # type: ignore[assignment,return-value]
+        await exchange.fetch_blob(store, opens, root, size)
+        assert store.read(root) == data
+        assert sources[0].asked == 1
+
+
+async def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    data = blob(30)
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(data)
+        source.bend = lambda stream: Bent(stream, 11, stop=True)  # type: ignore[assignment,return-value]
+        with pytest.raises(RemoteError, match="broke off"):
+            await exchange.fetch_blob(store, opens, root, size)
+        source.bend = None
+        with store.partial(root, size) as partial:
+            assert partial is not None
+            missing = partial.missing()
+        assert 0 < missing[0] <= 10  # a reset overtakes what is still under way
+        assert missing == list(range(missing[0], 30))
+        await exchange.fetch_blob(store, opens, root, size)
+        assert store.read(root) == data
+
+
+async def test_a_corrupt_chunk_is_never_kept(tmp_path: Path) -> None:
+    data = blob(5)
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(data)
+        source.bend = lambda stream: Bent(stream, 2, stop=False)  # type: ignore[assignment,return-value]
+        with pytest.raises(RemoteError, match=r"chunk 1 of blob .* is corrupt"):
+            await exchange.fetch_blob(store, opens, root, size)
+        with store.partial(root, size) as partial:
+            assert partial is not None
+            assert 1 in partial.missing()
+
+
+async def test_a_blob_that_was_not_granted_or_is_not_there_is_refused(tmp_path: Path) -> None:
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(1))
+        with pytest.raises(RemoteError, match="does not give"):
+            await exchange.fetch_blob(store, opens, merkle.blob_root(b"x"), 1)
+        source.readers.clear()
+        with pytest.raises(RemoteError, match="does not give"):
+            await exchange.fetch_blob(store, opens, root, size)
+
+
+async def test_wrong_nodes_are_told_before_a_chunk_is_read(tmp_path: Path) -> None:
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(2))
+        source.bend = lambda stream: Bent(stream, 0, stop=False)  # type: ignore[assignment,return-value]
+        with pytest.raises(RemoteError, match="description"):
+            await exchange.fetch_blob(store, opens, root, size)
+
+
+@pytest.mark.parametrize("frame", [b"", b"\xff", msgspec.msgpack.encode([b"short", 1, 0, 1, True])])
+async def test_a_request_that_nobody_understands_costs_its_stream(tmp_path: Path, frame: bytes) -> None:
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(1))
+        stream = await opens[0]()
+        await stream.send_all(pack_frame(frame))
+        with pytest.raises((RemoteError, trio.BrokenResourceError)):
+            await FrameReader(stream).next(CHUNK)
+        await exchange.fetch_blob(store, opens, root, size)
+
+
+async def test_a_peer_has_few_transfers_at_a_time(tmp_path: Path) -> None:
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(1))
+        idle = [await opens[0]() for _ in range(exchange.STREAMS_PER_PEER_MAX)]
+        for stream in idle:
+            await stream.send_all(b"\x7f")  # a frame that never becomes complete
+        while source.asked < len(idle):
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(RemoteError):
+            await exchange.fetch_blob(store, opens, root, size)
+        for stream in idle:
+            stream.reset()

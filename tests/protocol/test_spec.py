@@ -1,0 +1,88 @@
+"""The pages of docs/spec say what the code does: tables row by row, limits by their names, rules without gaps."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from p2pcompute.protocol import ledger, provider, recruiting, requester
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
+from p2pcompute.protocol.job import JOB, REPLICA
+from p2pcompute.wire import limits
+
+SPEC = Path(__file__).parents[2] / "docs" / "spec"
+
+
+def tables(page: str) -> list[dict[tuple[str, str], str]]:
+    """Every table of transitions on a page."""
+    found: list[dict[tuple[str, str], str]] = []
+    for line in (SPEC / page).read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if cells == ["state", "event", "next state"]:
+            found.append({})
+        elif found and len(cells) == 3 and set(cells[0]) != {"-"}:
+            found[-1][cells[0], cells[1]] = cells[2]
+    return found
+
+
+def test_the_providers_table_is_the_codes() -> None:
+    assert tables("provider.md") == [TRANSITIONS]
+
+
+def test_the_requesters_tables_are_the_codes() -> None:
+    assert tables("requester.md") == [REPLICA, JOB]
+
+
+@pytest.mark.parametrize(
+    ("page", "letters"),
+    [
+        ("documents.md", "DF"),
+        ("wire.md", "W"),
+        ("manifest.md", "M"),
+        ("verification.md", "V"),
+        ("market.md", "BCK"),
+        ("provider.md", "P"),
+        ("requester.md", "R"),
+    ],
+)
+def test_rules_are_numbered_without_gaps(page: str, letters: str) -> None:
+    text = (SPEC / page).read_text()
+    for letter in letters:
+        numbers = [int(n) for n in re.findall(rf"^{letter}(\d+)\. ", text, re.MULTILINE)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert numbers
+
+
+def test_the_figures_on_the_pages_are_the_codes() -> None:
+    stated = {
+        "10 minutes to live": (limits.OFFER_LIFETIME_MS, 600_000),
+        "offers": (limits.OFFERS_MAX, 200_000),
+        "offers of an operator": (limits.OFFERS_PER_OPERATOR_MAX, 1_024),
+        "tombstones": (Book.TOMBSTONES_MAX, 200_000),
+        "probes": (limits.PROBES_MAX, 16),
+        "quote's life": (limits.QUOTE_LIFETIME_MS, 2_000),
+        "hurry": (limits.QUOTE_WAIT_MS, 500),
+        "round": (recruiting.PROBE_MS, 1_500),
+        "declines": (recruiting.DECLINES_MAX, 3),
+        "credit": (ledger.CREDIT_STRANGER, 5_000_000),
+        "lease": (provider.LEASE_MS_MAX, 30_000),
+        "quotes": (provider.QUOTES_MAX, 4_096),
+        "engagements": (provider.ENGAGEMENTS_MAX, 65_536),
+        "letters": (provider.LETTER_MS, 600_000),
+        "delivery": (provider.DELIVERY_MS, 3_600_000),
+        "verdict": (VERDICT_WAIT_MS, 86_400_000),
+        "grace": (requester.COMMIT_GRACE_MS, 60_000),
+        "gone": (requester.LOST_MS, 2_000),
+        "attempts": (requester.ATTEMPTS_MAX, 5),
+        "replicas": (limits.REPLICAS_MAX, 16),
+        "fruitless rounds": (requester.DRY_ROUNDS_MAX, 3),
+        "lonely rounds": (requester.LONELY_ROUNDS_MAX, 20),
+    }
+    assert {name: code for name, (code, _) in stated.items()} == {name: page for name, (_, page) in stated.items()}
+
+
+def test_a_quote_outlives_the_round_that_gathers_it() -> None:
+    assert recruiting.PROBE_MS < limits.QUOTE_LIFETIME_MS
