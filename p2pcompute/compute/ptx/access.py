@@ -148,7 +148,7 @@ class Access:
         conditions: list[str] = []
         kind, lanes = window.kind, self._frame.layout.segment
         reach = abs(kind.stride) * (lanes - 1)
-        if kind.widened:
+        if kind.flagged:
             conditions.append(ops.negate_bit(self._frame.wrapped(window.base.name)))
         for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
             first = self._shadow(window, SCALAR if kind.is_uniform else segment)

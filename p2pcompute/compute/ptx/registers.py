@@ -75,7 +75,7 @@ class Frame:
             for slot, kind in self.slots(name):
                 self.code.do(f"{slot} = alloca {kind}")
                 self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
-            if self.kind(name).widened:
+            if self.kind(name).flagged:
                 self._lanes[name] = self.context_end
                 self.context_end += slot_bytes(vector(self._types[name]))
         if self.context_end > WRAPPED_BYTES_MAX:
@@ -89,7 +89,7 @@ class Frame:
             return [(slot, llvm)]
         if not kind.is_affine:
             return [(slot, vector(llvm))]
-        flag = [(f"{slot}.w", "i1")] if kind.widened else []
+        flag = [(f"{slot}.w", "i1")] if kind.flagged else []
         return [*((f"{slot}.s{segment}", llvm) for segment in self.firsts(kind)), *flag]
 
     def kind(self, name: str) -> Kind:
@@ -105,7 +105,7 @@ class Frame:
     def wrapped(self, name: str) -> str:
         """An i1: the lanes of this affine register are not first + lane * stride but in the context."""
         kind = self.kind(name)
-        return self.code.value(f"load i1, ptr %r{self._numbers[name]}.w") if kind.widened else "false"
+        return self.code.value(f"load i1, ptr %r{self._numbers[name]}.w") if kind.flagged else "false"
 
     def set_wrapped(self, name: str, flag: str) -> None:
         self.code.do(f"store i1 {flag}, ptr %r{self._numbers[name]}.w")
@@ -160,7 +160,7 @@ class Frame:
         if mode >= 0:
             value = self.code.value(f"load {llvm}, ptr {slot}.s{mode % LAST_LANE}")
             return self._at_last(value, llvm, kind) if mode >= LAST_LANE else value
-        if not kind.widened:
+        if not kind.flagged:
             return self._line(name, llvm)
         code, kept = self.code, self._lanes_cell(name)
         moved, plain, both = code.fresh("moved"), code.fresh("plain"), code.fresh("both")
@@ -291,14 +291,21 @@ class Frame:
             value = nan.fix(ops, have, value)
         return want, self._retype(ops, have, value, want, signed=TYPES[type_name].is_signed)
 
+    def store_lanes(self, name: str, value: str) -> None:
+        self.code.do(f"store {vector(self._types[name])} {value}, ptr {self._lanes_cell(name)}")
+
+    def lanes(self, name: str) -> str:
+        """All lanes of a register, as its own type."""
+        return self._affine(name, self._types[name], VECTOR)
+
     def _store_affine(self, name: str, value: str, mode: int) -> None:
         llvm, kind, slot = self._types[name], self.kind(name), f"%r{self._numbers[name]}"
         if mode == VECTOR:
-            self.code.do(f"store {vector(llvm)} {value}, ptr {self._lanes_cell(name)}")
+            self.store_lanes(name, value)
             return
         for segment in self.firsts(kind) if mode == SCALAR else (mode,):
             self.code.do(f"store {llvm} {value}, ptr {slot}.s{segment}")
-        if kind.widened and mode == SCALAR:
+        if kind.flagged and mode == SCALAR:
             self.set_wrapped(name, "false")
 
     def _store(self, ops: Ops, slot: str, llvm: str, value: str, mask: str | None) -> None:

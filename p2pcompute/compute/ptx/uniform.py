@@ -36,6 +36,8 @@ class Kind:
     name: str
     stride: int = 0
     widened: bool = False
+    flagged: bool = False
+    """Carries a flag at run time that says when its lanes are not in progression after all (see `progression`)."""
     zeros: int = 0
     """Low bits that are zero in the first lane of each segment (in all lanes if uniform), at most ZEROS_MAX."""
 
@@ -54,7 +56,7 @@ VARYING: Final = Kind("varying")
 
 
 def affine(stride: int, *, widened: bool = False) -> Kind:
-    return Kind("affine", stride, widened and stride != 0)
+    return Kind("affine", stride, widened and stride != 0, flagged=widened and stride != 0)
 
 
 def trailing_zeros(value: int) -> int:
@@ -166,7 +168,7 @@ class _Fixpoint:
         for register in instruction.writes():
             joined = _join(self._kinds.get(register.name), kind)
             if register.name in self._blended and joined is not None:
-                joined = VARYING
+                joined = replace(joined, flagged=True, zeros=0) if joined.stride else VARYING
             if joined is not None and not self._may_be_affine(register):
                 joined = VARYING if joined.is_affine else joined
             if joined != self._kinds.get(register.name):
@@ -222,6 +224,8 @@ class _Fixpoint:
         if all(kind.stride == 0 for kind in known):
             return affine(0)
         kind = _bounded(self._bitwise(instruction, known) or self._linear(instruction, known), instruction)
+        if kind.stride and any(source.flagged for source in known):
+            kind = replace(kind, flagged=True)
         return replace(kind, zeros=self._zeros(instruction, known)) if kind.is_affine and not kind.zeros else kind
 
     def _zeros(self, instruction: Instruction, kinds: list[Kind]) -> int:
@@ -255,7 +259,7 @@ class _Fixpoint:
             return None
         moving, constant = kinds[0], self._constant(instruction.sources[1])
         low = self._layout.segment.bit_length() - 1
-        if constant is None or moving.stride != 1 or moving.widened or moving.zeros < low:
+        if constant is None or moving.stride != 1 or moving.flagged or moving.zeros < low:
             return None
         still = UNIFORM if self._layout.segments == 1 else affine(0)
         if instruction.opcode == "shr":
@@ -369,11 +373,12 @@ def _join(left: Kind | None, right: Kind | None) -> Kind | None:
     zeros = min(left.zeros, right.zeros)
     if left.is_uniform and right.is_uniform:
         return replace(UNIFORM, zeros=zeros)
-    return replace(affine(left.stride, widened=left.widened or right.widened), zeros=zeros)
+    merged = affine(left.stride, widened=left.widened or right.widened)
+    return replace(merged, zeros=zeros, flagged=left.flagged or right.flagged)
 
 
 def _sum(left: Kind, right: Kind, sign: int) -> Kind:
-    if left.stride and right.stride and (left.widened or right.widened):
+    if left.stride and right.stride and (left.flagged or right.flagged):
         return VARYING
     return affine(left.stride + sign * right.stride, widened=left.widened or right.widened)
 
