@@ -33,7 +33,7 @@ from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.documents import Offer
 
 if TYPE_CHECKING:
-    pass
+    from p2pcompute.transport.libp2p import Libp2pTransport
 
 log = logging.getLogger(__name__)
 
