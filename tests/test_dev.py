@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -66,3 +67,12 @@ def test_every_dependency_has_one_exact_version_per_python(requirement: str) -> 
 def test_the_locked_versions_name_no_place_to_get_them_from() -> None:
     text = (ROOT / "constraints.txt").read_text()
     assert not re.search(r"://|^-", text, re.MULTILINE)
+
+
+def test_the_js_packages_are_pinned_and_name_no_registry() -> None:
+    folder = ROOT / "tests" / "interop" / "js"
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    lock = json.loads((folder / "package-lock.json").read_text())
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
+    assert all(lock["packages"][f"node_modules/{name}"]["version"] == version for name, version in wanted.items())
+    assert all("integrity" in one and "resolved" not in one for name, one in lock["packages"].items() if name)

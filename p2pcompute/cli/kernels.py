@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from p2pcompute.cli import output
+from p2pcompute.cli import check, output
+from p2pcompute.cli.check import CALL, Call
 from p2pcompute.cli.options import JSON, Json
 from p2pcompute.errors import UsageError, VerificationError
 
@@ -52,17 +54,26 @@ def kernel_show(name: str, /, *, options: Json = JSON) -> None:
     output.put_json({**described, "parameters": parameters, "source": spec.source})
 
 
-def kernel_check(*kernels: str, scale: int = 1, options: Json = JSON) -> None:
-    """Compile kernels, run them on this machine's CPU engine, and compare with their numpy references.
+def kernel_check(*kernels: str, scale: int = 1, call: Call = CALL, options: Json = JSON) -> int:
+    """Check kernels of the library, or one of your own.
+
+    A name from the library is compiled, run on this machine's CPU engine and compared with its numpy reference. A file
+    with --entry, --grid, --block and arguments as for `p2pcompute run` goes through the checker instead: every access
+    of every thread is looked at, for memory out of bounds, races, reads of what nobody wrote, and barriers that not
+    all reach. The exit code is 0 when nothing is wrong.
 
     Args:
-        kernels: Their names [default: all].
-        scale: Size of the work.
+        kernels: Their names [default: all], or one .cu file.
+        scale: For the library: size of the work.
     """
     import trio
 
     import kernels_cu
 
+    if any(map(check.is_file, kernels)):
+        if len(kernels) > 1:
+            raise UsageError("one file at a time, please: each has arguments of its own")
+        return check.check_file(Path(kernels[0]), call, as_json=options.json)
     if not 1 <= scale <= 1000:
         raise UsageError(f"--scale must be 1 to 1000, not {scale}")
     specs = [_load(name) for name in kernels or kernels_cu.names()]
@@ -71,6 +82,7 @@ def kernel_check(*kernels: str, scale: int = 1, options: Json = JSON) -> None:
     wrong = [str(row["kernel"]) for row in rows if row["fault"]]
     if wrong:
         raise VerificationError(f"wrong on this machine: {', '.join(wrong)}")
+    return 0
 
 
 async def _check(specs: list[KernelSpec], scale: int) -> list[dict[str, object]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from p2pcompute.errors import UsageError
-from p2pcompute.wire import limits
+from p2pcompute.client.headers import included_files, read_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,23 +21,17 @@ class Kernel:
     defines: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def from_file(cls, path: str | Path, entry: str, *, defines: Mapping[str, str] | None = None) -> Kernel:
-        """A kernel in a `.cu` file, with the headers that lie beside it. Raises UsageError when it cannot be read."""
+    def from_file(
+        cls,
+        path: str | Path,
+        entry: str,
+        *,
+        defines: Mapping[str, str] | None = None,
+        include: Sequence[str | Path] = (),
+    ) -> Kernel:
+        """A kernel in a `.cu` file, with all files it includes that lie beside it or in the folders `include`. Raises
+        UsageError when one cannot be read."""
         file = Path(path)
-        headers = {
-            header.name: _read(header)
-            for pattern in ("*.h", "*.cuh", "*.hpp")
-            for header in sorted(file.parent.glob(pattern))
-            if f'"{header.name}"' in _read(file)
-        }
-        return cls(_read(file), entry, file.name, headers, dict(defines or {}))
-
-
-def _read(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > limits.SOURCE_BYTES_MAX:
-        raise UsageError(f"{path} has {len(data)} bytes; a source may have {limits.SOURCE_BYTES_MAX}")
-    return data.decode("utf-8", errors="replace")
+        text = read_source(file)
+        headers = included_files(file, [Path(folder) for folder in include])
+        return cls(text, entry, file.name, headers, dict(defines or {}))

@@ -1,4 +1,4 @@
-"""A task on this machine's own engine, as a provider would run it."""
+"""A task on this machine: on its own engine, as a provider would run it, or under the checker."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from p2pcompute.client.arguments import Array
 from p2pcompute.client.task import Task
 from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.preflight import Preflight, preflight
+from p2pcompute.compute.ptx.interpret import Progress
 from p2pcompute.errors import KernelError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import merkle
@@ -34,3 +36,12 @@ async def run_here(task: Task, engine: _Engine) -> tuple[dict[str, Array], int]:
         name: np.frombuffer(result.outputs[name], dtype).reshape(shape) for name, dtype, shape, _ in task.outputs
     }
     return outputs, result.device_us
+
+
+def check_here(task: Task, *, steps_max: int, progress: Progress | None = None) -> Preflight:
+    """The task under the checker: slow, and changes nothing. Raises UsageError, PtxError."""
+    manifest = decode_manifest(task.manifest)
+    by_root = {merkle.blob_root(blob): blob for blob in task.blobs}
+    inputs = {buffer.name: by_root[buffer.root] for buffer in manifest.inputs}
+    text = bytes(by_root[manifest.ptx_root]).decode("ascii")
+    return preflight(manifest, text, inputs, steps_max=steps_max, progress=progress)

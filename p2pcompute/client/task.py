@@ -48,6 +48,12 @@ def find_entry(compiled: CompiledSource, kernel: Kernel) -> EntrySignature:
     for entry in compiled.entries:
         if kernel.entry in (entry.name, entry.source_name):
             return entry
+    instances = [e for e in compiled.entries if e.source_name.partition("<")[0] == kernel.entry]
+    if len(instances) == 1:
+        return instances[0]
+    for left in compiled.outcome.left_out:
+        if left.kernel == kernel.entry.partition("<")[0]:
+            raise UsageError(f"{kernel.name}: kernel {left.kernel!r} was left out: {left.reason}")
     there = ", ".join(sorted(e.source_name or e.name for e in compiled.entries)) or "none"
     raise UsageError(f"{kernel.name} has no kernel {kernel.entry!r}; its kernels are: {there}")
 
@@ -66,7 +72,8 @@ def make_task(
 ) -> Task:
     """Check everything that can be checked here, and build the task. Raises UsageError with one clear sentence."""
     entry = find_entry(compiled, kernel)
-    known = parameters_of(kernel.source, kernel.entry)
+    texts = (kernel.source, *kernel.headers.values())
+    known = next((found for text in texts if (found := parameters_of(text, kernel.entry)) is not None), None)
     if known is None or len(known) != len(entry.parameters):
         known = tuple(SourceParameter(f"arg{i}", False, "") for i in range(len(entry.parameters)))
     values = _in_order(entry, known, positional, named)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
@@ -18,6 +19,7 @@ import msgspec
 import trio
 
 from p2pcompute.compute import jail, source
+from p2pcompute.compute.attempts import Attempts, Outcome
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
 from p2pcompute.errors import CompileError, PtxError
@@ -25,6 +27,8 @@ from p2pcompute.errors import CompileError, PtxError
 TIMEOUT_S: Final = 60.0
 _GRACE_S: Final = 5.0
 """How long the jail may take beyond a compilation's own limit before it is taken for hung."""
+ENTRIES_TRIED_MAX: Final = 256
+_ENTRY: Final = re.compile(r"^[^\n]*\.entry\s+([\w$]+)", re.MULTILINE)
 _NO_DEFINES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -48,12 +52,14 @@ class EntrySignature:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CompiledSource:
-    """`ptx` is canonical; `log` holds the compiler's warnings."""
+    """`ptx` is canonical; `log` holds the compiler's warnings; `outcome` says how the source was prepared and which
+    kernels were left out."""
 
     ptx: str
     toolchain: str
     log: str
     entries: tuple[EntrySignature, ...]
+    outcome: Outcome = dataclasses.field(default_factory=Outcome)
 
 
 class Compiler:
@@ -87,21 +93,23 @@ class Compiler:
         instances: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,
     ) -> CompiledSource:
-        """Compile `sources[main]`; its `#include "name"` finds `sources[name]` or a header served from memory.
+        """Compile `sources[main]`; its `#include "name"` finds `sources[name]` or a header served from memory. A source
+        that does not compile as it is, is prepared first (docs/spec/source.md): host code goes, kernels stay.
         `instances` names the templates to make kernels of, as in `scale<float>`; that is then their `source_name`.
 
         Raises UsageError for names, sizes or macros out of bounds, and CompileError with the compiler's message: file
         names and lines are the user's own.
         """
-        unit = source.check(sources, main, defines, instances)
-        request = jail.Request(unit.main, dict(unit.files), unit.options, int(timeout_s * 1000), unit.expressions)
-        async with self._turn:
-            reply = await self._ask(msgspec.msgpack.encode(request), timeout_s)
-        if reply.died:
-            raise CompileError(f"{main}: {reply.died}")
-        if not reply.ptx:
-            raise CompileError(reply.log or f"{main}: the compiler gave neither code nor a reason")
-        return await trio.to_thread.run_sync(_finish, unit, reply)
+        attempts = await trio.to_thread.run_sync(Attempts, sources, main, defines, instances)
+        deadline = trio.current_time() + timeout_s
+        while True:
+            unit, left_s = attempts.unit, max(1.0, deadline - trio.current_time())
+            request = jail.Request(unit.main, dict(unit.files), unit.options, int(left_s * 1000), unit.expressions)
+            async with self._turn:
+                reply = await self._ask(msgspec.msgpack.encode(request), left_s)
+            done = await trio.to_thread.run_sync(_judge, attempts, reply)
+            if done is not None:
+                return done
 
     async def _ask(self, frame: bytes, timeout_s: float) -> jail.Reply:
         """One request, one reply. On any fault, cancellation included, the jail is killed: its stream would be torn."""
@@ -158,15 +166,31 @@ def _decode(frame: bytes) -> jail.Reply:
         raise CompileError(f"the compile jail broke its protocol: {error}") from error
 
 
-def _finish(unit: source.Unit, reply: jail.Reply) -> CompiledSource:
+def _judge(attempts: Attempts, reply: jail.Reply) -> CompiledSource | None:
+    """The result, or None when `attempts` has another unit to compile."""
+    if reply.died:
+        raise CompileError(f"{attempts.unit.main}: {reply.died}")
+    if not reply.ptx:
+        attempts.after_failure(reply.log or f"{attempts.unit.main}: the compiler gave neither code nor a reason")
+        return None
+    return _finish(attempts, reply)
+
+
+def _finish(attempts: Attempts, reply: jail.Reply) -> CompiledSource | None:
     """The compiler's PTX is a stranger's text: only what our parser accepts goes on."""
     from p2pcompute.compute import ptx  # brings LLVM, which a client that compiles nothing need not load
 
+    unit = attempts.unit
     try:
         canonical = ptx.canonicalise(ptx.parse(reply.ptx))
         module = ptx.parse(canonical)
     except PtxError as error:
+        if attempts.after_refusal(_refused(reply.ptx)):
+            return None
         raise CompileError(f"{unit.main}: compiles, but not to what the engines accept: {error}") from error
+    if not module.entries:
+        attempts.after_failure("")
+        return None
     asked = dict(zip(reply.entries, unit.expressions))
     entries = tuple(
         EntrySignature(
@@ -176,6 +200,28 @@ def _finish(unit: source.Unit, reply: jail.Reply) -> CompiledSource:
         )
         for entry in module.entries.values()
     )
-    if not entries:
-        raise CompileError(f"{unit.main}: compiles, but holds no __global__ function")
-    return CompiledSource(canonical, source.toolchain_id(ptx.CANONICAL_VERSION), reply.log, entries)
+    toolchain = source.toolchain_id(ptx.CANONICAL_VERSION)
+    outcome = attempts.outcome()
+    notes = [f"note: {missing} was not found and left out" for missing in outcome.missing]
+    return CompiledSource(canonical, toolchain, "\n".join((*filter(None, [reply.log]), *notes)), entries, outcome)
+
+
+def _refused(text: str) -> dict[str, str]:
+    """Entries that our parser refuses, each tried alone with what stands outside of entries, and why."""
+    from p2pcompute.compute import ptx
+
+    spans = [
+        (match.start(), text.find("\n}\n", match.end()) + 3, match[1])
+        for match in islice(_ENTRY.finditer(text), ENTRIES_TRIED_MAX)
+    ]
+    if any(end <= start for start, end, _ in spans):
+        return {}
+    ends = [0, *(end for _, end, _ in spans)]
+    outside = "".join(text[end:start] for end, start in zip(ends, (*(start for start, _, _ in spans), len(text))))
+    refused = {}
+    for start, end, name in spans:
+        try:
+            ptx.canonicalise(ptx.parse(outside + text[start:end]))
+        except PtxError as error:
+            refused[name] = f"{name} compiles, but not to what the engines accept: {error}"
+    return refused

@@ -124,12 +124,12 @@ class CpuEngine:
         try:
             done = await self._drive(child, manifest, memory)
             if done.status is not JobStatus.OK:
-                return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason))
+                return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason), done.log)
             out_bytes = sum(buffer.size_bytes for buffer in manifest.outputs)
             outputs = await _off_the_loop(
                 out_bytes, lambda: {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.is_output}
             )
-            return EngineResult(JobStatus.OK, outputs, done.device_us)
+            return EngineResult(JobStatus.OK, outputs, done.device_us, log=done.log)
         finally:
             memory.close()
 

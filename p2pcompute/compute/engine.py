@@ -13,12 +13,13 @@ from p2pcompute.wire.manifest import Manifest
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineResult:
     """How a run ended. `outputs` has every OUT and INOUT buffer by name, only for OK; `reason` is one sentence, empty
-    for OK, which for a TRAP names launch, block and thread."""
+    for OK, which for a TRAP names launch, block and thread. `log` is what the kernels printed, at most 16 KiB."""
 
     status: JobStatus
     outputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     device_us: int = 0
     reason: str = ""
+    log: str = ""
 
 
 class Engine(Protocol):

@@ -10,7 +10,9 @@ from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 
 JOB_BYTES_MAX: Final = limits.MANIFEST_BYTES_MAX + limits.KIB
-REPLY_BYTES_MAX: Final = 4 * limits.KIB
+LOG_BYTES_MAX: Final = 16 * limits.KIB
+"""Of what all launches of a job print."""
+REPLY_BYTES_MAX: Final = LOG_BYTES_MAX + 4 * limits.KIB
 
 
 class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -34,11 +36,12 @@ class Started(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unk
 
 
 class Done(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Worker to parent: how the job ended. `device_us` is the time spent inside launches."""
+    """Worker to parent: how the job ended. `device_us`: spent inside launches; `log`: what kernels printed."""
 
     status: JobStatus
     device_us: int
     reason: str
+    log: str = ""
 
 
 Order = Job | Abort
@@ -57,6 +60,12 @@ def sentence(text: str) -> str:
     line = " ".join(text.split())
     shown = "".join(c if c.isprintable() else "?" for c in line)
     return shown.encode(errors="replace")[: limits.REASON_BYTES_MAX].decode(errors="ignore")
+
+
+def printable(text: str) -> str:
+    """At most LOG_BYTES_MAX bytes of lines: what a kernel prints must not steer the terminal that shows it."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    return shown.encode(errors="replace")[:LOG_BYTES_MAX].decode(errors="ignore")
 
 
 def encode(message: Order | Answer) -> bytes:
@@ -79,6 +88,8 @@ def decode_order(frame: bytes) -> Order:
 def decode_answer(frame: bytes) -> Answer:
     """Raises msgspec.MsgspecError; a status that a worker may not claim counts as malformed."""
     answer = _decode(_answer_decoder, frame)
+    if isinstance(answer, Done) and answer.log != printable(answer.log):
+        raise msgspec.ValidationError("a worker's log is too long or holds control characters")
     if isinstance(answer, Done) and (answer.status not in WORKER_STATUSES or answer.device_us < 0):
         raise msgspec.ValidationError(f"a worker may not claim {answer.status.name}, {answer.device_us} us")
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -12,11 +13,14 @@ from typing import Final
 
 from blake3 import blake3
 
+from p2pcompute.compute import prepare
 from p2pcompute.compute.nvrtc import OPTIONS, VERSION, nvidia_directory
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits
 
 MATH_HEADER: Final = "p2pmath.h"
+HOST_HEADER: Final = "p2phost.h"
+"""Included before prepared sources: what the host compiler lets every .cu file see without an #include."""
 DEFINES_MAX: Final = 256
 DEFINE_BYTES_MAX: Final = 1024
 NAME_BYTES_MAX: Final = 256
@@ -26,17 +30,36 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 _SERVED: Final[dict[str, str]] = {
     "p2pmath.h": "p2pmath.h",
-    "math.h": "math.h cmath math_functions.h",
-    "stdint.h": "stdint.h cstdint inttypes.h cinttypes",
-    "float.h": "float.h cfloat",
-    "limits.h": "limits.h climits",
-    "assert.h": "assert.h cassert",
+    "p2phost.h": "p2phost.h",
+    "math.h": "math.h cmath math_functions.h cuda/std/cmath",
+    "stdint.h": "stdint.h cstdint inttypes.h cinttypes cuda/std/cstdint sys/types.h",
+    "float.h": "float.h cfloat cuda/std/cfloat",
+    "limits.h": "limits.h climits cuda/std/climits",
+    "assert.h": "assert.h cassert cuda/std/cassert",
     "stdio.h": "stdio.h cstdio",
-    "stddef.h": "stddef.h cstddef stdlib.h cstdlib string.h cstring",
-    "algorithm.h": "algorithm utility",
-    "empty.h": "stdbool.h cuda.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
+    "stddef.h": "stddef.h cstddef stdlib.h cstdlib string.h cstring cuda/std/cstddef memory.h",
+    "algorithm.h": "algorithm utility functional tuple numeric cuda/std/utility cuda/std/functional cuda/std/algorithm",
+    "type_traits.h": "type_traits cuda/std/type_traits",
+    "numeric_limits.h": "limits cuda/std/limits",
+    "array.h": "array cuda/std/array",
+    "helper_math.h": "helper_math.h cutil_math.h",
+    "helper_cuda.h": "helper_cuda.h helper_functions.h helper_string.h helper_timer.h helper_image.h exception.h "
+    "helper_cuda_drvapi.h helper_gl.h cutil.h cutil_inline.h nvrtc_helper.h",
+    "cufft.h": "cufft.h cufftXt.h cublas.h cublas_v2.h cusparse.h cusparse_v2.h cusolverDn.h",
+    "curand_kernel.h": "curand_kernel.h",
+    "cuda.h": "cuda.h cudaTypedefs.h",
+    "empty.h": "stdbool.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
     "builtin_types.h vector_types.h vector_functions.h host_defines.h driver_types.h cuda_device_runtime_api.h "
-    "iostream ctime time.h chrono",
+    "cuda_profiler_api.h cudaProfiler.h texture_types.h cuda_texture_types.h texture_fetch_functions.h "
+    "device_atomic_functions.h sm_20_atomic_functions.h sm_35_atomic_functions.h sm_60_atomic_functions.h "
+    "channel_descriptor.h surface_types.h curand.h nvToolsExt.h nvtx3/nvToolsExt.h nvrtc.h "
+    "iostream fstream sstream iomanip istream ostream ios iosfwd string string_view vector map set unordered_map "
+    "unordered_set list deque queue stack bitset memory chrono ctime thread mutex atomic condition_variable future "
+    "random iterator regex stdexcept exception new typeinfo typeindex system_error filesystem locale optional variant "
+    "initializer_list valarray cctype cerrno csignal cstdarg clocale complex ratio any "
+    "time.h sys/time.h sys/stat.h sys/resource.h sys/mman.h sys/ioctl.h sys/wait.h unistd.h ctype.h errno.h fcntl.h "
+    "getopt.h pthread.h signal.h locale.h dirent.h libgen.h strings.h malloc.h stdarg.h semaphore.h sched.h poll.h "
+    "omp.h mpi.h windows.h io.h direct.h conio.h",
 }
 """Our file -> the names it is served under. A name that promises more than a kernel can use is served empty: the
 compiler then points at the line that uses it."""
@@ -81,7 +104,7 @@ def _with_full_includes(text: str, name: str, include: Path) -> str:
     folder = PurePosixPath(name).parent
 
     def full(match: re.Match[str]) -> str:
-        sibling = folder / match[2]
+        sibling = posixpath.normpath(folder / match[2])
         return f"{match[1]}{sibling}{match[3]}" if (include / sibling).is_file() else match[0]
 
     return _INCLUDE.sub(full, text)
@@ -94,19 +117,26 @@ def toolchain_id(canonicaliser: str) -> str:
     Two machines with the same id make the same PTX from the same source.
     """
     digest = blake3(b"p2pcompute toolchain 1\0")
-    for part in (VERSION, *OPTIONS, canonicaliser):
+    for part in (VERSION, *OPTIONS, canonicaliser, prepare.VERSION):
         digest.update(part.encode() + b"\0")
     for name, text in sorted(served_headers().items()):
         digest.update(name.encode() + b"\0" + blake3(text.encode()).digest())
     return f"nvrtc-{VERSION}-{digest.hexdigest(8)}"
 
 
-def check(sources: Mapping[str, str], main: str, defines: Mapping[str, str], expressions: Sequence[str] = ()) -> Unit:
+def check(
+    sources: Mapping[str, str],
+    main: str,
+    defines: Mapping[str, str],
+    expressions: Sequence[str] = (),
+    *,
+    prelude: str = MATH_HEADER,
+) -> Unit:
     """Raises UsageError when a name, a size or a macro is out of bounds."""
     _check_files(sources, main)
     if len(defines) > DEFINES_MAX:
         raise UsageError(f"{len(defines)} macros; the limit is {DEFINES_MAX}")
-    options = [*OPTIONS, f"--pre-include={MATH_HEADER}"]
+    options = [*OPTIONS, f"--pre-include={prelude}"]
     for name, value in defines.items():
         if not _IDENTIFIER.fullmatch(name):
             raise UsageError(f"{name[:64]!r} is no name for a macro")

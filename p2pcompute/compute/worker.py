@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Final
 
+import msgspec
 import numpy as np
 from blake3 import blake3
 
@@ -125,15 +126,21 @@ class Worker:
         self, manifest: Manifest, prepared: list[tuple[ptx.CompiledKernel, bytes]], memory: ptx.Memory
     ) -> jobs.Done:
         start_ns = time.perf_counter_ns()
+        log = ""
         for number, (launch, (kernel, parameters)) in enumerate(zip(manifest.launches, prepared)):
             for repeat in range(launch.repeats):
                 result = kernel.launch(
                     memory, parameters, launch.grid, launch.shared_bytes, threads=self._threads, abort=self._abort
                 )
+                if len(log) < jobs.LOG_BYTES_MAX:
+                    log += result.log
                 if result.status is not ptx.Status.OK:
                     device_us = (time.perf_counter_ns() - start_ns) // 1000
-                    return _stopped(result, launch, number, repeat, device_us)
-        return jobs.Done(JobStatus.OK, (time.perf_counter_ns() - start_ns) // 1000, "")
+                    return msgspec.structs.replace(
+                        _stopped(result, launch, number, repeat, device_us), log=jobs.printable(log)
+                    )
+        device_us = (time.perf_counter_ns() - start_ns) // 1000
+        return jobs.Done(JobStatus.OK, device_us, "", jobs.printable(log))
 
     def _program(self, text: bytes) -> Program:
         key = blake3(text).digest()

@@ -22,7 +22,7 @@ from p2pcompute.node.runtime import Runtime
 from p2pcompute.node.service import open_service
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
-from p2pcompute.protocol.gossip import CHANNEL, Gossip
+from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
 from p2pcompute.protocol.machine import Effect, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
@@ -113,6 +113,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
                 requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
                 streams=(exchange.PROTOCOL,),
+                older={CHANNEL: OLDER_CHANNELS},
                 announce=config.announce,
                 usefulness=lambda peers: runtime.core.usefulness(peers),
             )

@@ -39,6 +39,7 @@ from p2pcompute.protocol.machine import (
     Request,
     RunJob,
     Send,
+    SendOutcome,
     SetTimer,
 )
 from p2pcompute.storage.blobs import BlobStore
@@ -132,6 +133,8 @@ class Runtime:
         else:
             self._emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now(), info))
+            if info.up:
+                self._spawn(self._learn_record, info.peer)
 
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
         if self._nursery is not None:
@@ -159,8 +162,7 @@ class Runtime:
         for effect in effects:
             match effect:
                 case Send():
-                    for peer in effect.peers:
-                        self.transport.send(peer, effect.channel, effect.frame, effect.priority)
+                    self._send(effect)
                 case SetTimer():
                     self._set_timer(effect)
                 case Persist():
@@ -174,6 +176,11 @@ class Runtime:
                 case _:
                     self._ordered.append((effect, self._last_ticket))
                     self._ordered_more.set()
+
+    def _send(self, effect: Send) -> None:
+        for peer in effect.peers:
+            if not self.transport.send(peer, effect.channel, effect.frame, effect.priority):
+                self._do(self.core.on_sent(self.now(), peer, SendOutcome.DROPPED))
 
     def _spawn(self, task: Callable[..., object], *args: object) -> None:
         assert self._nursery is not None
@@ -258,6 +265,11 @@ class Runtime:
             except P2PComputeError as error:
                 log.debug("cannot reach %s: %s", address, error)
         return False
+
+    async def _learn_record(self, peer: bytes) -> None:
+        """Ask a new neighbour for its signed addresses, to be named to others who look for peers."""
+        record = await self.transport.signed_record(peer)
+        self._do(self.core.on_record(self.now(), peer, record))
 
     async def _request(self, effect: Request) -> None:
         outcome: Outcome = Missed.TIMEOUT

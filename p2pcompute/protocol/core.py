@@ -27,6 +27,7 @@ from p2pcompute.protocol.machine import (
     PeerInfo,
     Reply,
     Ruling,
+    SendOutcome,
     SetTimer,
 )
 from p2pcompute.protocol.post import Post
@@ -51,7 +52,9 @@ class GossipPort(Protocol):
 
     def start(self, now: Now) -> list[Effect]: ...
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]: ...
-    def on_frame(self, now: Now, peer: bytes, frame: bytes) -> list[Effect]: ...
+    def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str) -> list[Effect]: ...
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]: ...
+    def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]: ...
     def on_timer(self, now: Now, key: str) -> list[Effect]: ...
     def subscribe(self, now: Now, topic: str) -> list[Effect]: ...
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]: ...
@@ -163,7 +166,15 @@ class PeerCore:
 
     def on_frame(self, now: Now, peer: bytes, channel: str, frame: bytes) -> list[Effect]:
         """A one-way message: gossip."""
-        return self._gossip.on_frame(now, peer, frame)
+        return self._gossip.on_frame(now, peer, frame, channel)
+
+    def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]:
+        """A neighbour's signed peer record, unchecked; empty when it has none."""
+        return self._gossip.on_record(now, peer, envelope)
+
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
+        """A one-way frame of ours did not leave."""
+        return self._gossip.on_sent(now, peer, outcome)
 
     def usefulness(self, peers: Iterable[bytes]) -> dict[bytes, float]:
         """What a connection to each peer is worth to us, when some must go: work between us, then an offer."""

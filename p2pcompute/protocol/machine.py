@@ -64,6 +64,13 @@ class PeerInfo(msgspec.Struct, frozen=True, gc=False):
     protocols: tuple[str, ...] = ()
 
 
+class SendOutcome(enum.Enum):
+    """What became of a frame that did not simply leave."""
+
+    DROPPED = "dropped"
+    """Its receiver reads too slowly for frames of that priority, or is gone."""
+
+
 class Ruling(enum.Enum):
     """What a receiver makes of a gossip message. REJECT only for faults that need no context (encoding, limits,
     signature): it is held against the sender. Whatever depends on local state or clocks is IGNORE."""

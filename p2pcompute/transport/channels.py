@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -110,20 +111,28 @@ class Sent(enum.Enum):
 
 
 class Outbox:
-    """Our frames to one peer on one channel. Frames leave at once while there is room, and wait here otherwise."""
+    """Our frames to one peer on one channel. Frames leave at once while there is room, and wait here otherwise.
+
+    Of a channel's `versions` (protocol ids, best first) the first one that the peer speaks is used: when it refuses
+    one, what was sent on it is sent again on the next.
+    """
 
     def __init__(
         self,
-        channel: str,
+        versions: Sequence[str],
         connection: Callable[[], Connection | None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
-        self._channel, self._connection, self._start = channel, connection, start
+        self._versions, self._connection, self._start = tuple(versions), connection, start
         self._stream: Stream | None = None
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._draining = False
         self._refused: Connection | None = None
+        self._spoken: tuple[Connection | None, int] = (None, 0)
+        self._untaken: list[bytes] | None = None
+        """What was sent on a version before the peer agreed to it; None when that is settled."""
+        self._untaken_bytes = 0
 
     def send(self, frame: bytes, priority: Priority) -> Sent:
         """Send or queue a frame; it is dropped when its priority's share of the queue is full."""
@@ -131,7 +140,13 @@ class Outbox:
         if stream is None:
             return Sent.UNWANTED
         data = pack_frame(frame)
+        if self._untaken is not None and self._untaken_bytes + len(data) > QUEUE_BYTES_MAX[priority]:
+            return Sent.FULL
+        if self._queue and not self._draining:  # what a refused version leaves behind goes first
+            self._draining = True
+            self._start(self._drain)
         if not self._queue and not self._draining and stream.send_now(data):
+            self._keep(data)
             return Sent.TAKEN
         if self._queued_bytes + len(data) > QUEUE_BYTES_MAX[priority]:
             return Sent.FULL
@@ -155,18 +170,64 @@ class Outbox:
         if stream is not None and stream.is_writable and (stream.connection is connection or self._queue):
             return stream
         if stream is not None:
-            if stream.was_refused:
-                self._refused = stream.connection
+            if stream.was_refused and not self._fall_back(stream):
+                self._refuse(stream.connection)
             self._stream = None
             stream.finish()
         if connection is None or connection is self._refused:
             return None
+        if self._spoken[0] is not connection:
+            self._spoken = connection, 0
+        at = self._spoken[1]
         try:
-            stream = self._stream = connection.open_protocol(self._channel)
+            stream = self._stream = connection.open_protocol(self._versions[at])
         except RemoteError:
             return None
+        if at + 1 < len(self._versions):
+            self._begin_trial(stream)
         stream.expect_only_consent()
         return stream
+
+    # A version on trial ----------------------------------------------------------------------------------------
+
+    def _begin_trial(self, stream: Stream) -> None:
+        self._untaken, self._untaken_bytes = [], 0
+        self._start(functools.partial(self._settle, stream))
+
+    def _keep(self, data: bytes) -> None:
+        if self._untaken is not None:
+            self._untaken.append(data)
+            self._untaken_bytes += len(data)
+
+    async def _settle(self, stream: Stream) -> None:
+        """Wait for the peer's word on a version; when it is no, go on with the next one."""
+        taken = await stream.wait_consent()
+        if self._stream is not stream:
+            return
+        if taken or not stream.was_refused:
+            self._untaken = None
+        elif self._fall_back(stream) and self._queue and not self._draining:
+            self._draining = True
+            self._start(self._drain)
+
+    def _fall_back(self, stream: Stream) -> bool:
+        """What was sent on a refused version goes to the front of the queue, for the next one."""
+        if self._stream is not stream or self._untaken is None:
+            return False
+        sent, self._untaken = self._untaken, None
+        self._stream = None
+        self._refuse(stream.connection)
+        self._queue.extendleft(reversed(sent))
+        self._queued_bytes += sum(map(len, sent))
+        return True
+
+    def _refuse(self, connection: Connection) -> None:
+        """The peer does not speak the version in use on this connection."""
+        at = self._spoken[1] + 1
+        if self._spoken[0] is connection and at < len(self._versions):
+            self._spoken = connection, at
+        else:
+            self._refused = connection
 
     async def _drain(self) -> None:
         try:
@@ -174,9 +235,15 @@ class Outbox:
                 stream = self._current()
                 if stream is None:
                     break
-                await stream.send_all(self._next())
+                data = self._next()
+                self._keep(data)
+                try:
+                    await stream.send_all(data)
+                except trio.BrokenResourceError:
+                    if not (stream.was_refused and self._fall_back(stream)) and self._stream is stream:
+                        raise
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            log.debug("frames on %s are lost: %r", self._channel, error)
+            log.debug("frames on %s are lost: %r", self._versions[0], error)
         finally:
             self._draining = False
             self._queue.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Libp2pTransport", "TransportEvents", "peer_id_text", "public_key_of"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 IDLE_S: Final = 15.0
 """A connection that brought nothing for so long is asked for a sign of life."""
@@ -67,11 +68,12 @@ class Libp2pTransport:
     """One peer on the network.
 
     `channels`, `requests` and `streams` declare the protocols we speak: one-way frames and request/response, each with
-    its largest frame in bytes, and raw streams. `listen` holds multiaddrs (port 0 takes a free port); `announce`
-    replaces them in `addresses`, for peers behind a forwarded port. Without `libp2p_host`, peers of other
-    implementations still connect and speak our protocols, but identify and ping are refused them: that saves a second
-    of start-up and 60 MB where hundreds of peers run on one machine. `usefulness` decides who stays when all room is
-    taken.
+    its largest frame in bytes, and raw streams. `older` gives further protocol ids of a channel, best first, for peers
+    that do not know its own name; frames that come in on one of those are announced under the id they came on.
+    `listen` holds multiaddrs (port 0 takes a free port); `announce` replaces them in `addresses`, for peers behind a
+    forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
+    identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
+    machine. `usefulness` decides who stays when all room is taken.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Libp2pTransport:
         channels: Mapping[str, int] | None = None,
         requests: Mapping[str, int] | None = None,
         streams: Sequence[str] = (),
+        older: Mapping[str, Sequence[str]] | None = None,
         announce: Sequence[str] = (),
         libp2p_host: bool = True,
         usefulness: Usefulness = no_opinion,
@@ -96,7 +99,9 @@ class Libp2pTransport:
         self._events = events
         self._channels, self._requests = dict(channels or {}), dict(requests or {})
         self._streams = frozenset(streams)
-        self._own = frozenset((*self._channels, *self._requests, *streams))
+        self._versions = {name: (name, *(older or {}).get(name, ())) for name in self._channels}
+        self._frame_bytes_max = {one: self._channels[name] for name, ids in self._versions.items() for one in ids}
+        self._own = frozenset((*self._frame_bytes_max, *self._requests, *streams))
         self._bound: tuple[Address, ...] = ()
         self._admission, self._cork, self._allowances = Admission(), Cork(), Allowances()
         self._usefulness = usefulness
@@ -303,7 +308,7 @@ class Libp2pTransport:
         if found is None:
             return False
         try:
-            sent = found.outbox(channel).send(frame, priority)
+            sent = found.outbox(channel, self._versions[channel]).send(frame, priority)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         if sent is Sent.FULL and priority is Priority.HIGH:
@@ -342,11 +347,18 @@ class Libp2pTransport:
 
     async def observed_by(self, peer: bytes) -> str | None:
         """The IP address under which a peer sees us, by its identify; None when it does not say."""
+        return await self._identify(peer, identify.observed_host, identify.ASK_S)
+
+    async def signed_record(self, peer: bytes) -> bytes:
+        """A peer's own signed record of its addresses, unchecked; nothing when it does not give one."""
+        return await self._identify(peer, identify.signed_record, identify.RECORD_S) or b""
+
+    async def _identify(self, peer: bytes, read: Callable[[bytes], T], timeout_s: float) -> T | None:
         try:
-            with trio.fail_after(identify.ASK_S):
+            with trio.fail_after(timeout_s):
                 stream = await self.open_stream(peer, identify.PROTOCOL)
                 try:
-                    return identify.observed_host(await read_frame(stream, identify.MESSAGE_BYTES_MAX))
+                    return read(await read_frame(stream, identify.MESSAGE_BYTES_MAX))
                 finally:
                     stream.reset()
         except (P2PComputeError, trio.BrokenResourceError, trio.TooSlowError) as error:
@@ -359,7 +371,7 @@ class Libp2pTransport:
         return protocol in self._own or (self._libp2p_host and protocol in GUEST_PROTOCOLS)
 
     async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
-        if protocol in self._channels:
+        if protocol in self._frame_bytes_max:
             await self._serve_channel(connection, stream, protocol)
         elif protocol in self._requests:
             await self._serve_request(connection, stream, protocol)
@@ -377,7 +389,9 @@ class Libp2pTransport:
         self._inbound[key] = stream
         connection.flush()
         try:
-            stream.set_sink(Framer(self._channels[channel], functools.partial(self._deliver, connection.peer, channel)))
+            stream.set_sink(
+                Framer(self._frame_bytes_max[channel], functools.partial(self._deliver, connection.peer, channel))
+            )
             await stream.wait_received_end()
         finally:
             if self._inbound.get(key) is stream:

@@ -321,8 +321,16 @@ class Stream(trio.abc.HalfCloseableStream):
             if data != self._lead[:count]:
                 raise RemoteError("the peer does not speak the protocol")
             self._lead = self._lead[count:]
+            if not self._lead:
+                self._changed()
 
         self._state.sink = consent
+
+    async def wait_consent(self) -> bool:
+        """For a stream of `expect_only_consent`: wait for the peer's word on the protocol; whether it agreed."""
+        while self._lead and not self._state.reset:
+            await self._wait()
+        return not self._lead
 
     def put_back(self, data: bytes) -> None:
         self._state.put_back(data)

@@ -8,7 +8,7 @@ peer that dials again has lost the old one.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import trio
@@ -46,10 +46,11 @@ class Peer:
                 return connection
         return None
 
-    def outbox(self, channel: str) -> Outbox:
+    def outbox(self, channel: str, versions: Sequence[str]) -> Outbox:
+        """Our frames on a channel, whose protocol ids are `versions`, best first."""
         found = self._outboxes.get(channel)
         if found is None:
-            found = self._outboxes[channel] = Outbox(channel, self.current, self._start)
+            found = self._outboxes[channel] = Outbox(versions, self.current, self._start)
         return found
 
     def leave(self, connection: Connection) -> None:

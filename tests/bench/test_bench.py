@@ -7,7 +7,10 @@ import pytest
 from tests.bench import registry
 
 
-@pytest.mark.parametrize("name", registry.NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.interop_js if name in registry.NEED_JS else ()) for name in registry.NAMES],
+)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # stock py-libp2p leaves sockets open
 def test_a_benchmark_gives_every_figure_that_has_a_goal(name: str) -> None:
     benchmark = registry.load(name)

@@ -1,4 +1,5 @@
 // Kernels that behave, and kernels that do not.
+#include <stdio.h>
 
 extern "C" __global__ void store(int *out, int index, int value) { out[index] = value; }
 
@@ -14,4 +15,8 @@ extern "C" __global__ void past_the_end(float *out) {
 extern "C" __global__ void endless(volatile int *out) {
   while (out[threadIdx.x] < 1) {
   }
+}
+
+extern "C" __global__ void speak(int *out, int word) {
+  if (threadIdx.x == 0) printf("word %d\033[31m\n", word);
 }

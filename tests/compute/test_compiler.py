@@ -67,7 +67,8 @@ async def test_an_error_names_the_users_file_and_line(compiler: Compiler) -> Non
 
 
 async def test_an_error_in_an_included_file_names_that_file(compiler: Compiler) -> None:
-    message = await _error(compiler, '#include "part.h"\n' + EMPTY, **{"part.h": "\nint g() { return y; }\n"})
+    text = '#include "part.h"\n__global__ void f(int *x) { x[0] = g(); }\n'
+    message = await _error(compiler, text, **{"part.h": "\n__device__ int g() { return y; }\n"})
     assert message.startswith('part.h(2): error: identifier "y"')
 
 
@@ -104,11 +105,16 @@ async def test_an_instance_of_nothing_is_a_compile_error(compiler: Compiler) -> 
         await compiler.compile({"k.cu": EMPTY}, "k.cu", instances=["absent<float>"])
 
 
-@pytest.mark.parametrize("path", ["/proc/self/environ", "/etc/passwd", "../../../../etc/passwd"])
+@pytest.mark.parametrize("path", ["/proc/self/environ", "/etc/passwd"])
 async def test_no_file_can_be_included(compiler: Compiler, path: str) -> None:
     message = await _error(compiler, f'#include "{path}"\n' + EMPTY)
     assert "open" in message.splitlines()[0]
     assert "root:" not in message
+
+
+async def test_no_file_outside_of_the_sources_is_included(compiler: Compiler) -> None:
+    done = await compiler.compile({"k.cu": '#include "../../../../etc/passwd"\n' + EMPTY}, "k.cu")
+    assert done.log == "note: k.cu(1): ../../../../etc/passwd was not found and left out"
 
 
 async def test_no_file_can_be_probed(compiler: Compiler) -> None:

@@ -43,6 +43,12 @@ def _ints(data: bytes) -> list[int]:
     return np.frombuffer(data, np.int32).tolist()
 
 
+async def test_what_kernels_print_comes_back_without_control_characters(engine: CpuEngine, cases: bytes) -> None:
+    calls = [launch("speak", 32, "out", word) for word in (1, 2)]
+    result = await engine.run(manifest(cases, [OUT], calls), cases, {})
+    assert (result.status, result.reason, result.log) == (JobStatus.OK, "", "word 1?[31m\nword 2?[31m\n")
+
+
 @pytest.mark.parametrize("name", kernels_cu.names())
 async def test_library_kernels_agree_with_numpy(engine: CpuEngine, compiled: Compiled, name: str) -> None:
     spec = kernels_cu.load(name)

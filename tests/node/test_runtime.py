@@ -9,7 +9,7 @@ import trio
 
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.runtime import Runtime
-from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Reply, SetTimer
+from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Priority, Reply, Send, SendOutcome, SetTimer
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire import merkle
 
@@ -49,6 +49,29 @@ class ScriptedCore:
     def on_timer(self, now: Now, key: str) -> list[Effect]:
         self.timers.append(key)
         return [Emit("timer", {"key": key})]
+
+
+class FullTransport:
+    """Drops what is for the peers it is told of."""
+
+    def __init__(self, full: set[bytes]) -> None:
+        self.full, self.taken = full, list[bytes]()
+
+    def send(self, peer: bytes, channel: str, frame: bytes, priority: Priority) -> bool:
+        if peer not in self.full:
+            self.taken.append(peer)
+        return peer not in self.full
+
+
+class SendingCore:
+    """Remembers what it is told of frames, and says something about it to everybody."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[bytes, SendOutcome]] = []
+
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
+        self.told.append((peer, outcome))
+        return [Send((b"fast",), "c", b"slow is slow")]
 
 
 def make_runtime(tmp_path: Path, script: list[list[Effect]]) -> tuple[Runtime, SlowCommitter, ScriptedCore]:
@@ -121,3 +144,12 @@ async def test_a_timer_that_is_moved_or_cleared_does_not_go_off(tmp_path: Path) 
             await went_off.wait()
         assert core.timers == ["kept"]
         nursery.cancel_scope.cancel()
+
+
+async def test_the_core_is_told_of_frames_that_were_dropped(tmp_path: Path) -> None:
+    runtime, _, _ = make_runtime(tmp_path, [])
+    core, transport = SendingCore(), FullTransport({b"slow"})
+    runtime.attach(core, transport)  # type: ignore[arg-type]
+    runtime._do([Send((b"slow", b"fast"), "c", b"frame")])
+    assert core.told == [(b"slow", SendOutcome.DROPPED)]
+    assert transport.taken == [b"fast", b"fast"]

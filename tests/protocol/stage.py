@@ -36,6 +36,7 @@ from p2pcompute.protocol.machine import (
     Reply,
     Request,
     RunJob,
+    SendOutcome,
     SetTimer,
 )
 from p2pcompute.wire import documents as d
@@ -102,7 +103,13 @@ class SilentGossip:
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
         return []
 
-    def on_frame(self, now: Now, peer: bytes, frame: bytes) -> list[Effect]:
+    def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str) -> list[Effect]:
+        return []
+
+    def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]:
+        return []
+
+    def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
         return []
 
     def on_timer(self, now: Now, key: str) -> list[Effect]:

@@ -1,5 +1,6 @@
 // <float.h>, <cfloat>
-#pragma once
+#ifndef P2P_FLOAT_H
+#define P2P_FLOAT_H
 #define FLT_MAX 3.402823466e+38f
 #define FLT_MIN 1.175494351e-38f
 #define FLT_EPSILON 1.1920929e-7f
@@ -10,3 +11,4 @@
 #define DBL_EPSILON 2.2204460492503131e-16
 #define DBL_DIG 15
 #define DBL_MANT_DIG 53
+#endif

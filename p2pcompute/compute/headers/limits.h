@@ -1,5 +1,6 @@
 // <limits.h>, <climits>
-#pragma once
+#ifndef P2P_LIMITS_H
+#define P2P_LIMITS_H
 #define CHAR_BIT 8
 #define SCHAR_MAX 127
 #define SCHAR_MIN (-128)
@@ -18,3 +19,4 @@
 #define LLONG_MAX 9223372036854775807ll
 #define LLONG_MIN (-9223372036854775807ll - 1)
 #define ULLONG_MAX 18446744073709551615ull
+#endif

@@ -1,5 +1,6 @@
 // <math.h>, <cmath>: the functions are built in (or come from p2pmath.h); the constants and std:: are added here.
-#pragma once
+#ifndef P2P_MATH_H
+#define P2P_MATH_H
 #define M_E 2.7182818284590452354
 #define M_LOG2E 1.4426950408889634074
 #define M_LOG10E 0.43429448190325182765
@@ -37,6 +38,7 @@ using ::copysign;
 using ::cos;
 using ::cosh;
 using ::erf;
+using ::erfc;
 using ::exp;
 using ::exp2;
 using ::expm1;
@@ -50,19 +52,26 @@ using ::hypot;
 using ::isfinite;
 using ::isinf;
 using ::isnan;
+using ::ldexp;
+using ::lgamma;
 using ::log;
 using ::log10;
 using ::log1p;
 using ::log2;
 using ::max;
 using ::min;
+using ::nearbyint;
 using ::pow;
+using ::remainder;
 using ::rint;
 using ::round;
+using ::signbit;
 using ::sin;
 using ::sinh;
 using ::sqrt;
 using ::tan;
 using ::tanh;
+using ::tgamma;
 using ::trunc;
 }  // namespace std
+#endif

@@ -1,5 +1,6 @@
 // <stdint.h>, <cstdint>, <inttypes.h>, <cinttypes>
-#pragma once
+#ifndef P2P_STDINT_H
+#define P2P_STDINT_H
 typedef signed char int8_t;
 typedef unsigned char uint8_t;
 typedef signed short int16_t;
@@ -39,3 +40,4 @@ using ::uint64_t;
 using ::uint8_t;
 using ::uintptr_t;
 }  // namespace std
+#endif

@@ -9,6 +9,7 @@ The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked again
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.classify import Classification, classify
 from p2pcompute.compute.ptx.ir import Entry, Module, Parameter
+from p2pcompute.compute.ptx.jit import Processor
 from p2pcompute.compute.ptx.launch import CompiledKernel, compile_entry, pack_parameters
 from p2pcompute.compute.ptx.memory import Memory
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status, Trap, TrapKind
@@ -28,6 +29,7 @@ __all__ = [
     "Memory",
     "Module",
     "Parameter",
+    "Processor",
     "Status",
     "Trap",
     "TrapKind",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from p2pcompute.compute.ptx import half
 from p2pcompute.compute.ptx.ir import Instruction
 from p2pcompute.compute.ptx.llvmtext import Ops, float_literal
 from p2pcompute.compute.ptx.types import TYPES, WIDER, ScalarType
@@ -46,7 +47,9 @@ def _float(ops: Ops, ins: Instruction, operation: str, args: Values) -> str:
     """A float operation in the instruction's rounding mode, saturated to [0, 1] if asked."""
     llvm = TYPES[ins.types[0]].llvm
     mode = ins.modifier("round") or "rn"
-    if mode != "rn":
+    if llvm == "half" and operation == "fma":
+        value = half.fused(ops, *args)
+    elif mode != "rn":
         value = ops.rounded(operation, mode, llvm, [(llvm, arg) for arg in args])
     elif operation in ("fma", "sqrt"):
         value = ops.call(operation, llvm, *args)

@@ -12,7 +12,6 @@ from p2pcompute.compute.ptx.llvmtext import vector
 from p2pcompute.compute.ptx.registers import VECTOR, Frame
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP
-from p2pcompute.errors import PtxError
 
 _INTEGER: Final = {
     "add": "add",
@@ -58,12 +57,10 @@ class Atomics:
                 f"  %old = extractvalue {{ {llvm}, i1 }} %pair, 0\n"
             )
         if operation in ("min", "max"):
-            if kind.is_float:
-                raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
             name = ("" if kind.is_signed else "u") + operation
         elif kind.is_float:
-            if operation not in ("add", "exch"):
-                raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
+            if kind.is_packed:
+                return _add_halves(scope)
             name = "fadd" if operation == "add" else "xchg"
         else:
             name = _INTEGER[operation]
@@ -114,6 +111,21 @@ finish:
   ret {kind} %all
 }}"""
         return name
+
+
+def _add_halves(scope: str) -> str:
+    """Each half is atomic by itself, which is all that PTX promises."""
+    lines = ""
+    for n in range(2):
+        lines += f"""  %x.s{n} = lshr i32 %x, {16 * n}
+  %x.i{n} = trunc i32 %x.s{n} to i16
+  %x.h{n} = bitcast i16 %x.i{n} to half
+  %one.{n} = getelementptr i8, ptr %one, i64 {2 * n}
+  %old.h{n} = atomicrmw fadd ptr %one.{n}, half %x.h{n}{scope} seq_cst
+  %old.i{n} = bitcast half %old.h{n} to i16
+  %old.{n} = zext i16 %old.i{n} to i32
+"""
+    return lines + "  %old.top = shl i32 %old.1, 16\n  %old = or i32 %old.0, %old.top\n"
 
 
 def _place(space: str) -> tuple[str, str, str]:

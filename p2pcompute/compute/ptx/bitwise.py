@@ -124,13 +124,35 @@ def _bfi(ops: Ops, ins: Instruction, args: Values) -> Values:
     return [ops.two("or", llvm, ops.two("and", llvm, args[1], ops.by("xor", llvm, mask, -1)), field)]
 
 
+_PERMUTATIONS: Final = {
+    "f4e": (0x3210, 0x4321, 0x5432, 0x6543),
+    "b4e": (0x5670, 0x6701, 0x7012, 0x0123),
+    "rc8": (0x0000, 0x1111, 0x2222, 0x3333),
+    "ecl": (0x3210, 0x3211, 0x3222, 0x3333),
+    "ecr": (0x0000, 0x1110, 0x2210, 0x3210),
+    "rc16": (0x1010, 0x3232, 0x1010, 0x3232),
+}
+"""Selectors by c[1:0] (PTX ISA 9.7.8.7)."""
+
+
+def _permutation(ops: Ops, mode: str, control: str) -> str:
+    chosen = ops.const("i32", _PERMUTATIONS[mode][0])
+    low = ops.by("and", "i32", control, 3)
+    for number, selector in enumerate(_PERMUTATIONS[mode]):
+        this = ops.compare("eq", "i32", low, ops.const("i32", number))
+        chosen = ops.select(this, "i32", ops.const("i32", selector), chosen)
+    return chosen
+
+
 def _prmt(ops: Ops, ins: Instruction, args: Values) -> Values:
     """Pick four of the eight bytes of {b, a}; bit 3 of a selector replicates the byte's sign instead."""
+    mode = ins.modifier("permute")
+    control = args[2] if mode is None else _permutation(ops, mode, args[2])
     low, high = (ops.cast("zext", "i32", arg, "i64") for arg in args[:2])
     both = ops.two("or", "i64", low, ops.by("shl", "i64", high, 32))
     result = ops.const("i32", 0)
     for index in range(4):
-        selector = ops.by("lshr", "i32", args[2], 4 * index)
+        selector = ops.by("lshr", "i32", control, 4 * index)
         places = ops.cast("zext", "i32", ops.by("shl", "i32", ops.by("and", "i32", selector, 7), 3), "i64")
         byte = ops.cast("trunc", "i64", ops.two("lshr", "i64", both, places), "i8")
         signed = ops.compare("ne", "i32", ops.by("and", "i32", selector, 8), ops.const("i32", 0))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
-from p2pcompute.compute.ptx import flow
+from p2pcompute.compute.ptx import flow, system
 from p2pcompute.compute.ptx.ir import (
     CARRY,
     Address,
@@ -43,6 +43,8 @@ def canonicalise(module: Module) -> str:
     control flow.
     """
     lines = [f".version {module.version}", f".target {module.target}", ".address_size 64"]
+    every = [ins for entry in module.entries.values() for ins in entry.instructions()]
+    lines.extend(system.declarations(every))
     lines.extend(_variable(variable) for variable in module.variables.values())
     for entry in module.entries.values():
         lines.extend(_entry(entry))
@@ -196,6 +198,9 @@ def _instruction(ins: Instruction, names: _Names) -> str:
     if ins.guard is not None:
         guard = f"@{'!' if ins.guard_negated else ''}{names.register(ins.guard.name)} "
     operands = [_operand(o, t, names) for o, t in zip(ins.destinations, ins.destination_types, strict=True)]
+    if system.is_system(ins):
+        values = [_operand(o, t, names) for o, t in zip(ins.sources, ins.source_types, strict=True)]
+        return system.call_text(ins, operands, values)
     if len(operands) == 2:
         operands = ["|".join(operands)]
     operands.extend(_operand(o, t, names) for o, t in zip(ins.sources, ins.source_types, strict=True))

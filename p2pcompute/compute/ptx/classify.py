@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from p2pcompute.compute.ptx import system
 from p2pcompute.compute.ptx.ir import Instruction, Module, Sink, Special
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import UsageError
@@ -22,22 +23,37 @@ _MACHINE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """`exact`: nothing speaks against equal bits everywhere. `reasons`: (PTX line, what does), in order of lines."""
+    """`exact`: nothing speaks against equal bits everywhere. `reasons`: (PTX line, what does), in order of lines.
+    `approximate`: some instruction is only as good as the hardware's tables.
+    """
 
     exact: bool
     reasons: tuple[tuple[int, str], ...]
+    approximate: bool = False
+
+    @property
+    def name(self) -> str:
+        """exact, order-dependent or approx."""
+        return "exact" if self.exact else "approx" if self.approximate else "order-dependent"
 
 
 def classify(module: Module, entry: str) -> Classification:
     """Raises UsageError when the module has no such entry."""
     if entry not in module.entries:
         raise UsageError(f"The module has no kernel '{entry}'.")
-    reasons = [(ins.line, reason) for ins in module.entries[entry].instructions() for reason in _reasons(ins)]
-    return Classification(not reasons, tuple(sorted(reasons)))
+    instructions = list(module.entries[entry].instructions())
+    reasons = [(ins.line, reason) for ins in instructions for reason in _reasons(ins)]
+    used = system.uses_result(instructions)
+    reasons.extend((ins.line, f"the result of '{ins.opcode}' differs between machines") for ins in used)
+    return Classification(not reasons, tuple(sorted(reasons)), any(map(_is_approximate, instructions)))
+
+
+def _is_approximate(ins: Instruction) -> bool:
+    return ins.opcode in _APPROXIMATE or ins.has("approx") or ins.has("full")
 
 
 def _reasons(ins: Instruction) -> Iterator[str]:
-    if ins.opcode in _APPROXIMATE or ins.has("approx") or ins.has("full"):
+    if _is_approximate(ins):
         yield f"'{ins.spelling}' is approximate"
     if ins.opcode in ("atom", "red"):
         yield from _atomic(ins)

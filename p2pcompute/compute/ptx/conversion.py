@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pcompute.compute.ptx import half
 from p2pcompute.compute.ptx.arithmetic import Values, saturate
 from p2pcompute.compute.ptx.ir import Instruction
 from p2pcompute.compute.ptx.llvmtext import Ops
@@ -13,8 +14,8 @@ _TO_INTEGRAL = {"rni": "roundeven", "rzi": "trunc", "rmi": "floor", "rpi": "ceil
 
 def convert(ops: Ops, ins: Instruction, args: Values) -> Values:
     target, source = (TYPES[name] for name in ins.types)
-    if "f16" in ins.types and not (target.is_float and source.is_float and "f64" not in ins.types):
-        raise PtxError(f"PTX line {ins.line}: '{ins.spelling}' is not supported.")
+    if source.name == "f16" and not target.is_float:
+        return [_float_to_integer(ops, ins, target, TYPES["f32"], ops.cast("fpext", "half", args[0], "float"))]
     if target.is_float and source.is_float:
         return [_float_to_float(ops, ins, target, source, args[0])]
     if target.is_float:
@@ -37,10 +38,16 @@ def _float_to_float(ops: Ops, ins: Instruction, target: ScalarType, source: Scal
         if mode is not None:
             value = ops.call(_TO_INTEGRAL[_mode(ins, tuple(_TO_INTEGRAL))], source.llvm, value)
     elif target.bits > source.bits:
-        value = ops.cast("fpext", source.llvm, value, target.llvm)
+        if source.name == "f16" and target.name == "f64":
+            value = half.to_double(ops, value)
+        else:
+            value = ops.cast("fpext", source.llvm, value, target.llvm)
     else:
         mode = _mode(ins, ("rn", "rz", "rm", "rp"))
-        if mode == "rn":
+        if target.name == "f16" and (mode != "rn" or source.bits == 64):
+            wide = value if source.bits == 64 else ops.cast("fpext", "float", value, "double")
+            value = half.narrowed(ops, wide, mode)
+        elif mode == "rn":
             value = ops.cast("fptrunc", source.llvm, value, target.llvm)
         else:
             value = ops.rounded("fptrunc", mode, target.llvm, [(source.llvm, value)])
@@ -50,8 +57,13 @@ def _float_to_float(ops: Ops, ins: Instruction, target: ScalarType, source: Scal
 def _integer_to_float(ops: Ops, ins: Instruction, target: ScalarType, source: ScalarType, value: str) -> str:
     mode = _mode(ins, ("rn", "rz", "rm", "rp"))
     operation = "sitofp" if source.is_signed else "uitofp"
-    if mode == "rn":
+    if target.name == "f16":  # what a double cannot hold exactly is beyond the largest half
+        value = half.narrowed(ops, ops.cast(operation, source.llvm, value, "double"), mode)
+    elif mode == "rn" or (target.name == "f64" and source.bits <= 32):
         value = ops.cast(operation, source.llvm, value, target.llvm)
+    elif source.bits <= 32:  # exact in double; LLVM's own way gives -0 for 0 when rounding down without AVX-512
+        wide = ops.cast(operation, source.llvm, value, "double")
+        value = ops.rounded("fptrunc", mode, target.llvm, [("double", wide)])
     else:
         value = ops.rounded(operation, mode, target.llvm, [(source.llvm, value)])
     return saturate(ops, target.llvm, value) if ins.has("sat") else value

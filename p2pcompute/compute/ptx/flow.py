@@ -8,7 +8,7 @@ same iteration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from p2pcompute.compute.ptx.ir import Entry, Instruction, Label
@@ -68,7 +68,12 @@ class Graph:
 
 
 def is_block_barrier(instruction: Instruction) -> bool:
-    return instruction.opcode in ("bar", "barrier") and not instruction.has("warp")
+    """Whether a warp waits here for others of its block."""
+    return (
+        instruction.opcode in ("bar", "barrier")
+        and (instruction.has("sync") or instruction.has("red"))
+        and (not instruction.has("warp"))
+    )
 
 
 def build(entry: Entry) -> Graph:
@@ -92,6 +97,13 @@ def _split(entry: Entry) -> list[Block]:
         if isinstance(statement, Label):
             fresh()
             labels[statement.name] = blocks[-1].index
+        elif is_block_barrier(statement) and statement.guard is not None:
+            skip = f"past {len(blocks)}"  # no name in a text has a space
+            blocks[-1].end = _jump(statement, skip)
+            fresh()
+            blocks[-1].end = replace(statement, guard=None, guard_negated=False)
+            fresh()
+            labels[skip] = blocks[-1].index
         elif statement.opcode in _ENDS or is_block_barrier(statement):
             blocks[-1].end = statement
             fresh()
@@ -100,6 +112,21 @@ def _split(entry: Entry) -> list[Block]:
     for block in blocks:
         block.successors = _successors(block, labels, len(blocks))
     return blocks
+
+
+def _jump(barrier: Instruction, label: str) -> Instruction:
+    """Past a guarded barrier, where its guard is off."""
+    return replace(
+        barrier,
+        opcode="bra",
+        modifiers=(),
+        types=(),
+        destinations=(),
+        destination_types=(),
+        sources=(Label(label),),
+        source_types=("label",),
+        guard_negated=not barrier.guard_negated,
+    )
 
 
 def _successors(block: Block, labels: dict[str, int], count: int) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2pcompute.compute.ptx.isa import TRAILING
+
 CARRY: Final = "%cc"
 """The condition code register, modelled as a predicate named like no PTX register can be."""
 
@@ -103,7 +105,9 @@ class Instruction:
 
     @property
     def spelling(self) -> str:
-        return ".".join((self.opcode, *(value for _, value in self.modifiers), *self.types))
+        before = [value for slot, value in self.modifiers if slot not in TRAILING]
+        behind = [value for slot, value in self.modifiers if slot in TRAILING]
+        return ".".join((self.opcode, *before, *self.types, *behind))
 
     def reads(self) -> Iterator[Register]:
         """Registers whose value matters, the guard and the base of a stored-to address included."""

@@ -4,10 +4,10 @@ A row reads `opcode | modifiers | types | operands`. Modifiers are `slot=choice|
 bare word is a slot with itself as the only choice. The order of the slots is the order in which PTX spells them. Types
 are groups separated by `;`, one group per type suffix. Operands are `destinations = sources`, each one of
 
-T S      the first, second type suffix            W        the double width of T b32 ...  a fixed type
-X        T, or {T, T} after .v2 and {T, T, T, T} after .v4 addr label                                         any
-what `mov` takes: a register, a symbol's address, a group trailing ? optional; trailing | a second predicate destination
-written p|q
+- `T`, `S`: the first, the last type suffix; `W`: the double width of T; `b32` and others: a fixed type
+- `X`: T, or {T, T} after .v2 and {T, T, T, T} after .v4; `addr`, `label`
+- `any`: what `mov` takes: a register, a symbol's address, a group
+- trailing `?`: optional; trailing `|`: a second predicate destination, written p|q
 
 The first row that fits an instruction wins. What no row fits is refused by name and line. Source: PTX ISA 8.4, chapter
 9.7.
@@ -28,35 +28,36 @@ _VALUE: Final = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64"
 _CACHE: Final = "cache=ca|cg|cs|lu|cv? evict=L1::evict_normal|L1::evict_first|L1::evict_last|L1::no_allocate?"
 _ORDER: Final = "order=weak|volatile|relaxed|acquire|release|acq_rel? scope=cta|gpu|sys|cluster?"
 _ATOM: Final = "add|min|max|inc|dec|and|or|xor"
-_ATOMIC: Final = "u32 s32 u64 s64 b32 b64 f32 f64"
+_ATOMIC: Final = "u32 s32 u64 s64 b32 b64"
 _ROUND: Final = "round=rn|rz|rm|rp"
 
 TABLE: Final = f"""
 add   | carry=cc?                              | u32 s32 u64 s64      | T = T T
 add   | sat?                                   | {_INT}               | T = T T
 add   | {_ROUND}? sat?                         | f32 f64              | T = T T
-add   | round=rn? sat?                         | f16                  | T = T T
+add   | round=rn? sat?                         | f16 f16x2            | T = T T
 sub   | carry=cc?                              | u32 s32 u64 s64      | T = T T
 sub   | sat?                                   | {_INT}               | T = T T
 sub   | {_ROUND}? sat?                         | f32 f64              | T = T T
-sub   | round=rn? sat?                         | f16                  | T = T T
+sub   | round=rn? sat?                         | f16 f16x2            | T = T T
 addc  | carry=cc?                              | u32 s32 u64 s64      | T = T T
 subc  | carry=cc?                              | u32 s32 u64 s64      | T = T T
 mul   | part=lo|hi                             | {_INT}               | T = T T
 mul   | part=wide                              | u16 s16 u32 s32      | W = T T
 mul   | {_ROUND}? sat?                         | f32 f64              | T = T T
-mul   | round=rn? sat?                         | f16                  | T = T T
+mul   | round=rn? sat?                         | f16 f16x2            | T = T T
 mad   | part=lo|hi carry=cc?                   | {_INT}               | T = T T T
 mad   | part=wide                              | u16 s16 u32 s32      | W = T T W
 mad   | {_ROUND}                               | f32 f64              | T = T T T
 madc  | part=lo|hi carry=cc?                   | u32 s32 u64 s64      | T = T T T
 fma   | {_ROUND} sat?                          | f32 f64              | T = T T T
+fma   | round=rn sat?                          | f16 f16x2            | T = T T T
 div   |                                        | {_INT}               | T = T T
 div   | {_ROUND}                               | f32 f64              | T = T T
 div   | approx=approx|full ftz?                | f32                  | T = T T
 rem   |                                        | {_INT}               | T = T T
-abs   |                                        | s16 s32 s64 f32 f64 f16 | T = T
-neg   |                                        | s16 s32 s64 f32 f64 f16 | T = T
+abs   |                                        | s16 s32 s64 f32 f64 f16 f16x2 | T = T
+neg   |                                        | s16 s32 s64 f32 f64 f16 f16x2 | T = T
 min   |                                        | {_INT} f32 f64       | T = T T
 max   |                                        | {_INT} f32 f64       | T = T T
 sad   |                                        | {_INT}               | T = T T T
@@ -67,9 +68,9 @@ sqrt  | approx ftz?                            | f32                  | T = T
 rsqrt | approx ftz?                            | f32 f64              | T = T
 sin   | approx ftz?                            | f32                  | T = T
 cos   | approx ftz?                            | f32                  | T = T
-ex2   | approx ftz?                            | f32                  | T = T
+ex2   | approx ftz?                            | f32 f16 f16x2        | T = T
 lg2   | approx ftz?                            | f32                  | T = T
-tanh  | approx                                 | f32                  | T = T
+tanh  | approx                                 | f32 f16 f16x2        | T = T
 copysign |                                     | f32 f64              | T = T T
 testp | test=finite|infinite|number|notanumber|normal|subnormal | f32 f64 | pred = T
 and   |                                        | {_BITS} pred         | T = T T
@@ -87,9 +88,16 @@ brev  |                                        | b32 b64              | T = T
 bfind | shiftamt?                              | u32 s32 u64 s64      | u32 = T
 bfe   |                                        | u32 s32 u64 s64      | T = T u32 u32
 bfi   |                                        | b32 b64              | T = T T u32 u32
-prmt  |                                        | b32                  | T = T T T
-setp  | {_COMPARE} bool=and|or|xor?             | {_VALUE} f16         | pred pred| = T T pred?
+prmt  | permute=f4e|b4e|rc8|ecl|ecr|rc16?      | b32                  | T = T T T
+dp4a  |                                        | u32 s32 ; u32 s32    | u32 = T S u32
+dp2a  | part=lo|hi                             | u32 s32 ; u32 s32    | u32 = T S u32
+vabsdiff2 | merge=add?                         | u32 s32 ; u32 s32 ; u32 s32 | T = T S T
+vabsdiff4 | merge=add?                         | u32 s32 ; u32 s32 ; u32 s32 | T = T S T
+setp  | {_COMPARE} bool=and|or|xor?             | {_VALUE} f16 f16x2   | pred pred| = T T pred?
 set   | {_COMPARE} bool=and|or|xor?            | u32 s32 f32 ; {_VALUE} | T = S S pred?
+set   | {_COMPARE} bool=and|or|xor?            | u16 s16 u32 s32 f16 ; f16 | T = S S pred?
+set   | {_COMPARE} bool=and|or|xor?            | f16 ; {_VALUE}       | T = S S pred?
+set   | {_COMPARE} bool=and|or|xor?            | u32 s32 f16x2 ; f16x2 | T = S S pred?
 selp  |                                        | {_VALUE}             | T = T T pred
 slct  |                                        | {_VALUE} ; s32       | T = T T S
 mov   |                                        | {_VALUE} pred        | any = any
@@ -104,6 +112,10 @@ st    | {_ORDER} space=global|shared|local? {_CACHE} vec=v2|v4? | {_ANY} | addr 
 atom  | {_ORDER} space=global|shared? op=cas   | b16 b32 b64          | T = addr T T
 atom  | {_ORDER} space=global|shared? op={_ATOM}|exch | {_ATOMIC} | T = addr T
 red   | {_ORDER} space=global|shared? op={_ATOM} | {_ATOMIC}       | = addr T
+atom  | {_ORDER} space=global|shared? op=add noftz | f16 f16x2       | T = addr T
+atom  | {_ORDER} space=global|shared? op=add|exch | f32 f64        | T = addr T
+red   | {_ORDER} space=global|shared? op=add | f32 f64             | = addr T
+red   | {_ORDER} space=global|shared? op=add noftz | f16 f16x2       | = addr T
 shfl  | sync mode=up|down|bfly|idx             | b32                  | T pred| = T b32 b32 b32
 vote  | sync mode=all|any|uni                  | pred                 | T = T b32
 vote  | sync mode=ballot                       | b32                  | T = pred b32
@@ -112,9 +124,11 @@ match | all sync                               | b32 b64              | b32 pred
 activemask |                                   | b32                  | T =
 bar   | warp sync                              |                      | = b32
 bar   | cta? sync                              |                      | = u32 u32?
+bar   | cta? arrive                            |                      | = u32 u32
 bar   | cta? red red_op=popc                   | u32                  | T = u32 pred
 bar   | cta? red red_op=and|or                 | pred                 | T = u32 pred
 barrier | cta? sync aligned?                   |                      | = u32 u32?
+barrier | cta? arrive aligned?                 |                      | = u32 u32
 barrier | cta? red red_op=popc aligned?        | u32                  | T = u32 pred
 barrier | cta? red red_op=and|or aligned?      | pred                 | T = u32 pred
 membar | scope=cta|gl|sys                      |                      | =
@@ -125,6 +139,10 @@ ret   | uni?                                   |                      | =
 exit  |                                        |                      | =
 trap  |                                        |                      | =
 """
+
+
+TRAILING: Final = frozenset({"permute", "merge"})
+"""Slots that PTX spells behind the types."""
 
 
 @dataclass(frozen=True, slots=True)

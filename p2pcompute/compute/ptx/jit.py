@@ -18,7 +18,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.grid import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "1"
+ENGINE_VERSION: Final = "2"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
@@ -45,25 +45,34 @@ class Compiled:
     shared_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What machine code is made for: LLVM's names of a CPU and of its features. The host runs code for lesser ones."""
+
+    cpu: str
+    features: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cpu} {self.features} llvm {llvm.llvm_version_info} engine {ENGINE_VERSION}"
+
+
 @cache
-def _target() -> Any:
+def host() -> Processor:
+    return Processor(llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+
+
+@cache
+def _target(processor: Processor) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features().flatten()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="small"
+        cpu=processor.cpu, features=processor.features, opt=3, reloc="pic", codemodel="small"
     )
 
 
-def host() -> str:
-    """What machine code is specific to."""
-    cpu = f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
-    return f"{cpu} llvm {llvm.llvm_version_info} engine {ENGINE_VERSION}"
-
-
-def assemble(text: str) -> bytes:
+def assemble(text: str, processor: Processor) -> bytes:
     """LLVM text to an object file."""
-    machine = _target()
+    machine = _target(processor)
     try:
         module = llvm.parse_assembly(text)
         module.verify()
@@ -92,12 +101,12 @@ class Loaded:
 
 def _fresh_target() -> Any:
     """An engine owns its target machine."""
-    _target()
+    _target(host())
     return llvm.Target.from_default_triple().create_target_machine()
 
 
-def cache_key(*parts: str) -> str:
-    return blake3("\0".join((*parts, host())).encode()).hexdigest()
+def cache_key(*parts: str, processor: Processor) -> str:
+    return blake3("\0".join((*parts, str(processor))).encode()).hexdigest()
 
 
 def read_cached(directory: Path, key: str) -> Compiled | None:

@@ -9,16 +9,17 @@ from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx import layout, output
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
 from p2pcompute.compute.ptx.ir import Entry, Module
-from p2pcompute.compute.ptx.jit import Compiled, Loaded, assemble, cache_key, read_cached, write_cached
+from p2pcompute.compute.ptx.jit import Compiled, Loaded, Processor, assemble, cache_key, host, read_cached, write_cached
 from p2pcompute.compute.ptx.lower import lower
 from p2pcompute.compute.ptx.memory import Memory, Table
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.run import Abort, Launch, Run, pool
+from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.uniform import Layout
 from p2pcompute.errors import PtxError, UsageError
 from p2pcompute.wire.limits import BLOCK_DIMS_MAX, BLOCK_THREADS_MAX, GRID_DIMS_MAX, SHARED_BYTES_MAX
@@ -43,10 +44,15 @@ def pack_parameters(entry: Entry, values: Sequence[bytes]) -> bytes:
 
 
 def compile_entry(
-    module: Module, entry: str, block: tuple[int, int, int], *, cache_dir: Path | None = None
+    module: Module,
+    entry: str,
+    block: tuple[int, int, int],
+    *,
+    cache_dir: Path | None = None,
+    processor: Processor | None = None,
 ) -> CompiledKernel:
     """Machine code for one entry and block shape; lines in its traps are those of the canonical text. Raises PtxError
-    for what the engine does not support, UsageError for bad shapes.
+    for what the engine does not support, UsageError for bad shapes. `processor` is the host unless given.
     """
     if entry not in module.entries:
         raise UsageError(f"The module has no kernel '{entry}'; it has {', '.join(sorted(module.entries)) or 'none'}.")
@@ -56,7 +62,8 @@ def compile_entry(
         raise UsageError(f"A block of {threads.threads} threads exceeds {BLOCK_THREADS_MAX}.")
     text = canonicalise(module)
     digest = blake3(text.encode()).hexdigest()
-    key = cache_key(digest, entry, repr(block))
+    processor = processor or host()
+    key = cache_key(digest, entry, repr(block), processor=processor)
     compiled = read_cached(cache_dir, key) if cache_dir is not None else None
     if compiled is None:
         canonical = parse(text)
@@ -65,7 +72,7 @@ def compile_entry(
             raise PtxError(
                 f"Kernel '{entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
             )
-        code = assemble(module_text(lowered, threads))
+        code = assemble(module_text(lowered, threads), processor)
         compiled = Compiled(code, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
         if cache_dir is not None:
             write_cached(cache_dir, key, compiled)
@@ -86,6 +93,7 @@ class CompiledKernel:
         self.digest = digest
         self._threads = threads
         self._compiled = compiled
+        self._prints = any(is_system(instruction) for instruction in entry.instructions())
         self._loaded = Loaded(compiled.code)
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
 
@@ -118,9 +126,19 @@ class CompiledKernel:
             raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
         threads = min(threads, grid[0] * grid[1] * grid[2])
         table = memory.table(self.module, self.digest)
-        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads)
+        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints)
         with abort.linked() as own:
-            return _outcome(self._run_all(shared, table, own, threads))
+            done = self._run_all(shared, table, own, threads)
+        return _outcome(done, self._log(done, shared, memory) if self._prints else "")
+
+    def _log(self, done: list[tuple[int, Run]], shared: Launch, memory: Memory) -> str:
+        found = [record for _, run in done for record in run.records()]
+
+        def string(address: int) -> str:
+            return memory.string(self.module, self.digest, address)
+
+        lost = any(run.lost_records for _, run in done)
+        return output.text(found, string, shared.block_of, self.block, lost=lost)
 
     def _run_all(self, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
         """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
@@ -144,9 +162,9 @@ class CompiledKernel:
         return done
 
 
-def _outcome(done: list[tuple[int, Run]]) -> LaunchResult:
+def _outcome(done: list[tuple[int, Run]], log: str) -> LaunchResult:
     """Of several traps the one in the lowest block is the witness."""
     traps = [run for status, run in done if status == layout.TRAPPED]
     if traps:
-        return LaunchResult(Status.TRAP, min(traps, key=lambda run: run.trapped_block).trap())
-    return LaunchResult(Status.ABORTED if any(status == layout.ABORTED for status, _ in done) else Status.OK)
+        return LaunchResult(Status.TRAP, min(traps, key=lambda run: run.trapped_block).trap(), log)
+    return LaunchResult(Status.ABORTED if any(status == layout.ABORTED for status, _ in done) else Status.OK, log=log)

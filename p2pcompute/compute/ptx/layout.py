@@ -43,19 +43,35 @@ LAUNCH_FIELDS: Final = (
 """The launch record: one 64-bit word each."""
 
 STATE_KIND, STATE_LINE, STATE_WARP, STATE_LANE, STATE_ADDRESS, STATE_BLOCK = 0, 4, 8, 12, 16, 24
-STATE_COUNT, STATE_TOTAL, STATE_COUNT_RESULT, STATE_TOTAL_RESULT = 32, 36, 40, 44
-STATE_BYTES: Final = 64
-"""The state record of one thread of the host: the trap, and the barrier reduction being gathered and the finished
-one.
+STATE_LOG, STATE_LOG_COUNT = 32, 40
+"""Where this thread's log records go, and how many there are."""
+STATE_BARRIERS: Final = 64
+BARRIERS: Final = 16
+BARRIER_BYTES: Final = 32
+BARRIER_ARRIVED, BARRIER_EXPECTED, BARRIER_COUNT, BARRIER_TOTAL = 0, 4, 8, 12
+BARRIER_COUNT_RESULT, BARRIER_TOTAL_RESULT = 16, 20
+STATE_BYTES: Final = STATE_BARRIERS + BARRIERS * BARRIER_BYTES
+"""The state record of one thread of the host: the trap, then the barriers of its block. Each counts the warps that have
+arrived and knows the threads it waits for (0: all), the reduction being gathered and the finished one.
 """
 
-CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_WRAPPED, CONTEXT_REGISTERS = 0, 4, 8, 64
-"""The saved state of a warp at a barrier: where to go on, for which lanes, live registers."""
+CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_WRAPPED, CONTEXT_WAITS, CONTEXT_BARRIER, CONTEXT_LINE = 0, 4, 8, 12, 16, 20
+CONTEXT_REGISTERS: Final = 64
+"""The saved state of a warp that has paused: where to go on, the living lanes, which barrier it waits for (plus 1, 0
+for none), which it waited for last and on which line, then masks and live registers.
+"""
 
-DONE, AT_BARRIER, TRAPPED, ABORTED = 0, 1, 2, 3
+DONE, PAUSED, TRAPPED, ABORTED = 0, 1, 2, 3
 """What a warp or a range of blocks returns."""
 
-TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION = 1, 2, 3, 4, 5
+TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION, TRAP_ASSERTION = 1, 2, 3, 4, 5, 6
+
+LOG_RECORDS: Final = 256
+LOG_RECORD_BYTES: Final = 128
+LOG_ARGUMENTS: Final = 32
+"""A record of what a kernel printed: address of the format, thread, line, block, 1 for an assertion, then up to 96
+bytes of arguments.
+"""
 
 SHARED_ALIGN: Final = 16
 """Dynamic shared memory starts at the next multiple of this after the static one."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, layout, nan, uniform
+from p2pcompute.compute.ptx import flow, half, layout, nan, uniform
 from p2pcompute.compute.ptx.access import Access, Window
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
-from p2pcompute.compute.ptx.barriers import Barriers
+from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
 from p2pcompute.compute.ptx.bitwise import BITWISE
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.conversion import convert
@@ -30,7 +30,11 @@ from p2pcompute.compute.ptx.ir import (
 )
 from p2pcompute.compute.ptx.llvmtext import Code, vector
 from p2pcompute.compute.ptx.moves import move, to_address
+from p2pcompute.compute.ptx.output import Output
+from p2pcompute.compute.ptx.packed import PACKED, is_packed, pairwise
+from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
+from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -44,7 +48,7 @@ WARP_FORMAL: Final = (
 STACK_BYTES_MAX: Final = 3 * 1024 * 1024
 """Of the 8 MiB that a thread has by default; a value may be spilled in the fast and in the slow part of a block."""
 
-_LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, "cvt": convert, "cvta": to_address}
+_LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, **PACKED, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
 _HOISTABLE: Final = frozenset(
     {"mov", "cvta", "add", "sub", "mul", "mad", "and", "or", "xor", "not", "neg", "shl", "shr", "cvt", "setp", "selp"}
@@ -54,11 +58,14 @@ _HOISTABLE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """`function` is `@warp` with its helpers. Sizes are what the launcher must provide."""
+    """`function` is `@warp` with its helpers. Sizes are what the launcher must provide. `has_pauses`: warps may return
+    before their end; `needs_counts`: and not all of them at the same barriers.
+    """
 
     function: str
     declarations: frozenset[str]
-    has_barriers: bool
+    has_pauses: bool
+    needs_counts: bool
     context_bytes: int
     local_bytes: int
     shared_bytes: int
@@ -90,24 +97,29 @@ class _Lowering:
         self._frame = Frame(self._code, module, entry, analysis, nan.NanPlan(self._graph))
         self._access = Access(self._frame, Checked(self._code))
         self._atomics = Atomics(self._frame, self._access)
+        self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
         self._shared_bytes = shared_layout(module, entry)[1]
 
     def run(self) -> Lowered:
         self._frame.allocate(self._types)
         self._check_stack()
-        self._barriers = Barriers(self._frame, self._access, self._graph)
+        self._pauses = Pauses(self._frame, self._access, self._graph)
+        self._barriers = Barriers(self._frame, self._access, self._graph, self._pauses)
         self._prologue()
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
         body = "\n".join(self._code.lines)
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
-        context = -(-self._barriers.context_bytes // 64) * 64
+        if any("half" in part for part in parts):
+            parts.append(half.LIBRARY)
+        context = -(-self._pauses.context_bytes // 64) * 64
         return Lowered(
             "\n".join(parts),
             frozenset(self._code.declarations),
-            bool(self._barriers.blocks),
+            bool(self._pauses.points),
+            self._barriers.are_named or bool(self._pauses.spins),
             context,
             self._frame.local_bytes,
             self._shared_bytes,
@@ -135,12 +147,13 @@ class _Lowering:
         code.do(f"%exchange = alloca {vector('i32')}")
         code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
         self._thread_ids()
-        self._barriers.dispatch()
+        self._pauses.dispatch()
         code.label("start")
         code.do("store i32 %full, ptr %m0")
         code.do("store i32 %full, ptr %alive")
         code.do("br label %b0")
         self._barriers.resume()
+        self._pauses.resume_slices()
 
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
@@ -289,7 +302,12 @@ class _Lowering:
             code.do(f"br i1 {again}, label %{back}, label %{on}")
             code.label(back)
             flag = code.value("load volatile i32, ptr %abort")
-            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %b{loop.head}, label %aborted, !prof !2")
+            ahead = code.fresh("ahead")
+            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %{ahead}, label %aborted, !prof !2")
+            code.label(ahead)
+            if loop in self._pauses.spins:
+                self._pauses.slice(loop)
+            code.do(f"br label %b{loop.head}")
             code.label(on)
 
     # Instructions ------------------------------------------------------------------------------------------------
@@ -302,10 +320,17 @@ class _Lowering:
                 self._atomics.emit(ins)
             case "membar" | "fence":
                 self._code.do("fence seq_cst")
+            case opcode if is_system(ins):
+                self._output.emit(ins)
+                if opcode == "__assertfail":
+                    nowhere = self._frame.ops(VECTOR).const("i64", 0)
+                    self._access.trap_where(self._frame.active(ins), layout.TRAP_ASSERTION, ins.line, nowhere)
             case "nanosleep":
                 pass
             case "mov":
                 move(self._frame, ins)
+            case "bar" | "barrier" if is_arrival(ins):
+                self._barriers.announce(ins)
             case opcode if opcode in _WARP_WIDE:
                 self._warpwide.emit(ins)
             case _:
@@ -313,6 +338,8 @@ class _Lowering:
 
     def _lane_wise(self, ins: Instruction) -> None:
         operation = _LANE_WISE.get(ins.opcode)
+        if operation is not None and is_packed(ins):
+            operation = pairwise(operation)
         if operation is None:
             raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
         for mode in modes(self._frame, ins):

@@ -7,6 +7,7 @@ never another buffer's first.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from p2pcompute.wire.limits import BUFFERS_MAX
 Bytes = NDArray[np.uint8]
 Table = NDArray[np.uint64]
 
+STRING_BYTES_MAX: Final = 1_024
 ALIGN_BYTES: Final = 16
 """What a vector access or an atomic of 16 bytes needs of a buffer's host address."""
 
@@ -70,6 +72,15 @@ class Memory:
             self._variables[key] = array
         return self._variables[key]
 
+    def string(self, module: Module, digest: str, address: int) -> str:
+        """The text at a device address up to its NUL, at most STRING_BYTES_MAX bytes; `?` where there is no memory."""
+        base, readable = (int(word) for word in self.table(module, digest)[0][_row(address), :2])
+        start = address & ((1 << layout.OFFSET_BITS) - 1)
+        if start >= readable:
+            return "?"
+        data = ctypes.string_at(base + start, min(STRING_BYTES_MAX, readable - start))
+        return data.partition(b"\0")[0].decode(errors="replace")
+
     def table(self, module: Module, digest: str) -> Table:
         """Both segment tables as (2, rows, words), without the shared window. Do not write to it."""
         table = self._tables.get(digest)
@@ -86,6 +97,10 @@ class Memory:
             image = self.image(module, digest, space)
             table[:, segment, :3] = (image.ctypes.data, image.nbytes, image.nbytes if space == "global" else 0)
         return table
+
+
+def _row(address: int) -> int:
+    return min(address >> layout.OFFSET_BITS, layout.TABLE_ROWS - 1)
 
 
 def _check(index: int, array: NDArray[Any]) -> None:

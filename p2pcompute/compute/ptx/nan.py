@@ -75,7 +75,7 @@ def makes_nan(instruction: Instruction) -> bool:
     if not instruction.destination_types or instruction.opcode in _COPIES | _RAW | _SIGN_ONLY:
         return False
     name = instruction.destination_types[0]
-    return name in TYPES and TYPES[name].is_float
+    return name in TYPES and TYPES[name].is_float and not TYPES[name].is_packed
 
 
 def observes(instruction: Instruction, operand: Operand, type_name: str) -> bool:

@@ -19,6 +19,7 @@ from p2pcompute.compute.ptx.ir import (
     Register,
     Sink,
     Special,
+    Statement,
     Symbol,
     Variable,
 )
@@ -54,6 +55,7 @@ class Scope:
         self._suffix = [""]
         self._used: dict[str, int] = {}
         self._defined: set[str] = set()
+        self._fresh = 0
 
     def enter(self, number: int) -> None:
         self._names.append({})
@@ -76,6 +78,10 @@ class Scope:
         if name in self._names[-1] or (name[1:] in SPECIALS and name[0] == "%"):
             raise PtxError(f"PTX line {line}: '{name}' is declared twice.")
         self._names[-1][name] = item
+
+    def fresh_predicate(self) -> Register:
+        self._fresh += 1
+        return Register(f"%index {self._fresh}", "pred")
 
     def define_label(self, name: str, line: int) -> str:
         if name in self._defined:
@@ -103,6 +109,28 @@ class Scope:
 def parse_instruction(words: list[str], line: int, scope: Scope) -> Instruction:
     """Raises PtxError naming the line and the instruction."""
     return _InstructionParser(words, line, scope).parse()
+
+
+def indexed_branch(words: list[str], line: int, scope: Scope, lists: dict[str, list[str]]) -> list[Statement]:
+    """`@p brx.idx index, list` as a chain of comparisons and branches; an index beyond the list is a trap.
+
+    Names with a space cannot be in a text, so the new ones meet no others.
+    """
+    guard = words[: words.index("brx.idx")]
+    rest = words[len(guard) + 1 :]
+    if len(rest) != 3 or rest[1] != "," or rest[2] not in lists:
+        raise PtxError(f"PTX line {line}: 'brx.idx' needs a register and a list of branch targets.")
+    chosen = scope.fresh_predicate()
+    past = f"{chosen.name} past"
+    statements: list[Statement] = []
+    if guard:
+        skip = parse_instruction([*guard, "bra", lists[rest[2]][0]], line, scope)
+        statements.append(replace(skip, sources=(Label(past),), guard_negated=not skip.guard_negated))
+    for number, target in enumerate(lists[rest[2]]):
+        test = parse_instruction(["setp.eq.u32", "_", ",", rest[0], ",", str(number)], line, scope)
+        jump = parse_instruction(["bra", target], line, scope)
+        statements += [replace(test, destinations=(chosen,)), replace(jump, guard=chosen)]
+    return [*statements, parse_instruction(["trap"], line, scope), *([Label(past)] if guard else [])]
 
 
 class _InstructionParser:
@@ -374,7 +402,8 @@ class _InstructionParser:
             return self._immediate(-self._integer(self._next()), type_name)
         if _F32.fullmatch(word) or _F64.fullmatch(word):
             kind = "f32" if word[1] in "fF" else "f64"
-            if TYPES[type_name].bits != TYPES[kind].bits or TYPES[type_name].kind in "us":
+            wanted = TYPES[type_name]
+            if wanted.bits != TYPES[kind].bits or wanted.kind in "us" or wanted.is_packed:
                 raise self._fail(f"'{word}' where .{type_name} is needed")
             return Immediate(int("0x" + word[2:], 0), kind)
         if _INTEGER.fullmatch(word):

@@ -22,6 +22,7 @@ class TrapKind(Enum):
     PARTIAL_BARRIER = layout.TRAP_BARRIER
     PARTIAL_WARP = layout.TRAP_CONVERGENCE
     TRAP_INSTRUCTION = layout.TRAP_INSTRUCTION
+    ASSERTION = layout.TRAP_ASSERTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +43,8 @@ class Trap:
 
 @dataclass(frozen=True, slots=True)
 class LaunchResult:
+    """`log` is what the kernel printed: at most `output.TEXT_BYTES_MAX` bytes, by block, in the kernel's own words."""
+
     status: Status
     trap: Trap | None = None
+    log: str = ""

@@ -8,7 +8,8 @@ from typing import Final
 from p2pcompute.compute.ptx.inline import inline_calls
 from p2pcompute.compute.ptx.ir import Entry, Label, Module, Parameter, Statement, Variable
 from p2pcompute.compute.ptx.lex import Token, tokenize
-from p2pcompute.compute.ptx.operands import Scope, parse_instruction
+from p2pcompute.compute.ptx.operands import Scope, indexed_branch, parse_instruction
+from p2pcompute.compute.ptx.system import join_calls
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import PtxError
 from p2pcompute.wire.limits import ARGUMENT_BYTES_MAX, ARGUMENTS_MAX, SHARED_BYTES_MAX
@@ -22,6 +23,8 @@ VARIABLE_BYTES_MAX: Final = 64 * 1024 * 1024
 LOCAL_BYTES_MAX: Final = 64 * 1024
 """Stack per thread; a warp's is 32 times that."""
 ALIGN_BYTES_MAX: Final = 256
+TARGETS_MAX: Final = 1_024
+"""Of one indexed branch."""
 
 _NAME: Final = re.compile(r"[A-Za-z_$%][\w$]*", re.ASCII)
 _TARGET: Final = re.compile(r"sm_\d{2,3}a?", re.ASCII)
@@ -51,6 +54,7 @@ class _Parser:
         self._instructions = 0
         self._registers = 0
         self._scopes = 0
+        self._targets: dict[str, list[str]] = {}
 
     # Tokens ------------------------------------------------------------------------------------------------------
 
@@ -114,6 +118,7 @@ class _Parser:
         self._number(64, 64)
         while self._place < len(self._tokens):
             self._directive()
+        join_calls(self._module)
         for entry in self._module.entries.values():
             inline_calls(self._module, entry)
         return self._module
@@ -275,6 +280,7 @@ class _Parser:
         self._module.functions[function.name] = function
 
     def _body(self, entry: Entry) -> None:
+        self._targets.clear()
         scope = Scope(self._module, entry)
         self._block(entry, scope)
         scope.check_labels(entry.line)
@@ -336,7 +342,7 @@ class _Parser:
 
     def _statement(self, entry: Entry, scope: Scope) -> None:
         word = self._peek()
-        if word == ".reg":
+        if word == ".reg" or word.startswith(".reg."):
             self._register_declaration(scope)
         elif word in (".shared", ".local", ".param"):
             self._entry_variable(entry, scope)
@@ -346,6 +352,8 @@ class _Parser:
                 self._place += 1
         elif word == ".pragma":
             self._skip_statement()
+        elif word == ".branchtargets":
+            self._branch_targets(entry)
         elif word[:1] == ".":
             raise self._fail(f"'{word[:40]}' is not supported in a body")
         elif self._place + 1 < len(self._tokens) and self._tokens[self._place + 1].text == ":":
@@ -371,11 +379,30 @@ class _Parser:
         words = [token.text for token in self._tokens[start : self._place - 1]]
         if not words:
             return
+        if "brx.idx" in words[:4]:
+            for statement in indexed_branch(words, line, scope, self._targets):
+                self._append(entry, statement)
+            return
         self._append(entry, parse_instruction(words, line, scope))
 
+    def _branch_targets(self, entry: Entry) -> None:
+        """`name: .branchtargets label, label...;`: the label just read names a list, not a place."""
+        self._expect(".branchtargets")
+        if not entry.body or not isinstance(entry.body[-1], Label):
+            raise self._fail("'.branchtargets' without a name")
+        targets = [self._name()]
+        while self._accept(","):
+            targets.append(self._name())
+            if len(targets) > TARGETS_MAX:
+                raise self._fail(f"more than {TARGETS_MAX} branch targets")
+        self._expect(";")
+        label = entry.body.pop()
+        assert isinstance(label, Label)
+        self._targets[label.name] = targets
+
     def _register_declaration(self, scope: Scope) -> None:
-        self._expect(".reg")
-        word = self._next()
+        _, glued, kind = self._next().partition(".reg.")  # inline assembly may write `.reg.b32`
+        word = f".{kind}" if glued else self._next()
         if word[:1] != "." or word[1:] not in TYPES:
             self._place -= 1
             raise self._fail(f"register type '{word[:40]}' is not supported")

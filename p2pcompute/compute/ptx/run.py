@@ -18,6 +18,7 @@ from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.jit import Compiled
 from p2pcompute.compute.ptx.memory import Table, aligned_zeros
 from p2pcompute.compute.ptx.outcome import Trap, TrapKind
+from p2pcompute.compute.ptx.output import Record, records, were_lost
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
 CHUNKS_PER_THREAD: Final = 16
@@ -81,8 +82,11 @@ class Launch:
         grid: tuple[int, int, int],
         shared_bytes: int,
         shares: int,
+        *,
+        prints: bool,
     ) -> None:
         self.compiled = compiled
+        self.prints = prints
         self.threads = threads
         self.grid = grid
         self.shared_bytes = compiled.shared_bytes + shared_bytes
@@ -109,6 +113,7 @@ class Run:
             "shared": launch.shared_bytes,
             "contexts": warps * compiled.context_bytes,
             "local": warps * WARP * compiled.local_bytes,
+            "log": layout.LOG_RECORDS * layout.LOG_RECORD_BYTES if launch.prints else 0,
         }
         starts = dict(
             zip(sizes, itertools.accumulate((_whole_lines(size) for size in sizes.values()), initial=0), strict=False)
@@ -120,7 +125,9 @@ class Run:
         shared_row = (layout.TABLE_BYTES + layout.SHARED_SEGMENT * layout.ROW_BYTES) // 8
         mine[shared_row : shared_row + 3] = (base + starts["shared"], launch.shared_bytes, launch.shared_bytes)
         self._state = self._bytes[starts["state"] : starts["state"] + layout.STATE_BYTES]
-        fields = {
+        self._log = self._bytes[starts["log"] : starts["log"] + sizes["log"]]
+        self._state[layout.STATE_LOG : layout.STATE_LOG + 8].view(np.uint64)[0] = base + starts["log"]
+        fields: dict[str, int] = {
             **{name: base + start for name, start in starts.items()},
             "shared_bytes": launch.shared_bytes,
             "parameters": launch.parameters_address,
@@ -143,6 +150,14 @@ class Run:
     @property
     def trapped_block(self) -> int:
         return self._word(layout.STATE_BLOCK, 8)
+
+    def records(self) -> list[Record]:
+        """What the kernel printed on this thread."""
+        return records(self._log.tobytes(), self._word(layout.STATE_LOG_COUNT, 4)) if self._log.size else []
+
+    @property
+    def lost_records(self) -> bool:
+        return were_lost(self._word(layout.STATE_LOG_COUNT, 4))
 
     def trap(self) -> Trap:
         """The witness, once the generated code has reported a trap."""

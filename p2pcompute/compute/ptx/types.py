@@ -24,6 +24,11 @@ class ScalarType:
         return self.kind == "f"
 
     @property
+    def is_packed(self) -> bool:
+        """Two halves in one 32-bit register; held as an integer, taken apart by `packed`."""
+        return self.name == "f16x2"
+
+    @property
     def is_signed(self) -> bool:
         return self.kind == "s"
 
@@ -35,6 +40,7 @@ def _table() -> dict[str, ScalarType]:
         for bits in (8, 16, 32, 64)
     }
     types["f16"] = ScalarType("f16", "f", 16, "half")
+    types["f16x2"] = ScalarType("f16x2", "f", 32, "i32")
     types["f32"] = ScalarType("f32", "f", 32, "float")
     types["f64"] = ScalarType("f64", "f", 64, "double")
     types["pred"] = ScalarType("pred", "p", 1, "i1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from typing import NamedTuple
 
 from p2pcompute.protocol.gossip.codec import Message
 from p2pcompute.protocol.gossip.params import CACHE_BYTES_MAX, PROMISERS_MAX, PROMISES_MAX, SEEN_MAX, GossipParams
@@ -104,18 +104,36 @@ class MessageCache:
 class _Promise:
     deadline_ms: int
     asked: bytes
+    batch: int
     others: list[bytes]
 
 
+class Broken(NamedTuple):
+    """A message that did not come: who was asked for it (in which IWANT), and who is to be asked next."""
+
+    message_id: bytes
+    peer: bytes
+    batch: int
+    following: bytes | None
+
+
 class Promises:
-    """Messages that peers advertised and that we asked one of them for; when it does not come, another is asked."""
+    """Messages that peers advertised and that we asked one of them for; when it does not come, another is asked.
+
+    What was asked for in one IWANT is one promise, however many messages of it are missing: frames are lost whole.
+    """
 
     def __init__(self, followup_ms: int) -> None:
         self._followup_ms = followup_ms
         self._promises: dict[bytes, _Promise] = {}
+        self._batch = 0
 
     def __len__(self) -> int:
         return len(self._promises)
+
+    def next_batch(self) -> None:
+        """What follows is asked for in another IWANT."""
+        self._batch += 1
 
     def offer(self, message_id: bytes, peer: bytes, now_ms: int) -> bool:
         """A peer has the message: whether to ask it now."""
@@ -126,22 +144,22 @@ class Promises:
             return False
         if len(self._promises) >= PROMISES_MAX:
             return False
-        self._promises[message_id] = _Promise(now_ms + self._followup_ms, peer, [])
+        self._promises[message_id] = _Promise(now_ms + self._followup_ms, peer, self._batch, [])
         return True
 
     def kept(self, message_id: bytes) -> None:
         self._promises.pop(message_id, None)
 
-    def overdue(self, now_ms: int) -> Iterator[tuple[bytes, bytes, bytes | None]]:
-        """(message id, who did not send it, whom to ask next) of every promise whose time is over."""
-        for message_id, promise in list(self._promises.items()):
-            if promise.deadline_ms > now_ms:
-                continue
-            broken = promise.asked
-            if promise.others:
-                promise.asked = promise.others.pop(0)
-                promise.deadline_ms = now_ms + self._followup_ms
-                yield message_id, broken, promise.asked
-            else:
+    def overdue(self, now_ms: int) -> list[Broken]:
+        """Every promise whose time is over; those that others can keep are made anew."""
+        self.next_batch()
+        late = [(one, promise) for one, promise in self._promises.items() if promise.deadline_ms <= now_ms]
+        broken = []
+        for message_id, promise in late:
+            following = promise.others.pop(0) if promise.others else None
+            broken.append(Broken(message_id, promise.asked, promise.batch, following))
+            if following is None:
                 del self._promises[message_id]
-                yield message_id, broken, None
+            else:
+                promise.asked, promise.batch, promise.deadline_ms = following, self._batch, now_ms + self._followup_ms
+        return broken

@@ -1,7 +1,7 @@
 """The pubsub RPC in protobuf, written by hand: a third of the cost of a generated codec, and received messages are
 forwarded as the bytes they came in.
 
-Source: libp2p specification `pubsub/README.md` (RPC, Message) and `pubsub/gossipsub` v1.0 and v1.1 (ControlMessage).
+Source: libp2p specification `pubsub/README.md` (RPC, Message) and `pubsub/gossipsub` v1.0 to v1.2 (ControlMessage).
 Unknown fields are skipped. A singular field of a Message that comes twice is refused, so that all peers read the same.
 """
 
@@ -10,15 +10,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from p2pcompute.errors import DecodeError
 from p2pcompute.protocol.gossip.params import (
     CONTROLS_PER_RPC_MAX,
     DATA_BYTES_MAX,
+    EXCHANGED_PEERS_MAX,
     ID_BYTES_MAX,
     IDS_PER_CONTROL_MAX,
     MESSAGES_PER_RPC_MAX,
+    RECORD_BYTES_MAX,
     TOPIC_BYTES_MAX,
 )
 
@@ -54,6 +56,20 @@ class Message:
     id: bytes
 
 
+class Exchanged(NamedTuple):
+    """A peer that another one recommends, with its signed record where that is known."""
+
+    peer: bytes
+    """Its 32-byte ed25519 public key."""
+    record: bytes = b""
+
+
+class Prune(NamedTuple):
+    topic: str
+    backoff_s: int | None = None
+    peers: tuple[Exchanged, ...] = ()
+
+
 @dataclasses.dataclass(slots=True)
 class Rpc:
     """What one frame holds. `bad_messages` counts messages that are not well formed; the rest of the frame stands."""
@@ -63,8 +79,8 @@ class Rpc:
     ihave: list[tuple[str, list[bytes]]] = dataclasses.field(default_factory=list)
     iwant: list[list[bytes]] = dataclasses.field(default_factory=list)
     graft: list[str] = dataclasses.field(default_factory=list)
-    prune: list[tuple[str, int | None]] = dataclasses.field(default_factory=list)
-    """(topic, backoff in seconds, where given)."""
+    prune: list[Prune] = dataclasses.field(default_factory=list)
+    idontwant: list[list[bytes]] = dataclasses.field(default_factory=list)
     bad_messages: int = 0
 
 
@@ -82,49 +98,58 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _field(number: int, data: bytes) -> bytes:
+def write_field(number: int, data: bytes) -> bytes:
     return bytes((number << 3 | 2,)) + varint(len(data)) + data
 
 
 def encode_subscription(topic: str, *, subscribe: bool) -> bytes:
-    return _field(1, bytes((0x08, subscribe)) + _field(2, topic.encode()))
+    return write_field(1, bytes((0x08, subscribe)) + write_field(2, topic.encode()))
 
 
 def encode_graft(topic: str) -> bytes:
-    return _field(3, _field(3, _field(1, topic.encode())))
+    return write_field(3, write_field(3, write_field(1, topic.encode())))
 
 
-def encode_prune(topic: str, backoff_s: int) -> bytes:
-    return _field(3, _field(4, _field(1, topic.encode()) + b"\x18" + varint(backoff_s)))
+def encode_prune(topic: str, backoff_s: int, peers: Sequence[Exchanged] = ()) -> bytes:
+    named = b"".join(write_field(2, _exchanged_peer(one)) for one in peers)
+    return write_field(3, write_field(4, write_field(1, topic.encode()) + named + b"\x18" + varint(backoff_s)))
+
+
+def _exchanged_peer(one: Exchanged) -> bytes:
+    return write_field(1, PEER_ID_PREFIX + one.peer) + (write_field(2, one.record) if one.record else b"")
 
 
 def encode_ihave(topic: str, ids: Sequence[bytes]) -> bytes:
-    return _field(3, _field(1, _field(1, topic.encode()) + b"".join(_field(2, one) for one in ids)))
+    return write_field(3, write_field(1, write_field(1, topic.encode()) + b"".join(write_field(2, one) for one in ids)))
 
 
 def encode_iwant(ids: Sequence[bytes]) -> bytes:
-    return _field(3, _field(2, b"".join(_field(1, one) for one in ids)))
+    return write_field(3, write_field(2, b"".join(write_field(1, one) for one in ids)))
+
+
+def encode_idontwant(ids: Sequence[bytes]) -> bytes:
+    return write_field(3, write_field(5, b"".join(write_field(1, one) for one in ids)))
 
 
 def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: Callable[[bytes], bytes]) -> Message:
     """A message of our own, signed by `source` (StrictSign)."""
     body = b"".join(
         (
-            _field(1, PEER_ID_PREFIX + source),
-            _field(2, data),
-            _field(3, sequence.to_bytes(_SEQNO_BYTES, "big")),
-            _field(4, topic.encode()),
+            write_field(1, PEER_ID_PREFIX + source),
+            write_field(2, data),
+            write_field(3, sequence.to_bytes(_SEQNO_BYTES, "big")),
+            write_field(4, topic.encode()),
         )
     )
     signature = sign(SIGN_PREFIX + body)
-    part = _field(2, body + _field(5, signature))
+    part = write_field(2, body + write_field(5, signature))
     return Message(source, topic, data, signature, SIGN_PREFIX + body, part, message_id(topic, data))
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 
-def _fields(data: bytes, at: int, end: int, count_max: int) -> list[tuple[int, int, int]]:
+def read_fields(data: bytes, at: int, end: int, count_max: int) -> list[tuple[int, int, int]]:
     """(number, start, end) of each length-delimited field, and (number, value, -1) of each varint."""
     out: list[tuple[int, int, int]] = []
     while at < end:
@@ -172,7 +197,7 @@ def decode_message(raw: bytes) -> Message:
     """One message, without a look at its signature. Raises DecodeError when it breaks the policy StrictSign."""
     values: list[bytes | None] = [None] * (_MESSAGE_FIELDS + 1)
     last = signed_end = 0
-    for number, start, end in _fields(raw, 0, len(raw), _MESSAGE_FIELDS):
+    for number, start, end in read_fields(raw, 0, len(raw), _MESSAGE_FIELDS):
         if end < 0 or not last < number <= _MESSAGE_FIELDS:
             raise DecodeError("A message holds a field twice, out of order, or one we do not know.")
         values[number] = raw[start:end]
@@ -198,7 +223,7 @@ def decode_rpc(frame: bytes, recent: Mapping[bytes, Message] | None = None) -> R
     `recent` holds messages by their `part`: most of what comes in are further copies of them, byte for byte.
     """
     rpc = Rpc()
-    for number, start, end in _fields(frame, 0, len(frame), _FIELDS_MAX):
+    for number, start, end in read_fields(frame, 0, len(frame), _FIELDS_MAX):
         if end < 0:
             continue
         if number == 2:
@@ -223,7 +248,7 @@ def _prefix_bytes(size: int) -> int:
 
 def _subscription(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
     subscribe, topic = False, None
-    for number, start, end in _fields(frame, at, stop, 8):
+    for number, start, end in read_fields(frame, at, stop, 8):
         if number == 1 and end < 0:
             subscribe = bool(start)
         elif number == 2 and end >= 0:
@@ -233,12 +258,12 @@ def _subscription(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
 
 
 def _control(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
-    for number, start, end in _fields(frame, at, stop, CONTROLS_PER_RPC_MAX):
-        if end < 0 or not 1 <= number <= 4:
+    for number, start, end in read_fields(frame, at, stop, CONTROLS_PER_RPC_MAX):
+        if end < 0 or not 1 <= number <= 5:
             continue
-        fields = _fields(frame, start, end, IDS_PER_CONTROL_MAX + 1)
-        if number == 2:
-            rpc.iwant.append(_ids(frame, fields, 1))
+        fields = read_fields(frame, start, end, IDS_PER_CONTROL_MAX + 1)
+        if number in (2, 5):
+            (rpc.iwant if number == 2 else rpc.idontwant).append(_ids(frame, fields, 1))
             continue
         topic = next((_text(frame[begin:close]) for kind, begin, close in fields if kind == 1 and close >= 0), None)
         if topic is None:
@@ -249,7 +274,23 @@ def _control(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
             rpc.graft.append(topic)
         else:
             backoff = next((value for kind, value, close in fields if kind == 3 and close < 0), None)
-            rpc.prune.append((topic, backoff))
+            rpc.prune.append(Prune(topic, backoff, _exchanged(frame, fields)))
+
+
+def _exchanged(frame: bytes, fields: list[tuple[int, int, int]]) -> tuple[Exchanged, ...]:
+    """The first peers that a PRUNE names; those that are no ed25519 peers are left out."""
+    named = [(start, end) for number, start, end in fields if number == 2 and end >= 0][:EXCHANGED_PEERS_MAX]
+    found = []
+    for at, stop in named:
+        peer = record = b""
+        for number, start, end in read_fields(frame, at, stop, 8):
+            if number == 1 and end >= 0:
+                peer = frame[start:end]
+            elif number == 2 and end >= 0:
+                record = frame[start:end]
+        if peer[:6] == PEER_ID_PREFIX and len(peer) == len(PEER_ID_PREFIX) + 32 and len(record) <= RECORD_BYTES_MAX:
+            found.append(Exchanged(peer[6:], record))
+    return tuple(found)
 
 
 def _ids(frame: bytes, fields: list[tuple[int, int, int]], wanted: int) -> list[bytes]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from p2pcompute.protocol.gossip.score.params import ScoreParams, Thresholds
+from p2pcompute.protocol.gossip.timing import HEARTBEAT_MS
 from p2pcompute.wire import limits
 
-HEARTBEAT_MS: Final = 1_000
+__all__ = ["HEARTBEAT_MS", "GossipParams"]
 
 # Bounds on what peers can make us hold --------------------------------------------------------------------------
 TOPIC_BYTES_MAX: Final = 256
@@ -30,6 +32,14 @@ CACHE_BYTES_MAX: Final = 64 * limits.MIB
 """Messages kept to answer IWANT; the oldest go first."""
 BACKOFF_MS_MAX: Final = 3_600_000
 """The longest backoff a peer can ask of us."""
+EXCHANGED_PEERS_MAX: Final = 16
+"""Peers named in one PRUNE (v1.1, "PrunePeers"); further ones are not read."""
+RECORD_BYTES_MAX: Final = 2_048
+"""Of a signed peer record."""
+RECORDS_MAX: Final = 1_024
+"""Signed peer records that we hand on."""
+UNWANTED_PER_PEER_MAX: Final = 1_000
+"""Messages that a peer can tell us not to send, within `idontwant_heartbeats`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class GossipParams:
     degree_high: int = 12
     degree_outbound: int = 2
     """Of the mesh, peers that we dialled: they cannot all be an attacker's (v1.1, "Outbound Mesh Quotas")."""
+    degree_score: int = 4
+    """Peers with the best scores that stay when a mesh is thinned (v1.1, "Dscore")."""
     degree_lazy: int = 6
     gossip_factor: float = 0.25
     """Share of the peers outside the mesh that are told of messages, at least `degree_lazy`."""
@@ -52,6 +64,20 @@ class GossipParams:
     fanout_ms: int = 60_000
     prune_backoff_ms: int = 60_000
     unsubscribe_backoff_ms: int = 10_000
+    graft_flood_ms: int = 10_000
+    """A GRAFT that comes so soon after a PRUNE counts twice."""
+    opportunistic_heartbeats: int = 60
+    """How often a mesh of low scores is looked at."""
+    opportunistic_peers: int = 2
+    """Better peers that are then added to it."""
+    peer_exchange: bool = True
+    """Name other peers in PRUNE. Whom we are told of is dialled only on the word of a peer above `accept_px`."""
+    exchange_dials_per_heartbeat: int = 4
+    idontwant_bytes_min: int = 4_096
+    """Messages from here on are announced with IDONTWANT before they are forwarded. An announcement costs a neighbour
+    about as much time as a small duplicate."""
+    idontwant_heartbeats: int = 3
+    """How long a peer's IDONTWANT holds."""
     followup_ms: int = 3_000
     """What a peer has to send a message that it advertised and that we asked for."""
     ihaves_per_heartbeat: int = 10
@@ -64,3 +90,5 @@ class GossipParams:
     verifies_burst: int = 2_000
     flood_publish: bool = True
     """Send our own messages to every subscriber, not only to the mesh (v1.1, "Flood Publishing")."""
+    score: ScoreParams = dataclasses.field(default_factory=ScoreParams)
+    thresholds: Thresholds = dataclasses.field(default_factory=Thresholds)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from fractions import Fraction
 
-import numpy as np
+from tests.compute.ptx import ieee
 
 
 def bits_of(name: str) -> int:
@@ -89,33 +87,82 @@ INTEGER: dict[str, Callable[..., int]] = {
     "max": lambda a, b, t: max(a, b),
 }
 
-ROUND: dict[str, Callable[[Fraction], int]] = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}
-
-
-def float_to_integer(value: float, mode: str, target: str, source: str) -> int:
-    if math.isnan(value):
-        wide = source == "f64" or bits_of(target) == 64
-        return wrap(1 << (bits_of(target) - 1), target) if wide else 0
-    if math.isinf(value):
-        return _clamp(10**30 if value > 0 else -(10**30), target)
-    return _clamp(ROUND[mode](Fraction(value)), target)
-
 
 def integer_to_integer(value: int, target: str, *, saturate: bool) -> int:
     return _clamp(value, target) if saturate else wrap(value, target)
 
 
-def rounded(exact: Fraction, mode: str, kind: type[np.floating]) -> float:
-    """The exact value rounded in one direction to f32 or f64, for values within the normal range."""
-    near = kind(float(exact)) if kind is np.float64 else _nearest32(exact)
-    below = near if Fraction(float(near)) <= exact else np.nextafter(near, kind(-np.inf))
-    above = near if Fraction(float(near)) >= exact else np.nextafter(near, kind(np.inf))
-    toward_zero = below if exact > 0 else above
-    return float({"rn": near, "rm": below, "rp": above, "rz": toward_zero}[mode])
+COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+}
 
 
-def _nearest32(exact: Fraction) -> np.float32:
-    """Without double rounding: of the two neighbours of the f64 approximation the closer one, ties to even."""
-    start = np.float32(float(exact))
-    candidates = [start, np.nextafter(start, np.float32(-np.inf)), np.nextafter(start, np.float32(np.inf))]
-    return min(candidates, key=lambda c: (abs(Fraction(float(c)) - exact), c.view(np.uint32) & 1))
+def selector(mode: str, control: int) -> int:
+    """The selector word of a prmt mode (PTX ISA 9.7.8.7, table of the modes): bytes are numbered from the lowest."""
+    n = control & 3
+    places = {
+        "": lambda i: control >> (4 * i) & 15,
+        "f4e": lambda i: n + i,
+        "b4e": lambda i: (n - i) % 8,
+        "rc8": lambda i: n,
+        "ecl": lambda i: max(i, n),
+        "ecr": lambda i: min(i, n),
+        "rc16": lambda i: 2 * (n & 1) + i % 2,
+    }[mode]
+    return sum(places(i) << (4 * i) for i in range(4))
+
+
+def lop3(a: int, b: int, c: int, table: int) -> int:
+    return sum((table >> ((a >> i & 1) << 2 | (b >> i & 1) << 1 | c >> i & 1) & 1) << i for i in range(32))
+
+
+def _part(value: int, place: int, width: int, name: str) -> int:
+    return wrap(value >> place & ((1 << width) - 1), f"{name[0]}{width}")
+
+
+def dot(opcode: str, a: int, b: int, c: int, types: tuple[str, str]) -> int:
+    parts = 4 if opcode == "dp4a" else 2
+    first = 2 if opcode == "dp2a.hi" else 0
+    products = (
+        _part(a, 32 // parts * i, 32 // parts, types[0]) * _part(b, 8 * (first + i), 8, types[1]) for i in range(parts)
+    )
+    return (sum(products) + c) % 2**32
+
+
+def vabsdiff(parts: int, a: int, b: int, c: int, types: tuple[str, str], merge: str) -> int:
+    width = 32 // parts
+    distances = [abs(_part(a, width * i, width, types[0]) - _part(b, width * i, width, types[1])) for i in range(parts)]
+    if merge:
+        return (sum(distances) + c) % 2**32
+    return sum((d % (1 << width)) << (width * i) for i, d in enumerate(distances))
+
+
+def is_class(number: ieee.Number, bits: int, name: str, test: str) -> int:
+    form = ieee.FORMATS[name]
+    exponent = bits >> (form.precision - 1) & ((1 << form.exponent_bits) - 1)
+    finite = not number.is_nan and not number.is_infinite
+    return int(
+        {
+            "finite": finite,
+            "infinite": number.is_infinite,
+            "number": not number.is_nan,
+            "notanumber": number.is_nan,
+            "normal": finite and exponent > 0,
+            "subnormal": finite and exponent == 0 and not number.is_zero,
+        }[test]
+    )
+
+
+def to_integer(number: ieee.Number, mode: str, target: str, source: str) -> int:
+    """Saturates. NaN gives 0, or the top bit alone if the source is f64 or the target 64 bits wide."""
+    if number.is_nan:
+        wide = source == "f64" or bits_of(target) == 64
+        return wrap(1 << (bits_of(target) - 1), target) if wide else 0
+    if number.is_infinite:
+        return _clamp(-(10**30) if number.negative else 10**30, target)
+    return _clamp(ieee.WHOLE[mode](number.exact), target)

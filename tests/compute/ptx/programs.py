@@ -1,4 +1,4 @@
-"""Random structured programs: the same tree as PTX text and as a per-thread interpreter.
+"""Random structured programs, as PTX text.
 
 Registers are assigned on all sides of branches and reused across loops, which is what divergence analysis can get
 wrong; NVRTC's own output, close to SSA, hardly ever does that.
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 REGISTERS = 5
 LOOP_STEPS_MAX = 6
-MASK = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -185,74 +184,3 @@ def text(program: tuple[Statement, ...]) -> tuple[str, str]:
         f".reg .pred %p; .reg .b32 %s, %n, %id, %r<{REGISTERS}>, %c<{max(writer.counters, 1)}>; .reg .b64 %slot, %out;"
     )
     return "\n".join(writer.lines), registers
-
-
-class _Left(Exception):
-    pass
-
-
-class Thread:
-    """Runs a program for one thread; `slot` is its word of memory."""
-
-    def __init__(self, tid: int, ctaid: int, slot: int) -> None:
-        self.names = {"%t": tid, "%ctaid.x": ctaid, "%laneid": tid % 32}
-        self.registers = [tid, ctaid, 0, 3 * (tid % 32), 7]
-        self.slot = slot
-
-    def value(self, operand: int | str) -> int:
-        if isinstance(operand, int):
-            return self.registers[operand]
-        return self.names[operand] if operand in self.names else int(operand)
-
-    def holds(self, compare: str, left: int, right: int | str) -> bool:
-        a, b = _signed(self.registers[left]), _signed(self.value(right))
-        return {"eq": a == b, "ne": a != b, "lt": a < b, "gt": a > b, "le": a <= b, "ge": a >= b}[compare]
-
-    def assign(self, statement: Assign) -> None:
-        a, b = self.registers[statement.left], self.value(statement.right)
-        result = {
-            "add": a + b,
-            "sub": a - b,
-            "mul.lo": a * b,
-            "xor": a ^ b,
-            "and": a & b,
-            "min": min(_signed(a), _signed(b)),
-            "shl": a << b if b < 32 else 0,
-            "mov": b,
-        }[statement.operation]
-        self.registers[statement.target] = result & MASK
-
-    def run(self, program: tuple[Statement, ...]) -> None:
-        try:
-            self._run(program, in_loop=False)
-        except _Left:
-            pass
-
-    def _run(self, body: tuple[Statement, ...], *, in_loop: bool) -> str:
-        for statement in body:
-            how = ""
-            match statement:
-                case Assign():
-                    self.assign(statement)
-                case Guarded(compare, left, right, assign):
-                    if self.holds(compare, left, right):
-                        self.assign(assign)
-                case Exchange(register):
-                    self.registers[register] = self.slot = (self.registers[register] + self.slot) & MASK
-                case Leave("return"):
-                    raise _Left
-                case Leave(which):
-                    how = which if in_loop else ""
-                case If(compare, left, right, then, otherwise):
-                    how = self._run(then if self.holds(compare, left, right) else otherwise, in_loop=in_loop)
-                case Loop(bound, inner):
-                    for _ in range(self.registers[bound] & (LOOP_STEPS_MAX - 1)):
-                        if self._run(inner, in_loop=True) == "break":
-                            break
-            if how:
-                return how
-        return ""
-
-
-def _signed(value: int) -> int:
-    return value - 2**32 if value >> 31 else value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.compute.ptx.running import kernel, run
+from p2pcompute.compute import ptx
+from tests.compute.ptx.running import body_kernel, kernel, launch, run
 
 U32 = np.uint32
 rng = np.random.default_rng(7)
@@ -247,3 +248,34 @@ def test_exact_library_functions() -> None:
     fused = (values.astype(np.float64) * 3 + 1).astype(f)
     np.testing.assert_array_equal(out, np.sqrt(values) / (values + f(1)) + np.floor(values) + fused + f(0))
     np.testing.assert_array_equal(wide, np.sqrt(values.astype(np.float64)) / 3 + np.rint(values.astype(np.float64)))
+
+
+def test_payload_of_a_loaded_nan_is_stored_as_it_was() -> None:
+    values = np.array([0x7F800001, 0xFFC12345, 0x7FFFFFFF] * 11, np.uint32)
+    out = np.zeros(32, np.uint32)
+    body = """mul.wide.u32 %o, %t, 4; add.s64 %a, %in0, %o; ld.global.f32 %v, [%a]; mov.f32 %w, %v;
+    add.s64 %a, %in1, %o; st.global.f32 [%a], %w;"""
+    run(body_kernel(body, 2, ".reg .b64 %a, %o; .reg .f32 %v, %w;"), (1, 1, 1), values, out)
+    np.testing.assert_array_equal(out, values[:32])
+
+
+@pytest.mark.parametrize("guard", ["", "@%p "])
+def test_indexed_branch_goes_to_each_target(guard: str) -> None:
+    body = f"""and.b32 %i, %t, 3; setp.lt.u32 %p, %t, 20; mov.u32 %v, 9;
+$targets: .branchtargets $a, $b, $c, $a;
+    {guard}brx.idx %i, $targets;
+    add.u32 %v, %v, 100; bra $end;
+$a: add.u32 %v, %v, 1;
+$b: add.u32 %v, %v, 2; bra $end;
+$c: add.u32 %v, %v, 4;
+$end: mul.wide.u32 %o, %t, 4; add.s64 %o, %o, %in0; st.global.u32 [%o], %v;"""
+    out = np.zeros(32, np.uint32)
+    run(body_kernel(body, 1, ".reg .pred %p; .reg .b32 %i, %v; .reg .b64 %o;"), (1, 1, 1), out)
+    assert out.tolist() == [(12, 11, 13, 12)[t % 4] if t < 20 or not guard else 109 for t in range(32)]
+
+
+def test_index_beyond_the_targets_is_a_trap() -> None:
+    body = "$targets: .branchtargets $end;\nbrx.idx %t, $targets;\n$end:"
+    trap = launch(body_kernel(body, 1, ""), (1, 1, 1), np.zeros(4, np.uint8)).trap
+    assert trap is not None
+    assert (trap.kind, trap.thread) == (ptx.TrapKind.TRAP_INSTRUCTION, (1, 0, 0))

@@ -58,7 +58,7 @@ def test_what_we_write_we_read() -> None:
         ihave=[("c", [b"1", b"2"])],
         iwant=[[b"3"]],
         graft=["a"],
-        prune=[("b", 60)],
+        prune=[codec.Prune("b", 60)],
     )
 
 

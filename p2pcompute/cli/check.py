@@ -1,0 +1,163 @@
+"""`p2pcompute kernel check FILE.cu`: one launch under the checker, and what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+
+from p2pcompute.cli import arguments, output
+from p2pcompute.errors import UsageError
+
+if TYPE_CHECKING:
+    from p2pcompute.client.task import Task
+    from p2pcompute.compute.preflight import Preflight
+    from p2pcompute.compute.ptx.interpret import Finding, Progress
+
+STEPS_DEFAULT: Final = 20_000_000
+"""About a minute."""
+_COLUMNS: Final = (
+    output.Column("kind", "finding"),
+    output.Column("count", "times", right=True),
+    output.Column("block", "block", lambda index: ",".join(map(str, index))),
+    output.Column("thread", "thread", lambda index: ",".join(map(str, index))),
+    output.Column("line", "line", right=True),
+    output.Column("message", "what"),
+    output.Column("instruction", "instruction"),
+)
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A launch, as `p2pcompute run` takes it."""
+
+    entry: Annotated[str, Parameter(help="For a file: the __global__ function to check.")] = ""
+    grid: Annotated[str, Parameter(help="For a file: blocks, like 4 or 2,2.")] = ""
+    block: Annotated[str, Parameter(help="For a file: threads of a block, like 256 or 16,16.")] = ""
+    inputs: Annotated[list[str] | None, Parameter(name="--in", help="Array to read, NAME=FILE.npy.")] = None
+    inout: Annotated[list[str] | None, Parameter(help="Array to read and write, NAME=FILE.npy.")] = None
+    out: Annotated[list[str] | None, Parameter(help="Array to fill, NAME=DTYPE:SHAPE.")] = None
+    scalar: Annotated[list[str] | None, Parameter(help="Number, NAME=VALUE or NAME=VALUE:DTYPE.")] = None
+    shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
+    define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
+    steps: Annotated[int, Parameter(help="The most instructions to go through, of all threads.")] = STEPS_DEFAULT
+
+
+CALL: Final = Call()
+
+
+def is_file(name: str) -> bool:
+    """Whether a kernel's name means a file and not one of the library."""
+    return name.endswith(".cu") or "/" in name
+
+
+def check_file(file: Path, call: Call, *, as_json: bool) -> int:
+    """Print what is wrong; 0 when nothing is, else 1. Raises UsageError, CompileError, PtxError."""
+    import trio
+
+    from p2pcompute.client.local import check_here
+
+    for option, given in (("--entry", call.entry), ("--grid", call.grid), ("--block", call.block)):
+        if not given:
+            raise UsageError(f"checking a file needs {option}, as p2pcompute run does")
+    if call.steps < 1:
+        raise UsageError(f"--steps must be at least 1, not {call.steps}")
+    task = trio.run(_prepare, file, call)
+    with _progress(quiet=as_json) as progress:
+        found = check_here(task, steps_max=call.steps, progress=progress)
+    if as_json:
+        output.put_json(_described(found))
+    else:
+        _tell(found)
+    return 1 if found.result.findings else 0
+
+
+async def _prepare(file: Path, call: Call) -> Task:
+    from p2pcompute.client.kernel import Kernel
+    from p2pcompute.client.task import make_task
+    from p2pcompute.node import factory
+    from p2pcompute.wire import limits
+
+    kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()))
+    named = arguments.named_arguments(call.inputs or (), call.inout or (), call.out or (), call.scalar or ())
+    instances = (kernel.entry,) if "<" in kernel.entry else ()
+    async with factory.compiler() as compiler:
+        compiled = await compiler.compile(
+            {kernel.name: kernel.source, **kernel.headers}, kernel.name, defines=kernel.defines, instances=instances
+        )
+    return make_task(
+        kernel,
+        compiled,
+        (),
+        named,
+        grid=arguments.parse_dims(call.grid, "--grid"),
+        block=arguments.parse_dims(call.block, "--block"),
+        shared_bytes=call.shared,
+        device_ms_max=limits.DEVICE_MS_MAX,
+        name=kernel.entry[:64],
+    )
+
+
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress | None]:
+    """A bar on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import Progress as Bar
+
+    with Bar(console=output.console(stderr=True), transient=True) as bar:
+        task = bar.add_task("blocks checked")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _described(found: Preflight) -> dict[str, object]:
+    result = found.result
+    return {
+        "class": found.determinism,
+        "reasons": [{"line": line, "reason": reason} for line, reason in found.reasons],
+        "blocks_independent": {
+            "observed": not found.dependent,
+            "reasons": [{"line": line, "reason": reason} for line, reason in found.dependent],
+        },
+        "findings": [_row(finding) for finding in result.findings],
+        "findings_left_out": result.left_out,
+        "checked_threads": result.threads,
+        "checked_blocks": result.blocks,
+        "blocks": result.blocks_total,
+        "complete": result.is_complete,
+    }
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    return {**dataclasses.asdict(finding), "kind": finding.kind.value}
+
+
+def _tell(found: Preflight) -> None:
+    """The findings as a table on stdout, then what else is to be known."""
+    result = found.result
+    output.put_table([_row(f) for f in result.findings], _COLUMNS, as_json=False, none="nothing wrong was found")
+    if result.left_out:
+        output.say(f"{result.left_out} more findings at other places are not shown")
+    output.put(f"class: {found.determinism}")
+    for line, reason in found.reasons:
+        output.put(f"  line {line}: {reason}")
+    if found.dependent:
+        output.put("blocks: not independent")
+        for line, reason in found.dependent:
+            output.put(f"  line {line}: {reason}")
+    else:
+        output.put("blocks: independent, as observed in this run (no proof for other arguments)")
+    if result.is_complete:
+        output.say(f"{result.threads} threads in {result.blocks} blocks checked; lines are those of the canonical PTX")
+    else:
+        output.say(
+            f"the steps ran out after {result.blocks} of {result.blocks_total} blocks: only those were checked; "
+            "choose a smaller grid, or allow more with --steps"
+        )

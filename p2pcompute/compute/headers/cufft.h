@@ -1,0 +1,9 @@
+// <cufft.h>, <cublas_v2.h>, <cusparse.h>, …: their element types, which kernels share with the libraries.
+#ifndef P2P_CUFFT_H
+#define P2P_CUFFT_H
+#include <cuComplex.h>
+typedef float cufftReal;
+typedef double cufftDoubleReal;
+typedef cuComplex cufftComplex;
+typedef cuDoubleComplex cufftDoubleComplex;
+#endif

@@ -1,0 +1,19 @@
+// What nvcc lets every .cu file see without an #include. Included before sources that were prepared.
+#ifndef P2PHOST_H
+#define P2PHOST_H
+#include "p2pmath.h"
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long ulong;
+#endif
