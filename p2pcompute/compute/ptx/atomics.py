@@ -12,7 +12,6 @@ from p2pcompute.compute.ptx.llvmtext import vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP
-from p2pcompute.errors import PtxError
 
 _INTEGER: Final = {
     "add": "add",
@@ -78,12 +77,8 @@ class Atomics:
                 f"  %old = extractvalue {{ {llvm}, i1 }} %pair, 0\n"
             )
         if operation in ("min", "max"):
-            if kind.is_float:
-                raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
             name = ("" if kind.is_signed else "u") + operation
         elif kind.is_float:
-            if operation not in ("add", "exch"):
-                raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
             if kind.is_packed:
                 return _add_halves(scope)
             name = "fadd" if operation == "add" else "xchg"

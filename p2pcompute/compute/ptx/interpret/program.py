@@ -39,7 +39,6 @@ Writer = Callable[[Thread, int], None]
 
 _ATOMIC_ORDERS: Final = frozenset({"relaxed", "acquire", "release", "acq_rel"})
 _MEETING: Final = frozenset({"bar", "barrier", "shfl", "vote", "match", "activemask"})
-_NOTHING: Final = frozenset({"membar", "fence", "nanosleep"})
 
 
 class Program:
@@ -97,7 +96,9 @@ class Program:
                 return self._move(ins, behind)
             case opcode if opcode in _MEETING:
                 return lambda thread: HELD
-            case opcode if opcode in _NOTHING:
+            case "membar" | "fence":
+                return self._fence(behind)
+            case "nanosleep":
                 return lambda thread: behind
             case _:
                 return self._lane_wise(ins, behind)
@@ -110,6 +111,13 @@ class Program:
             return ENDED
 
         return trap
+
+    def _fence(self, behind: int) -> Step:
+        def fence(thread: Thread) -> int:
+            self.watch.ordering.fence(thread)
+            return behind
+
+        return fence
 
     def _lane_wise(self, ins: Instruction, behind: int) -> Step:
         function = lane_function(ins)
