@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from p2pcompute.compute.ptx import layout, tally
-from p2pcompute.compute.ptx.access import Access, Shape
+from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.checked import FORMAL, row_lines
 from p2pcompute.compute.ptx.ir import Address, Instruction, Register
 from p2pcompute.compute.ptx.llvmtext import vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
+from p2pcompute.compute.ptx.shapes import Shape
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP
 

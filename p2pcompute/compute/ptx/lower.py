@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pcompute.compute.ptx import flow, half, layout, nan, progression, uniform
-from p2pcompute.compute.ptx.access import Access, Window
+from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
 from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
@@ -34,6 +34,7 @@ from p2pcompute.compute.ptx.output import Output
 from p2pcompute.compute.ptx.packed import PACKED, is_packed, pairwise
 from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
+from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout

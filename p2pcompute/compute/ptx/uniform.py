@@ -1,15 +1,16 @@
 """Which registers hold the same value in all lanes of a warp, or values in arithmetic progression.
 
-A uniform register becomes a scalar. An affine one keeps, beside its vector, scalar *shadows*: the exact values of the
-first and last lane of each segment (lanes with consecutive `tid.x`). Memory accesses whose address is affine with the
-stride of the element become one bounds check and one contiguous access per segment.
+A uniform register becomes a scalar. An affine one is kept as the scalar value of the first lane of each segment (lanes
+with consecutive `tid.x`); its lanes are first + lane * stride, computed where they are needed. Memory accesses whose
+address is affine with the stride of the element become one bounds check and one contiguous access per segment.
 
-Soundness of "first and last lane in range, and their difference is exactly (lanes - 1) * stride": an affine register is
-linear in the lane number modulo 2**width. A widening conversion (cvt, mul.wide) of a value that wraps between two lanes
-makes one jump, which the difference shows. Two independent jumps could cancel, so at most one widening is allowed in
-the history of a value, two affine values with a stride are only added when neither has been widened, and strides stay
-below 2**(width - 1) / 32 so that one warp wraps at most once. Stride 0 means that all lanes of a segment hold the same
-bits, whatever happened before.
+Soundness: an affine register is linear in the lane number modulo 2**width, unless its flag says otherwise. Two things
+break the line, and both set the flag at run time (`progression`), from where it is handed on to all that is computed
+from the register: a widening conversion (cvt, mul.wide) of a value that wraps between two lanes, which shows in the
+distance of first and last lane, since strides stay below 2**(width - 1) / 32, so that a warp wraps at most once; and
+writing a register in some lanes only while others still need its old value (`blended`). Two flagged values with a
+stride are never added, so that what breaks one line cannot mend another. Stride 0 means that all lanes of a segment
+hold the same bits, whatever happened before; such values are never flagged, and vary if they are blended.
 
 Besides, each kind knows how many low bits of a segment's first lane are zero: `tid.x >> 5`, `tid.x & 31` and their
 like, which kernels write all over, then are uniform or affine too.
