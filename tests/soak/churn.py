@@ -17,6 +17,7 @@ import trio
 
 from p2pcompute.errors import P2PComputeError
 from p2pcompute.node.control import RemoteNode
+from p2pcompute.protocol.core import NEIGHBOURS_MIN
 from p2pcompute.storage.home import Layout
 from tests.cli.command import Provider, start
 from tests.hostile.node import memory_bytes, sockets
@@ -28,7 +29,7 @@ STOPPED_S_MEAN: Final = 8.0
 STOPPED_S_MAX: Final = 40.0
 """Beyond what it takes to be given up by the others (IDLE_S + PONG_S)."""
 HEAL_S: Final = 120.0
-TASKS_PER_CONNECTION_MAX: Final = 8
+TASKS_PER_CONNECTION_MAX: Final = 12
 SLACK: Final = 6
 
 
@@ -133,7 +134,7 @@ async def churn(directory: Path, *, processes: int, seconds: float, seed: int) -
     async with nodes(directory, processes) as all_nodes:
         await _whole(all_nodes)
         witness = all_nodes[-1]
-        before = await witness.footprint()
+        before = await _warm(witness, min(processes - 1, NEIGHBOURS_MIN))
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(seconds):
                 while True:
@@ -193,6 +194,14 @@ def _reached(links: dict[str, set[str]]) -> set[str]:
         reached |= edge
         edge = {peer for one in edge for peer in links[one] if peer in links} - reached
     return reached
+
+
+async def _warm(node: Node, connections: int) -> Footprint:
+    """The node's footprint when it has found as many neighbours as it seeks."""
+    with trio.fail_after(HEAL_S):
+        while (now := await node.footprint()).connections < connections:
+            await trio.sleep(0.2)
+    return now
 
 
 async def _settled(node: Node, before: Footprint) -> Footprint:
