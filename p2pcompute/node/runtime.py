@@ -133,6 +133,8 @@ class Runtime:
         else:
             self._emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now(), info))
+            if info.up:
+                self._spawn(self._learn_record, info.peer)
 
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
         if self._nursery is not None:
@@ -263,6 +265,11 @@ class Runtime:
             except P2PComputeError as error:
                 log.debug("cannot reach %s: %s", address, error)
         return False
+
+    async def _learn_record(self, peer: bytes) -> None:
+        """Ask a new neighbour for its signed addresses, to be named to others who look for peers."""
+        record = await self.transport.signed_record(peer)
+        self._do(self.core.on_record(self.now(), peer, record))
 
     async def _request(self, effect: Request) -> None:
         outcome: Outcome = Missed.TIMEOUT

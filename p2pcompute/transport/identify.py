@@ -1,7 +1,8 @@
-"""The one thing we ask of libp2p's identify (/ipfs/id/1.0.0): under which address does the other side see us?
+"""What we ask of libp2p's identify (/ipfs/id/1.0.0): under which address the other side sees us, and its own addresses
+as it has signed them.
 
-Source: the libp2p specification `identify/README.md` (message Identify, field 4 observedAddr) and the multiaddr
-protocol table (ip4 = 4, ip6 = 41).
+Source: the libp2p specification `identify/README.md` (message Identify, fields 4 observedAddr and 8 signedPeerRecord)
+and the multiaddr protocol table (ip4 = 4, ip6 = 41).
 """
 
 from __future__ import annotations
@@ -14,13 +15,25 @@ from p2pcompute.errors import DecodeError
 PROTOCOL: Final = "/ipfs/id/1.0.0"
 MESSAGE_BYTES_MAX: Final = 8 * 1024
 ASK_S: Final = 5.0
+RECORD_S: Final = 30.0
+"""For the signed record, which nobody waits for: a peer whose py-libp2p is still being imported answers late."""
 _OBSERVED: Final = 4
+_SIGNED_RECORD: Final = 8
 _IP_BYTES: Final = {4: 4, 41: 16}
 
 
 def observed_host(message: bytes) -> str | None:
     """The IP address in an Identify message's observedAddr; None when it names none. Raises DecodeError."""
-    at, found = 0, None
+    return _host(_field(message, _OBSERVED))
+
+
+def signed_record(message: bytes) -> bytes:
+    """The signed peer record in an Identify message, unchecked; nothing when there is none. Raises DecodeError."""
+    return _field(message, _SIGNED_RECORD)
+
+
+def _field(message: bytes, wanted: int) -> bytes:
+    at, found = 0, b""
     while at < len(message):
         key, at = _varint(message, at)
         if key & 7 == 0:
@@ -29,8 +42,8 @@ def observed_host(message: bytes) -> str | None:
             size, at = _varint(message, at)
             if at + size > len(message):
                 raise DecodeError("an identify message that is cut short")
-            if key >> 3 == _OBSERVED:
-                found = _host(message[at : at + size])
+            if key >> 3 == wanted:
+                found = message[at : at + size]
             at += size
         else:
             raise DecodeError("an identify message with a field of unknown kind")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Libp2pTransport", "TransportEvents", "peer_id_text", "public_key_of"]
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 IDLE_S: Final = 15.0
 """A connection that brought nothing for so long is asked for a sign of life."""
@@ -346,11 +347,18 @@ class Libp2pTransport:
 
     async def observed_by(self, peer: bytes) -> str | None:
         """The IP address under which a peer sees us, by its identify; None when it does not say."""
+        return await self._identify(peer, identify.observed_host, identify.ASK_S)
+
+    async def signed_record(self, peer: bytes) -> bytes:
+        """A peer's own signed record of its addresses, unchecked; nothing when it does not give one."""
+        return await self._identify(peer, identify.signed_record, identify.RECORD_S) or b""
+
+    async def _identify(self, peer: bytes, read: Callable[[bytes], T], timeout_s: float) -> T | None:
         try:
-            with trio.fail_after(identify.ASK_S):
+            with trio.fail_after(timeout_s):
                 stream = await self.open_stream(peer, identify.PROTOCOL)
                 try:
-                    return identify.observed_host(await read_frame(stream, identify.MESSAGE_BYTES_MAX))
+                    return read(await read_frame(stream, identify.MESSAGE_BYTES_MAX))
                 finally:
                     stream.reset()
         except (P2PComputeError, trio.BrokenResourceError, trio.TooSlowError) as error:

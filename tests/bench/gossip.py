@@ -28,6 +28,7 @@ GOALS: Final = {
 TOPIC: Final = "bench"
 RATE_PER_PEER: Final = 5.0
 ROUNDS: Final = 5
+SECONDS: Final = 3.0
 MESH_MIN: Final = 4
 SETTLE_S_MAX: Final = 60.0
 
@@ -71,7 +72,7 @@ class Crowd:
 
 
 @contextmanager
-def crowd(*command: str) -> Iterator[Crowd]:
+def running(*command: str) -> Iterator[Crowd]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         made = Crowd(process)
@@ -90,7 +91,7 @@ def both(count: int) -> Iterator[tuple[Crowd, Crowd]]:
     """Ours and js's, settled."""
     ours = (sys.executable, "-m", "tests.bench.gossip_peers", str(count), TOPIC)
     js = (node_command(), str(HERE / "bench.mjs"), str(count), TOPIC)
-    with crowd(*ours) as left, crowd(*js) as right:
+    with running(*ours) as left, running(*js) as right:
         left.settle()
         right.settle()
         yield left, right
@@ -99,23 +100,22 @@ def both(count: int) -> Iterator[tuple[Crowd, Crowd]]:
 def measure(*, quick: bool) -> dict[str, object]:
     """Ratios of processor time per delivery, medians of interleaved rounds. `js_*` and `*_us` say what they are made
     of; `load` is the machine's average load before and after. Raises MissingJavaScriptError."""
-    rounds, seconds = (1, 0.5) if quick else (ROUNDS, 5.0)
+    rounds, seconds = (1, 0.5) if quick else (ROUNDS, SECONDS)
     figures: dict[str, object] = {"load_before": os.getloadavg()[0]}
     lost = js_lost = 0.0
     for count in (10, 20):
         with both(count) as (ours, js):
-            ours.cost_us(0, seconds / 2)  # warm code and buffers
-            js.cost_us(0, seconds / 2)
+            for crowd in (ours, js):
+                crowd.cost_us(0, seconds / 2)  # warm code and buffers
             figures |= _compare(f"_{count}", ours, js, RATE_PER_PEER * count, seconds, rounds)
-            saturated = _compare(f"_saturated_{count}", ours, js, 0, seconds, rounds)
             if count == 10:
-                checks = [ours.ask("check")["check_us"] for _ in range(rounds)]
-                figures["check_us"] = statistics.median(checks)
-                figures["verifies_per_delivery_cost"] = saturated["us_saturated_10"] / statistics.median(checks)
-            figures |= saturated
+                saturated = _compare("_saturated", ours, js, 0, seconds, rounds)
+                saturated["saturated_ratio_to_js"] = saturated.pop("ratio_to_js_saturated")
+                check_us = statistics.median(ours.ask("check")["check_us"] for _ in range(rounds))
+                figures |= saturated
+                figures |= {"check_us": check_us, "verifies_per_delivery_cost": saturated["us_saturated"] / check_us}
             lost += ours.lost
             js_lost += js.lost
-    figures["saturated_ratio_to_js"] = figures.pop("ratio_to_js_saturated_10")
     return {**figures, "lost": lost, "js_lost": js_lost, "load_after": os.getloadavg()[0]}
 
 

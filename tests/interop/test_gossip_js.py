@@ -15,6 +15,7 @@ from p2pcompute.identity.keys import KeyPair, verify
 from p2pcompute.node import factory
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.gossip import CHANNEL, GossipParams
+from p2pcompute.protocol.gossip.exchange import decode_record
 from p2pcompute.transport.address import public_key_of
 from p2pcompute.wire import documents as d
 from tests.interop.javascript import PATIENCE_S, JsPeer, js_peer
@@ -71,9 +72,12 @@ async def test_a_js_peer_identifies_and_pings_us() -> None:
         await js.tell("dial", address=member.address)
         (identified,) = await js.until("identified")
         answer = await js.tell("ping", address=member.address)
+        theirs = decode_record(await member.transport.signed_record(public_key_of(js.peer)), verify)
     assert public_key_of(identified["peer"]) == member.transport.peer
     assert CHANNEL in identified["protocols"]
+    assert identified["record"]
     assert answer["ms"] >= 0
+    assert f"{theirs.addresses[0]}/p2p/{js.peer}" == js.address
 
 
 @pytest.mark.parametrize("size", [1, 300_000])

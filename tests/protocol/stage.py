@@ -106,6 +106,9 @@ class SilentGossip:
     def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str) -> list[Effect]:
         return []
 
+    def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]:
+        return []
+
     def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
         return []
 

@@ -1,7 +1,7 @@
 """Signed peer records: what one peer may tell another about a third, since the third has signed it.
 
 Source: libp2p RFC 0002 "signed envelopes" and RFC 0003 "routing records"; multiaddr's binary form, of which only
-ip4 and ip6 with tcp are read: what our transport can dial.
+ip4 and ip6 with tcp are read: what our transport can dial. py-libp2p puts /p2p/ID behind each, others do not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _DOMAIN: Final = b"libp2p-peer-record"
 _PAYLOAD_TYPE: Final = b"\x03\x01"
 _KEY_PREFIX: Final = PEER_ID_PREFIX[2:]
 _IP4, _IP6, _TCP = b"\x04", b"\x29", b"\x06"
+_P2P: Final = b"\xa5\x03\x26"
+"""The code 421, and the 38 bytes of an ed25519 peer id."""
 _FIELDS_MAX: Final = 64
 
 
@@ -60,7 +62,7 @@ def decode_record(envelope: bytes, verify: Callable[[bytes, bytes, bytes], bool]
         elif number == 2 and end < 0:
             sequence = start
         elif number == 3 and end >= 0 and len(addresses) < ADDRESSES_MAX:
-            text = _decode_address(_singular(payload[start:end]).get(1, b""))
+            text = _decode_address(_singular(payload[start:end]).get(1, b""), peer)
             addresses += [text] if text else []
     if named != PEER_ID_PREFIX + peer:
         raise DecodeError("A peer record names another peer than the one that signed it.")
@@ -116,8 +118,9 @@ def _encode_address(text: str) -> bytes:
     return (_IP4 if host.version == 4 else _IP6) + host.packed + _TCP + int(parts[4]).to_bytes(2, "big")
 
 
-def _decode_address(data: bytes) -> str:
-    """ip4|ip6/HOST/tcp/PORT; "" for an address of another kind."""
+def _decode_address(data: bytes, peer: bytes) -> str:
+    """ip4|ip6/HOST/tcp/PORT, whether or not /p2p/ID of `peer` follows; "" for an address of another kind."""
+    data = data.removesuffix(_P2P + PEER_ID_PREFIX + peer)
     size = {_IP4: 4, _IP6: 16}.get(data[:1], 0)
     if not size or len(data) != size + 4 or data[1 + size : 2 + size] != _TCP:
         return ""

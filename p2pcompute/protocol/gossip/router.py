@@ -159,10 +159,6 @@ class Gossip:
         """How a topic's messages count from now on."""
         self._scores.set_topic(topic, params)
 
-    def learn_record(self, envelope: bytes) -> None:
-        """Keep a neighbour's signed peer record, to be named in PRUNE. Raises DecodeError when it is none."""
-        self._records.learn(decode_record(envelope, self._env.verify), envelope)
-
     def breakdown(self, peer: bytes) -> Breakdown:
         """Why a peer stands where it stands."""
         return self._scores.breakdown(peer)
@@ -212,6 +208,17 @@ class Gossip:
         if outcome is SendOutcome.DROPPED and peer in self._mesh.neighbours:
             self.counters.dropped += 1
             self._short[peer] = None
+        return []
+
+    def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]:
+        """A neighbour's own signed peer record, unchecked: it is named in PRUNE. One that does not hold is dropped."""
+        if envelope and peer in self._mesh.neighbours and self._budgets.verify(peer, now.mono_ms):
+            try:
+                record = decode_record(envelope, self._env.verify)
+            except DecodeError:
+                return []
+            if record.peer == peer:
+                self._records.learn(record, envelope)
         return []
 
     def on_timer(self, now: Now, key: str) -> list[Effect]:

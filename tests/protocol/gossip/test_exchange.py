@@ -57,10 +57,18 @@ def test_our_record_is_read_by_another_implementation() -> None:
 
 def test_a_record_of_another_implementation_is_read() -> None:
     keys = create_new_key_pair(b"\x07" * 32)
-    addresses = [Multiaddr(PUBLIC), Multiaddr("/dns4/example.org/tcp/1"), Multiaddr("/ip4/8.8.8.8/udp/1/quic-v1")]
-    stock = seal_record(StockRecord(ID.from_pubkey(keys.public_key), addresses, 5), keys.private_key)
+    me = ID.from_pubkey(keys.public_key)
+    named, other = f"/ip6/2600::1/tcp/2/p2p/{me}", f"{PUBLIC}/p2p/{ID(codec.PEER_ID_PREFIX + OTHER.me)}"
+    addresses = [
+        Multiaddr(PUBLIC),
+        Multiaddr(named),
+        Multiaddr(other),
+        Multiaddr("/dns4/example.org/tcp/1"),
+        Multiaddr("/ip4/8.8.8.8/udp/1/quic-v1"),
+    ]
+    stock = seal_record(StockRecord(me, addresses, 5), keys.private_key)
     record = decode_record(stock.marshal_envelope(), OTHER.verify)
-    assert record == PeerRecord(keys.public_key.to_bytes(), 5, (PUBLIC,))
+    assert record == PeerRecord(keys.public_key.to_bytes(), 5, (PUBLIC, "/ip6/2600::1/tcp/2"))
 
 
 def test_a_changed_record_is_refused() -> None:
@@ -128,7 +136,7 @@ def full() -> Network:
         peer = environment(2_000 + index)
         join(network, peer.me)
         network.inject(0, peer.me, codec.encode_graft(TOPIC))
-    network.gossip(0).learn_record(envelope())
+    network.gossip(0).on_record(network.now, OTHER.me, envelope())
     join(network, STRANGER.me)
     network.sent.clear()
     return network
@@ -141,6 +149,18 @@ def test_a_peer_that_finds_the_mesh_full_is_told_of_others() -> None:
     assert len(prune.peers) == 13
     assert codec.Exchanged(OTHER.me, envelope()) in prune.peers
     assert STRANGER.me not in [one.peer for one in prune.peers]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", envelope()[:-1] + b"\0", envelope(environment(2_001))],
+    ids=["none", "garbage", "forged", "another's"],
+)
+def test_a_record_that_does_not_hold_is_not_handed_on(data: bytes) -> None:
+    network = Network(1)
+    join(network, OTHER.me)
+    network.gossip(0).on_record(network.now, OTHER.me, data)
+    assert len(network.gossip(0)._records) == 0
 
 
 def test_without_peer_exchange_nobody_is_named() -> None:

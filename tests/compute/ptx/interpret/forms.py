@@ -16,24 +16,32 @@ from p2pcompute.compute.ptx.types import TYPES, WIDER
 from p2pcompute.errors import PtxError
 from tests.compute.ptx.running import HEADER
 
-NOT_LANE_WISE = frozenset(
-    ["mov", "cvta", "ld", "st", "atom", "red", "shfl", "vote", "match", "activemask", "bar", "barrier", "membar", "fence", "nanosleep", "bra", "ret", "exit", "trap"]
-)
+_MOVING = {"mov", "cvta", "ld", "st", "atom", "red"}
+_TOGETHER = {"shfl", "vote", "match", "activemask", "bar", "barrier", "membar", "fence", "nanosleep"}
+_FLOW = {"bra", "brx", "ret", "exit", "trap", "call"}
+NOT_LANE_WISE = _MOVING | _TOGETHER | _FLOW
 APPROXIMATE = frozenset(["rsqrt", "sin", "cos", "ex2", "lg2", "tanh"])
 OPCODES = sorted(set(FORMS) - NOT_LANE_WISE - APPROXIMATE)
 NOT_OF_FLOATS = frozenset({"lo", "ls", "hi", "hs"})
+ONLY_OF_FLOATS = frozenset({"equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"})
 PER_KERNEL = 60
 
 
 def _makes_sense(form: Form, chosen: tuple[str | None, ...]) -> bool:
-    """Boolean operators of comparisons do not depend on the comparison: they are tried with one of them."""
+    """Boolean operators of comparisons do not depend on the comparison, nor saturation on the rounding: they are tried
+    with few of them.
+    """
+    if form.opcode == "cvt" and chosen[1] is not None:
+        return chosen[0] in (None, "rzi", "rp")
     return form.opcode not in ("set", "setp") or chosen[1] is None or chosen[0] in ("lt", "hi")
 
 
 def _fits(opcode: str, first: str | None, types: tuple[str, ...]) -> bool:
-    """Combinations that PTX does not have: unsigned comparisons of floats, integral roundings to another width."""
+    """Combinations that PTX does not have: unsigned comparisons of floats, unordered ones of integers, integral
+    roundings to another width.
+    """
     if opcode in ("set", "setp"):
-        return not (first in NOT_OF_FLOATS and types[-1][0] == "f")
+        return first not in (NOT_OF_FLOATS if types[-1][0] == "f" else ONLY_OF_FLOATS)
     if opcode == "cvt" and types[0] != types[1] and types[0][0] == types[1][0] == "f":
         return first not in ("rni", "rzi", "rmi", "rpi")
     return True
