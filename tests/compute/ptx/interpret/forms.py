@@ -32,7 +32,9 @@ def _makes_sense(form: Form, chosen: tuple[str | None, ...]) -> bool:
     with few of them.
     """
     if form.opcode == "cvt" and chosen[1] is not None:
-        return chosen[0] in (None, "rzi", "rp")
+        return chosen[0] in (None, "rzi")
+    if form.opcode == "set" and chosen[0] not in ("lt", "hi", "geu", "nan"):
+        return False
     return form.opcode not in ("set", "setp") or chosen[1] is None or chosen[0] in ("lt", "hi")
 
 
