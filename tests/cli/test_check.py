@@ -15,9 +15,9 @@ extern "C" __global__ void twice(const float *x, float *y, int n) {
     if (i < n) y[i] = 2.0f * x[i];
 }
 extern "C" __global__ void total(const float *x, float *sum) {
-  float s;
-  asm("sin.approx.f32 %0, %1;" : "=f"(s) : "f"(x[threadIdx.x]));
-  atomicAdd(sum, s);
+    float sine;
+    asm("sin.approx.f32 %0, %1;" : "=f"(sine) : "f"(x[threadIdx.x]));
+    atomicAdd(sum, sine);
 }
 """
 SHAPE = ("--grid", "2", "--block", "32")
