@@ -58,9 +58,12 @@ class Peers:
         while time.perf_counter() - start < seconds:
             self._members[published % len(self._members)].publish(os.urandom(BYTES))
             published += 1
-            await trio.sleep(max(0.0, start + published / rate - time.perf_counter()) if rate else 0)
+            if rate:
+                await trio.sleep(max(0.0, start + published / rate - time.perf_counter()))
             while not rate and published * others - self._delivered > WINDOW * others:
                 await trio.sleep(0.001)
+                if time.perf_counter() - start > seconds:
+                    break
         took, idle, last = time.perf_counter() - start, 0, -1
         while self._delivered < published * others and idle < 60:
             idle, last = (idle + 1, last) if last == self._delivered else (0, self._delivered)

@@ -30,6 +30,9 @@ class Outbox:
         self._parts: dict[bytes, list[bytes]] = {}
         self._weights: dict[bytes, Weight] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
     def add(self, peer: bytes, part: bytes, weight: Weight) -> None:
         self._parts.setdefault(peer, []).append(part)
         self._weights[peer] = min(self._weights.get(peer, weight), weight)

@@ -437,6 +437,8 @@ class Gossip:
 
     def _effects(self) -> list[Effect]:
         """All that was said while one input was handled: one RPC for each peer, and the disconnections."""
+        if not (self._condemned or self._connects or self._notices):
+            return [*self._outbox.take()]
         condemned, self._condemned = self._condemned, {}
         connects, self._connects = self._connects, []
         for peer in condemned:

@@ -29,12 +29,13 @@ async function run(rate, seconds) {
   const start = performance.now()
   let published = 0
   const missing = () => published * (count - 1) - (delivered - before)
-  while (performance.now() - start < seconds * 1000) {
+  const running = () => performance.now() - start < seconds * 1000
+  while (running()) {
     await publish(published++)
     if (rate > 0) {
       await sleep(Math.max(0, start + (published * 1000) / rate - performance.now()))
     } else {
-      while (missing() > WINDOW * (count - 1)) await sleep(1)
+      while (running() && missing() > WINDOW * (count - 1)) await sleep(1)
     }
   }
   const took = (performance.now() - start) / 1000
