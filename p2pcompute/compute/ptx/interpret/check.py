@@ -23,7 +23,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.wire.limits import BLOCK_DIMS_MAX, BLOCK_THREADS_MAX, GRID_DIMS_MAX, SHARED_BYTES_MAX
 
 STEPS_MAX: Final = 20_000_000
-"""Instructions of all threads together: about a minute."""
+"""Instructions of all threads together: 80 s at the 250,000 per second measured on one core."""
 
 Index = tuple[int, int, int]
 Progress = Callable[[int, int], None]

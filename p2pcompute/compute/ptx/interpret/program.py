@@ -86,8 +86,10 @@ class Program:
                 return lambda thread: place
             case "ret" | "exit":
                 return lambda thread: ENDED
-            case "trap":
+            case "trap" | "__assertfail":
                 return self._trap(ins)
+            case "vprintf":
+                return self._print(ins, behind)
             case "ld" | "st":
                 return self._transfer(ins, behind)
             case "atom" | "red":
@@ -111,6 +113,17 @@ class Program:
             return ENDED
 
         return trap
+
+    def _print(self, ins: Instruction, behind: int) -> Step:
+        """Nothing is printed; the result is what printf returns for a format without arguments."""
+        writers = [self.writer(o, t) for o, t in zip(ins.destinations, ins.destination_types, strict=True)]
+
+        def silent(thread: Thread) -> int:
+            for write in writers:
+                write(thread, 0)
+            return behind
+
+        return silent
 
     def _fence(self, behind: int) -> Step:
         def fence(thread: Thread) -> int:
