@@ -14,6 +14,7 @@ from p2pcompute.compute.ptx import half
 from p2pcompute.compute.ptx.ir import Instruction
 from p2pcompute.compute.ptx.llvmtext import Ops, float_literal
 from p2pcompute.compute.ptx.types import TYPES, WIDER, ScalarType
+from p2pcompute.errors import PtxError
 
 Values = list[str]
 LaneOperation = Callable[[Ops, Instruction, Values], Values]
@@ -33,6 +34,7 @@ _FLOAT_COMPARE: Final = {
     "nan": "uno",
 }
 _UNSIGNED_COMPARE: Final = {"lo": "ult", "ls": "ule", "hi": "ugt", "hs": "uge"}
+_INTEGER_COMPARE: Final = frozenset(["eq", "ne", "lt", "le", "gt", "ge", *_UNSIGNED_COMPARE])
 
 
 def one(ops: Ops, llvm: str) -> str:
@@ -251,6 +253,8 @@ def _testp(ops: Ops, ins: Instruction, args: Values) -> Values:
 def comparison(ops: Ops, ins: Instruction, args: Values) -> str:
     kind = TYPES[ins.source_types[0]]
     compare = ins.modifier("cmp") or ""
+    if compare not in (_FLOAT_COMPARE if kind.is_float else _INTEGER_COMPARE):
+        raise PtxError(f"PTX line {ins.line}: '.{compare}' does not go with '{ins.spelling}'.")
     if kind.is_float:
         predicate = _FLOAT_COMPARE[compare]
     elif compare in ("eq", "ne"):

@@ -38,6 +38,8 @@ def _float_to_float(ops: Ops, ins: Instruction, target: ScalarType, source: Scal
         if mode is not None:
             value = ops.call(_TO_INTEGRAL[_mode(ins, tuple(_TO_INTEGRAL))], source.llvm, value)
     elif target.bits > source.bits:
+        if ins.modifier("round") in _TO_INTEGRAL:
+            raise PtxError(f"PTX line {ins.line}: '{ins.spelling}' changes width and rounds to an integer at once.")
         if source.name == "f16" and target.name == "f64":
             value = half.to_double(ops, value)
         else:

@@ -131,3 +131,19 @@ def test_kernels_of_shuffled_instructions_compile_or_are_refused(data: st.DataOb
         ptx.compile_entry(ptx.parse(text), "nested", (32, 1, 1))
     except PtxError:
         pass
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "setp.lo.f32 %p, %f, %f;",
+        "setp.equ.s32 %p, %r, %r;",
+        "set.hs.u32.f32 %r, %f, %f;",
+        "cvt.rzi.f64.f32 %d, %f;",
+    ],
+)
+def test_a_form_that_ptx_does_not_have_is_refused_by_line(instruction: str) -> None:
+    registers = ".reg .pred %p;\n.reg .f32 %f;\n.reg .b32 %r;\n.reg .f64 %d;\n"
+    text = f"{HEADER}.visible .entry k()\n{{\n{registers}{instruction}\nret;\n}}\n"
+    with pytest.raises(PtxError, match="line 9"):
+        ptx.compile_entry(ptx.parse(text), "k", (32, 1, 1))
