@@ -39,3 +39,10 @@ def test_good_and_foreign_links_and_code_are_left_alone(tmp_path: Path) -> None:
     )
     assert list(broken_links(document)) == []
     assert anchors(tmp_path / "other file.md") == {"a-heading-and-more", "twice", "twice-1"}
+
+
+def test_every_page_is_in_the_index() -> None:
+    root = Path(__file__).parent.parent / "docs"
+    index = (root / "README.md").read_text()
+    pages = [page.relative_to(root).as_posix() for page in root.rglob("*.md") if page.name != "README.md"]
+    assert [page for page in pages if f"({page})" not in index] == []

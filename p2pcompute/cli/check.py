@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2pcompute.compute.ptx.interpret import Finding, Progress
 
 STEPS_DEFAULT: Final = 20_000_000
-"""About a minute."""
+"""A minute or two."""
 _COLUMNS: Final = (
     output.Column("kind", "finding"),
     output.Column("count", "times", right=True),
@@ -153,7 +153,8 @@ def _tell(found: Preflight) -> None:
         for line, reason in found.dependent:
             output.put(f"  line {line}: {reason}")
     else:
-        output.put("blocks: independent, as observed in this run (no proof for other arguments)")
+        what = "this run" if result.is_complete else "the blocks that were checked"
+        output.put(f"blocks: independent, as observed in {what} (no proof for other arguments)")
     if result.is_complete:
         output.say(f"{result.threads} threads in {result.blocks} blocks checked; lines are those of the canonical PTX")
     else:

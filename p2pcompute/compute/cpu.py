@@ -175,7 +175,7 @@ class CpuEngine:
         if isinstance(answer, jobs.Started):
             raise ChannelClosedError("broke its protocol: it said Started twice")
         elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
-        return jobs.Done(answer.status, min(answer.device_us, elapsed_us), answer.reason)
+        return jobs.Done(answer.status, min(answer.device_us, elapsed_us), answer.reason, answer.log)
 
     async def _answer(self, child: Child) -> jobs.Started | jobs.Done:
         """The worker's next word. Raises ChannelClosedError for anything but a well-formed one."""

@@ -23,12 +23,13 @@ DEFAULT_PORT = 9471
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
-    `bootstrap` to join through."""
+    `bootstrap` to join through. `mdns`: find peers of the local network, unless only loopback is listened on."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    mdns: bool = True
     region: Label = "any"
     slots: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = 1
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = msgspec.field(default_factory=lambda: os.cpu_count() or 1)

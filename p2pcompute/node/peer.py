@@ -27,11 +27,13 @@ from p2pcompute.protocol.machine import Effect, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
 from p2pcompute.storage.home import Home
+from p2pcompute.transport import mdns
+from p2pcompute.transport.address import is_loopback, parse_address
 from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.documents import Offer
 
 if TYPE_CHECKING:
-    pass
+    from p2pcompute.transport.libp2p import Libp2pTransport
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +130,17 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                     transport, runtime.core, config.bootstrap, known, peer.sightings, random.SystemRandom()
                 )
                 nursery.start_soon(company.run)
+                if config.mdns and not all(is_loopback(parse_address(text).host) for text in config.listen):
+                    nursery.start_soon(mdns.find_neighbours, keyring.node.public, _lan(transport), known.remember)
                 yield peer
     finally:
         with trio.CancelScope(shield=True):
             await pool.aclose()
+
+
+def _lan(transport: Libp2pTransport) -> tuple[str, ...]:
+    """Our addresses as others on the local network can use them."""
+    return tuple(text for text in transport.addresses() if not is_loopback(parse_address(text).host))
 
 
 def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:

@@ -44,9 +44,9 @@ def _ints(data: bytes) -> list[int]:
 
 
 async def test_what_kernels_print_comes_back_without_control_characters(engine: CpuEngine, cases: bytes) -> None:
-    calls = [launch("speak", 32, "out", word) for word in (1, 2)]
+    calls = [launch("speak", "out", word, threads=32) for word in (1, 2)]
     result = await engine.run(manifest(cases, [OUT], calls), cases, {})
-    assert (result.status, result.log) == (JobStatus.OK, "word 1?[31m\nword 2?[31m\n")
+    assert (result.status, result.reason, result.log) == (JobStatus.OK, "", "word 1?[31m\nword 2?[31m\n")
 
 
 @pytest.mark.parametrize("name", kernels_cu.names())

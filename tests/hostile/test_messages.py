@@ -18,6 +18,7 @@ from p2pcompute.node.runtime import Runtime
 from p2pcompute.protocol.core import RPC_CHANNEL, offers_topic
 from p2pcompute.protocol.gossip import CHANNEL
 from p2pcompute.protocol.gossip.codec import encode_message, encode_subscription
+from p2pcompute.transport.libp2p import IDLE_S, PONG_S
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import Author, Probe
 from tests.cli.command import serving
@@ -164,3 +165,27 @@ def _stop_and_serve(victim: Victim, tmp_path: Path) -> None:
 
 def test_a_stopped_neighbour_disturbs_nobody(victim: Victim, tmp_path: Path) -> None:
     _stop_and_serve(victim, tmp_path)
+
+
+@pytest.mark.nightly
+def test_a_stopped_neighbour_is_given_up_and_comes_back(victim: Victim, tmp_path: Path) -> None:
+    with serving(tmp_path / "stopped", "--bootstrap", str(victim.address), "--threads", "1") as neighbour:
+
+        async def until_known(*, known: bool) -> None:
+            with trio.fail_after(2 * (IDLE_S + PONG_S)):
+                while (neighbour.listening["peer"] in await peers()) is not known:
+                    await trio.sleep(0.2)
+
+        async def peers() -> list[object]:
+            return [row["peer"] for row in await victim.control.table("peers")]
+
+        async def run() -> None:
+            async with attack(victim):
+                await until_known(known=True)
+                neighbour.process.send_signal(signal.SIGSTOP)
+                await until_known(known=False)
+                neighbour.process.send_signal(signal.SIGCONT)
+                await until_known(known=True)
+                neighbour.process.send_signal(signal.SIGKILL)
+
+        trio.run(run)

@@ -8,73 +8,27 @@ test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
-from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx import layout, provenance
 from p2pcompute.compute.ptx.checked import Checked
-from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Operand, Register, Symbol
+from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand, Register, Symbol
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
+from p2pcompute.compute.ptx.shapes import Shape, Window, shape_of
 from p2pcompute.compute.ptx.types import TYPES
-from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, WARP, Kind
+from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, VARYING, WARP
 from p2pcompute.errors import PtxError
 
 STRIDE_BYTES_MAX: Final = 1 << 20
 """Larger strides are left to the checked gather; keeps a window's range far from 2**40."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a load or store touches per lane."""
-
-    space: str
-    address: Address
-    elements: tuple[Operand, ...]
-    type_name: str
-
-    @property
-    def element_bytes(self) -> int:
-        return TYPES[self.type_name].size_bytes
-
-    @property
-    def size_bytes(self) -> int:
-        return self.element_bytes * len(self.elements)
-
-
-@dataclass(slots=True)
-class Window:
-    """`members`: the accesses by their place in the block. `pointers`: host address of offset `low` per segment, once
-    tested.
-    """
-
-    space: str
-    base: Register
-    kind: Kind
-    members: dict[int, Shape] = field(default_factory=dict)
-    stores: set[int] = field(default_factory=set)
-    pointers: list[str] = field(default_factory=list)
-
-    @property
-    def low(self) -> int:
-        return min(shape.address.offset_bytes for shape in self.members.values())
-
-    @property
-    def high(self) -> int:
-        return max(shape.address.offset_bytes + shape.size_bytes for shape in self.members.values())
-
-    @property
-    def needs_writable(self) -> bool:
-        return bool(self.stores)
-
-
-def shape_of(ins: Instruction) -> Shape:
-    address, value = (
-        (ins.sources[0], ins.destinations[0]) if ins.opcode == "ld" else (ins.destinations[0], ins.sources[0])
-    )
-    assert isinstance(address, Address)
-    elements = value.items if isinstance(value, Group) else (value,)
-    return Shape(ins.modifier("space") or "generic", address, elements, ins.types[0])
+AHEAD: Final = 6
+"""Blocks along x between a load and what is prefetched with it; 4 to 8 are alike."""
+LINE_BYTES: Final = 64
+WORD_BYTES: Final = 8
+"""Vector elements are gathered together up to this size: a gather costs the same for 4 and for 8 bytes."""
 
 
 class Access:
@@ -82,6 +36,9 @@ class Access:
         self._frame = frame
         self._code = frame.code
         self._checked = checked
+        self.is_streaming = False
+        """Whether the block being written runs once per thread, in thread blocks of several rows."""
+        self._origins = provenance.guess(frame.entry)
 
     # Windows -----------------------------------------------------------------------------------------------------
 
@@ -103,6 +60,18 @@ class Access:
             written.update(register.name for register in ins.writes())
         return [w for w in found.values() if w.kind.is_affine or len(w.members) > 1]
 
+    def piece_end(self, instructions: list[Instruction]) -> int:
+        """Where the first regular access stands whose base is written before it; behind it a new test can begin."""
+        written: set[str] = set()
+        for place, ins in enumerate(instructions):
+            if ins.opcode in ("ld", "st") and ins.guard is None:
+                shape = shape_of(ins)
+                base = shape.address.base
+                if isinstance(base, Register) and base.name in written and self._is_regular(ins, shape, base):
+                    return place
+            written.update(register.name for register in ins.writes())
+        return len(instructions)
+
     def _is_regular(self, ins: Instruction, shape: Shape, base: Register) -> bool:
         kind = self._frame.kind(base.name)
         if shape.space not in ("global", "shared", "const"):
@@ -119,14 +88,11 @@ class Access:
         conditions: list[str] = []
         kind, lanes = window.kind, self._frame.layout.segment
         reach = abs(kind.stride) * (lanes - 1)
+        if kind.flagged:
+            conditions.append(ops.negate_bit(self._frame.wrapped(window.base.name)))
         for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
-            first = self._shadow(window, SCALAR if kind.is_uniform else 2 * segment)
-            start = first
-            if not kind.is_uniform:
-                last = self._shadow(window, 2 * segment + 1)
-                distance = ops.two("sub", "i64", last, first)
-                conditions.append(ops.compare("eq", "i64", distance, str(kind.stride * (lanes - 1))))
-                start = last if kind.stride < 0 else first
+            first = self._shadow(window, SCALAR if kind.is_uniform else segment)
+            start = ops.by("add", "i64", first, -reach) if kind.stride < 0 else first
             low = ops.by("add", "i64", start, window.low)
             host, inside = self._range(window, low, reach + window.high - window.low)
             conditions.append(inside)
@@ -150,6 +116,8 @@ class Access:
         if window.space == "shared":
             base, limit, offset = "%shared", "%shared.bytes", low
             roomy = ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS))
+        elif window.space == "global" and window.base.name in self._origins:
+            return self._range_of_parameter(window, low, span)
         else:
             base, limit, offset = self._row(low, writable=window.needs_writable)
             roomy = ""
@@ -157,6 +125,25 @@ class Access:
         if roomy:
             inside = ops.two("and", "i1", roomy, inside)
         return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), inside
+
+    def _range_of_parameter(self, window: Window, low: str, span: int) -> tuple[str, str]:
+        """As `_range`, with the segment of the pointer parameter that the address was made from."""
+        once, ops = self._code.once, self._frame.ops(SCALAR)
+        cell = once(f"getelementptr i8, ptr %parameters, i64 {self._origins[window.base.name]}")
+        pointer = once(f"load i64, ptr {cell}, align 1, !invariant.load !0")
+        number = once(f"lshr i64 {pointer}, {layout.OFFSET_BITS}")
+        origin = once(f"shl i64 {number}, {layout.OFFSET_BITS}")
+        segment = once(f"call i64 @llvm.umin.i64(i64 {number}, i64 {layout.TABLE_ROWS - 1})")
+        place = once(f"shl i64 {segment}, {layout.ROW_BYTES.bit_length() - 1}")
+        row = once(f"getelementptr i8, ptr %table, i64 {place}")
+        base = once(f"load ptr, ptr {row}, !invariant.load !0")
+        column = layout.ROW_WRITABLE if window.needs_writable else layout.ROW_READABLE
+        limit = once(f"load i64, ptr {once(f'getelementptr i8, ptr {row}, i64 {column}')}, !invariant.load !0")
+        room = once(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {span - 1})")
+        self._code.declarations.add("declare i64 @llvm.umin.i64(i64, i64)")
+        self._code.declarations.add("declare i64 @llvm.usub.sat.i64(i64, i64)")
+        offset = ops.two("sub", "i64", low, origin)
+        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), ops.compare("ult", "i64", offset, room)
 
     def _aligned(self, window: Window, first: str) -> list[str]:
         """One test per access size; offsets of equal size must then agree modulo the size, else the test is `false`."""
@@ -183,9 +170,9 @@ class Access:
             f"getelementptr i8, ptr %table, i64 {ops.by('shl', 'i64', segment, layout.ROW_BYTES.bit_length() - 1)}"
         )
         column = layout.ROW_WRITABLE if writable else layout.ROW_READABLE
-        base = self._code.value(f"load ptr, ptr {row}")
+        base = self._code.value(f"load ptr, ptr {row}, !invariant.load !0")
         cell = self._code.value(f"getelementptr i8, ptr {row}, i64 {column}")
-        limit = self._code.value(f"load i64, ptr {cell}")
+        limit = self._code.value(f"load i64, ptr {cell}, !invariant.load !0")
         return base, limit, ops.by("and", "i64", address, (1 << layout.OFFSET_BITS) - 1)
 
     # Accesses ----------------------------------------------------------------------------------------------------
@@ -198,6 +185,8 @@ class Access:
             self._in_window(ins, shape, window)
         elif ins.opcode == "ld" and self._is_uniform(shape) and shape.space in ("global", "shared", "const"):
             self._load_scalar(ins, shape)
+        elif ins.opcode == "st" and self._is_uniform(shape) and shape.space in ("global", "shared"):
+            self._store_scalar(ins, shape)
         else:
             self._with_helper(ins, shape)
 
@@ -253,13 +242,45 @@ class Access:
         for target, value in zip(shape.elements, values, strict=True):
             self._frame.write(target, value, shape.type_name, SCALAR, ins)
 
+    def _store_scalar(self, ins: Instruction, shape: Shape) -> None:
+        """All lanes store to one address, in lane order: what the last one stores stays."""
+        code, ops = self._code, self._frame.ops(SCALAR)
+        bits = code.value(f"bitcast <{WARP} x i1> {self._frame.active(ins)} to i{WARP}")
+        begin, done = code.fresh("do"), code.fresh("done")
+        code.do(f"br i1 {ops.compare('ne', 'i32', bits, '0')}, label %{begin}, label %{done}")
+        code.label(begin)
+        code.declarations.add(f"declare i{WARP} @llvm.ctlz.i{WARP}(i{WARP}, i1)")
+        above = code.value(f"call i{WARP} @llvm.ctlz.i{WARP}(i{WARP} {bits}, i1 true)")
+        last = ops.two("sub", "i32", str(WARP - 1), above)
+        llvm = TYPES[shape.type_name].llvm
+        values = []
+        for element in shape.elements:
+            if self._frame.analysis.kind(element).is_uniform:
+                values.append(self._frame.read(element, shape.type_name, SCALAR, ins))
+            else:
+                lanes = self._frame.read(element, shape.type_name, VECTOR, ins)
+                values.append(code.value(f"extractelement {vector(llvm)} {lanes}, i32 {last}"))
+        first = code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "true")])
+        pointer = self._checked_place(ins, shape, first, writable=True)
+        for index, value in enumerate(values):
+            cell = code.value(f"getelementptr i8, ptr {pointer}, i64 {index * shape.element_bytes}")
+            code.do(f"store {_volatile(ins)}{llvm} {value}, ptr {cell}, align {shape.element_bytes}")
+        code.do(f"br label %{done}")
+        code.label(done)
+
     def _checked_scalars(self, ins: Instruction, shape: Shape) -> list[str]:
+        return self._scalars(ins, shape, self._checked_place(ins, shape, "", writable=False))
+
+    def _checked_place(self, ins: Instruction, shape: Shape, lane: str, *, writable: bool) -> str:
+        """Host pointer of a uniform address; traps in `lane` (the first active one if empty) when it is outside or
+        misaligned.
+        """
         ops = self._frame.ops(SCALAR)
         address = self.address(shape, SCALAR)
         if shape.space == "shared":
             base, limit, offset = "%shared", "%shared.bytes", address
         else:
-            base, limit, offset = self._row(address, writable=False)
+            base, limit, offset = self._row(address, writable=writable)
         size = shape.size_bytes
         inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, size), limit)
         inside = ops.two("and", "i1", inside, ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS)))
@@ -268,10 +289,9 @@ class Access:
         self._code.do(f"br i1 {ops.two('and', 'i1', inside, even)}, label %{ok}, label %{bad}, !prof !2")
         self._code.label(bad)
         kind = ops.select(even, "i32", str(layout.TRAP_BOUNDS), str(layout.TRAP_MISALIGNED))
-        self.trap(kind, ins.line, self.first_lane(), address)
+        self.trap(kind, ins.line, lane or self.first_lane(), address)
         self._code.label(ok)
-        pointer = self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}")
-        return self._scalars(ins, shape, pointer)
+        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}")
 
     def first_lane(self) -> str:
         bits = self._code.value(f"bitcast <{WARP} x i1> {self._frame.mask} to i{WARP}")
@@ -297,6 +317,8 @@ class Access:
     def _in_window(self, ins: Instruction, shape: Shape, window: Window) -> None:
         offset = shape.address.offset_bytes - window.low
         pointers = [self._code.value(f"getelementptr i8, ptr {p}, i64 {offset}") for p in window.pointers]
+        if self.is_streaming and shape.space == "global" and window.kind.stride == shape.size_bytes:
+            self._prefetch(ins, shape, window, pointers)
         if ins.opcode == "st":
             self._store_window(ins, shape, window.kind.stride, pointers)
         elif window.kind.is_uniform:
@@ -307,6 +329,19 @@ class Access:
             for index, target in enumerate(shape.elements):
                 value = self.joined([piece[index] for piece in pieces], TYPES[shape.type_name].llvm)
                 self._frame.write(target, value, shape.type_name, VECTOR, ins)
+
+    def _prefetch(self, ins: Instruction, shape: Shape, window: Window, pointers: list[str]) -> None:
+        """Ask for what the next blocks along x will load: a tile's rows are too many streams for the hardware's own
+        prefetching (jacobi2d is twice as fast with it).
+        """
+        if ins.opcode == "ld" and shape != window.first_load:
+            return
+        write = "1" if ins.opcode == "st" else "0"
+        reach = shape.size_bytes * self._frame.layout.segment
+        for pointer in pointers:
+            for ahead in range(AHEAD * reach, (AHEAD + 1) * reach, LINE_BYTES):
+                place = self._code.value(f"getelementptr i8, ptr {pointer}, i64 {ahead}")
+                self._void("llvm.prefetch.p0", [("ptr", place), ("i32", write), ("i32", "3"), ("i32", "1")])
 
     def _load_piece(self, ins: Instruction, shape: Shape, stride: int, pointer: str) -> list[str]:
         """One segment's lanes, per element."""
@@ -322,6 +357,11 @@ class Access:
             return [
                 self._pick(whole, llvm, lanes * count, range(index, lanes * count, count)) for index in range(count)
             ]
+        if stride == -shape.size_bytes and count == 1:
+            start = self._code.value(f"getelementptr i8, ptr {pointer}, i64 {(lanes - 1) * stride}")
+            kind = vector(llvm, lanes)
+            whole = self._code.value(f"load {_volatile(ins)}{kind}, ptr {start}, align {shape.element_bytes}")
+            return [self._pick(whole, llvm, lanes, range(lanes - 1, -1, -1))]
         values = []
         mask = "splat (i1 true)"
         for index in range(count):
@@ -408,23 +448,52 @@ class Access:
         address = self.address(shape, VECTOR)
         fixed = self._arguments(space, ins.line)
         ops = self._frame.ops(VECTOR)
-        if len(shape.elements) > 1:
+        count = min(len(shape.elements), max(1, WORD_BYTES // shape.element_bytes))
+        word = llvm if count == 1 else f"i{8 * count * shape.element_bytes}"
+        if len(shape.elements) > count:
             self._check_vector_alignment(ins, shape, address, mask)
         results = []
-        for index, element in enumerate(shape.elements):
+        for index in range(0, len(shape.elements), count):
             place = ops.by("add", "i64", address, index * shape.element_bytes) if index else address
             passed = f"{fixed}, <{WARP} x i64> {place}, <{WARP} x i1> {mask}"
             if ins.opcode == "ld":
-                results.append(self._code.value(f"call {vector(llvm)} @{self._checked.load(space, llvm)}({passed})"))
+                whole = self._code.value(f"call {vector(word)} @{self._checked.load(space, word)}({passed})")
+                results += self._taken_apart(whole, word, llvm, count)
             else:
-                value = self._frame.read(element, shape.type_name, VECTOR, ins)
-                self._code.do(f"call void @{self._checked.store(space, llvm)}({passed}, {vector(llvm)} {value})")
+                own = shape.elements[index : index + count]
+                values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in own]
+                whole = self._put_together(values, word, llvm)
+                self._code.do(f"call void @{self._checked.store(space, word)}({passed}, {vector(word)} {whole})")
             self.leave_if_trapped()
         for element, result in zip(shape.elements, results, strict=False):
             self._write_loaded(element, result, shape.type_name, ins)
 
+    def _taken_apart(self, whole: str, word: str, llvm: str, count: int) -> list[str]:
+        """The elements, `count` in each lane's word, lowest first."""
+        if count == 1:
+            return [whole]
+        flat = self._code.value(f"bitcast {vector(word)} {whole} to {vector(llvm, WARP * count)}")
+        return [self._pick(flat, llvm, WARP * count, range(n, WARP * count, count)) for n in range(count)]
+
+    def _put_together(self, values: list[str], word: str, llvm: str) -> str:
+        """The opposite: words of one, two or four elements."""
+        count, lanes = len(values), WARP
+        while len(values) > 1:
+            half = len(values) // 2
+            order = ", ".join(f"i32 {lane + side * lanes}" for lane in range(lanes) for side in (0, 1))
+            kind = vector(llvm, lanes)
+            pairs = zip(values[:half], values[half:], strict=True)
+            values = [
+                self._code.value(f"shufflevector {kind} {a}, {kind} {b}, <{2 * lanes} x i32> <{order}>")
+                for a, b in pairs
+            ]
+            lanes *= 2
+        if count == 1:
+            return values[0]
+        return self._code.value(f"bitcast {vector(llvm, lanes)} {values[0]} to {vector(word)}")
+
     def _write_loaded(self, element: Operand, value: str, type_name: str, ins: Instruction) -> None:
-        if isinstance(element, Register) and self._frame.kind(element.name).is_uniform:
+        if isinstance(element, Register) and self._frame.kind(element.name) != VARYING:
             value = self._code.value(f"extractelement {vector(TYPES[type_name].llvm)} {value}, i32 {self.lead()}")
             self._frame.write(element, value, type_name, SCALAR, ins)
         else:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.compute.ptx import layout
-from p2pcompute.compute.ptx.access import Access, Shape
+from p2pcompute.compute.ptx import layout, tally
+from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.checked import FORMAL, row_lines
-from p2pcompute.compute.ptx.ir import Address, Instruction
+from p2pcompute.compute.ptx.ir import Address, Instruction, Register
 from p2pcompute.compute.ptx.llvmtext import vector
-from p2pcompute.compute.ptx.registers import VECTOR, Frame
+from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
+from p2pcompute.compute.ptx.shapes import Shape
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP
-from p2pcompute.errors import PtxError
 
 _INTEGER: Final = {
     "add": "add",
@@ -30,6 +30,7 @@ class Atomics:
         self._frame = frame
         self._code = frame.code
         self._access = access
+        self._read = {r.name for i in frame.entry.instructions() for r in i.reads()}
 
     def emit(self, ins: Instruction) -> None:
         address = ins.sources[0]
@@ -38,6 +39,10 @@ class Atomics:
         llvm = TYPES[type_name].llvm
         shape = Shape(space, address, (), type_name)
         name = self._helper(ins, space, llvm)
+        is_read = any(isinstance(t, Register) and t.name in self._read for t in ins.destinations)
+        if tally.fits(ins, space, is_read=is_read):
+            self._tally(ins, shape, name)
+            return
         values = [self._frame.read(operand, type_name, VECTOR, ins) for operand in ins.sources[1:]]
         values += ["zeroinitializer"] * (2 - len(values))
         fixed = self._access.helper_arguments(space, ins.line)
@@ -47,6 +52,21 @@ class Atomics:
         self._access.leave_if_trapped()
         for target in ins.destinations:
             self._frame.write(target, old, type_name, VECTOR, ins)
+
+    def _tally(self, ins: Instruction, shape: Shape, others: str) -> None:
+        frame, llvm, value = self._frame, TYPES[shape.type_name].llvm, ins.sources[1]
+        is_uniform = frame.analysis.kind(value).is_uniform
+        name = f"{others}_tally{'_uniform' if is_uniform else ''}"
+        if name not in self._code.helpers:
+            self._code.helpers[name] = tally.function(name, ins, others, is_uniform=is_uniform)
+            declaration = tally.declaration(ins)
+            self._code.declarations.update([declaration] if declaration else [])
+        passed = frame.read(value, shape.type_name, SCALAR if is_uniform else VECTOR, ins)
+        kind = llvm if is_uniform else vector(llvm)
+        places = f"<{WARP} x i64> {self._access.address(shape, VECTOR)}, <{WARP} x i1> {frame.active(ins)}"
+        fixed = self._access.helper_arguments(shape.space, ins.line)
+        self._code.do(f"call void @{name}({fixed}, {places}, {kind} {passed})")
+        self._access.leave_if_trapped()
 
     def _operation(self, ins: Instruction, llvm: str, space: str) -> str:
         """%old from %one and %x (and %y); the memory of a block belongs to one host thread, so shared needs no lock."""
@@ -58,12 +78,8 @@ class Atomics:
                 f"  %old = extractvalue {{ {llvm}, i1 }} %pair, 0\n"
             )
         if operation in ("min", "max"):
-            if kind.is_float:
-                raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
             name = ("" if kind.is_signed else "u") + operation
         elif kind.is_float:
-            if operation not in ("add", "exch"):
-                raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
             if kind.is_packed:
                 return _add_halves(scope)
             name = "fadd" if operation == "add" else "xchg"

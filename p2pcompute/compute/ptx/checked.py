@@ -1,8 +1,10 @@
 """Checked accesses of a warp: helper functions of the generated module, one per space and element type.
 
-Each checks every active lane before it touches memory. The common case is that all lanes name the same segment: one
-table row, one vector comparison, then a gather or scatter from its base. Lanes in different segments are handled one at
-a time. The first lane that fails writes the trap record, and nothing of a store is done for lanes behind it.
+Each checks every active lane before it touches memory. Most addresses that the analysis could not prove regular are
+consecutive all the same (or a single lane is active): that is tested first, and costs one masked vector access. Next,
+all lanes name the same segment: one table row, one vector comparison, then a gather or scatter from its base. Lanes in
+different segments are handled one at a time. The first lane that fails writes the trap record, and nothing of a store
+is done for lanes behind it.
 """
 
 from __future__ import annotations
@@ -84,6 +86,46 @@ def vector_check_lines(offset: str, base: str, limit: str, size: int) -> str:
     )
 
 
+def _run_lines(size: int) -> str:
+    """%is.run: the active lanes' addresses are those of consecutive elements; %start would be lane 0's, %first and
+    %last are the least and the greatest active lane's.
+    """
+    steps = ", ".join(f"i64 {lane * size}" for lane in range(WARP))
+    return f"""  %m.i = bitcast {_M} %m to i{WARP}
+  %lead = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %m.i, i1 false)
+  %lead.c = and i{WARP} %lead, {WARP - 1}
+  %starts.v = sub {_A} %a, <{steps}>
+  %start = extractelement {_A} %starts.v, i{WARP} %lead.c
+{splat_lines("start.v", "i64", "%start")}  %off.v = icmp ne {_A} %starts.v, %start.v
+  %off.m = and {_M} %off.v, %m
+  %off.i = bitcast {_M} %off.m to i{WARP}
+  %is.run = icmp eq i{WARP} %off.i, 0
+  %tail = call i{WARP} @llvm.ctlz.i{WARP}(i{WARP} %m.i, i1 false)
+  %last.lane = sub i{WARP} {WARP - 1}, %tail
+  %last.w = sext i{WARP} %last.lane to i64
+  %last.o = mul i64 %last.w, {size}
+  %end.a = add i64 %start, %last.o
+  %lead.w = zext i{WARP} %lead.c to i64
+  %lead.o = mul i64 %lead.w, {size}
+  %lead.a = add i64 %start, %lead.o
+"""
+
+
+def _run_test_lines(size: int, first: str, limit: str) -> str:
+    """Whether a run from offset `first` (of the least active lane) is inside `limit` and aligned: %fine.run."""
+    return f"""  %reach = sub i64 %end.a, %lead.a
+  %run.last = add i64 {first}, %reach
+  %run.end = add i64 %run.last, {size}
+  %in.0 = icmp ule i64 %run.end, {limit}
+  %in.1 = icmp ult i64 {first}, {1 << layout.OFFSET_BITS}
+  %in.2 = and i1 %in.0, %in.1
+  %low.bits = and i64 {first}, {size - 1}
+  %in.3 = icmp eq i64 %low.bits, 0
+  %in.4 = and i1 %in.2, %in.3
+  %fine.run = and i1 %in.4, %is.run
+"""
+
+
 def _trap_lines(size: int) -> str:
     """Report the first bad lane of %bad.i and leave through %out."""
     return f"""  %lane = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %bad.i, i1 false)
@@ -98,8 +140,8 @@ def _trap_lines(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What differs between loading and storing. `whole` accesses all lanes at %ptrs and returns; `one` lane %i at
-    %one.
+    """What differs between loading and storing. `run` accesses the active lanes from %place on and returns; `whole` all
+    at %ptrs; `one` lane %i at %one.
     """
 
     result: str
@@ -108,6 +150,7 @@ class _Kind:
     column: int
     nothing: str
     begin: str
+    run: str
     whole: str
     one: str
     finish: str
@@ -125,6 +168,10 @@ def _loading(llvm: str, size: int) -> _Kind:
         column=layout.ROW_READABLE,
         nothing=f"{kind} zeroinitializer",
         begin=f"  %out = alloca {kind}\n  store {kind} zeroinitializer, ptr %out\n",
+        run=(
+            f"  %c = call {kind} @llvm.masked.load.{suffix(llvm, WARP)}.p0(ptr %place, i32 {size}, {_M} %m, "
+            f"{kind} zeroinitializer)\n  ret {kind} %c\n"
+        ),
         whole=f"  %r = call {kind} {gather}\n  ret {kind} %r\n",
         one=(
             f"  %x = load {llvm}, ptr %one, align {size}\n"
@@ -144,6 +191,10 @@ def _storing(llvm: str, size: int) -> _Kind:
         column=layout.ROW_WRITABLE,
         nothing="void",
         begin=f"  %out = alloca {kind}\n  store {kind} %v, ptr %out\n",
+        run=(
+            f"  call void @llvm.masked.store.{suffix(llvm, WARP)}.p0({kind} %v, ptr %place, i32 {size}, {_M} %m)\n"
+            "  ret void\n"
+        ),
         whole=f"  call void {scatter}\n  ret void\n",
         one=(
             f"  %slot = getelementptr {llvm}, ptr %out, i32 %i\n"
@@ -160,14 +211,17 @@ class Checked:
         self._code = code
         code.helpers["trap"] = TRAP_FUNCTION
         code.declarations.add(f"declare i{WARP} @llvm.cttz.i{WARP}(i{WARP}, i1)")
+        code.declarations.add(f"declare i{WARP} @llvm.ctlz.i{WARP}(i{WARP}, i1)")
 
     def load(self, space: str, llvm: str) -> str:
         kind, sfx = vector(llvm), suffix(llvm, WARP)
+        self._code.declarations.add(f"declare {kind} @llvm.masked.load.{sfx}.p0(ptr, i32, {_M}, {kind})")
         self._code.declarations.add(f"declare {kind} @llvm.masked.gather.{sfx}.v{WARP}p0({_P}, i32, {_M}, {kind})")
         return self._helper(f"load_{space}_{llvm}", space, llvm, _loading(llvm, BITS_OF_LLVM[llvm] // 8))
 
     def store(self, space: str, llvm: str) -> str:
         kind, sfx = vector(llvm), suffix(llvm, WARP)
+        self._code.declarations.add(f"declare void @llvm.masked.store.{sfx}.p0({kind}, ptr, i32, {_M})")
         self._code.declarations.add(f"declare void @llvm.masked.scatter.{sfx}.v{WARP}p0({kind}, {_P}, i32, {_M})")
         return self._helper(f"store_{space}_{llvm}", space, llvm, _storing(llvm, BITS_OF_LLVM[llvm] // 8))
 
@@ -185,6 +239,14 @@ class Checked:
 def _window_function(name: str, space: str, size: int, kind: _Kind) -> str:
     """Shared memory, or the stack of each lane: one base and one limit for all."""
     lines, place = "", "%a"
+    run = ""
+    if space == "shared":
+        tests = _run_lines(size) + _run_test_lines(size, "%lead.a", "%limit")
+        run = f"""{tests}  br i1 %fine.run, label %run, label %each
+run:
+  %place = getelementptr i8, ptr %base, i64 %start
+{kind.run}each:
+"""
     if space == "local":
         lanes = ", ".join(f"i64 {lane}" for lane in range(WARP))
         lines = splat_lines("limits", "i64", "%limit")
@@ -193,7 +255,7 @@ def _window_function(name: str, space: str, size: int, kind: _Kind) -> str:
     lines += vector_check_lines("%a", "%base", "%limit", size).format(place=place)
     return f"""define internal {kind.result} @{name}({FORMAL}{kind.extra}) #3 {{
 entry:
-{lines}  br i1 %good, label %touch, label %fail, !prof !2
+{run}{lines}  br i1 %good, label %touch, label %fail, !prof !2
 touch:
 {kind.whole}fail:
 {_trap_lines(size)}  ret {kind.nothing}
@@ -207,13 +269,15 @@ def _table_function(name: str, size: int, kind: _Kind) -> str:
     mixed = f"  {call}\n  ret void\n" if kind.result == "void" else f"  %o = {call}\n  ret {kind.result} %o\n"
     return f"""define internal {kind.result} @{name}({FORMAL}{kind.extra}) #3 {{
 entry:
-  %m.i = bitcast {_M} %m to i{WARP}
-  %lead = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %m.i, i1 false)
-  %lead.c = and i{WARP} %lead, {WARP - 1}
-  %lead.a = extractelement {_A} %a, i{WARP} %lead.c
-  %segment = lshr i64 %lead.a, {layout.OFFSET_BITS}
+{_run_lines(size)}  %segment = lshr i64 %lead.a, {layout.OFFSET_BITS}
   %origin = shl i64 %segment, {layout.OFFSET_BITS}
-{row_lines("%segment", kind.column)}{splat_lines("origins", "i64", "%origin")}  %offsets = sub {_A} %a, %origins
+{row_lines("%segment", kind.column)}  %lead.offset = sub i64 %lead.a, %origin
+{_run_test_lines(size, "%lead.offset", "%row.limit")}  br i1 %fine.run, label %run, label %each
+run:
+  %start.o = sub i64 %start, %origin
+  %place = getelementptr i8, ptr %row.base, i64 %start.o
+{kind.run}each:
+{splat_lines("origins", "i64", "%origin")}  %offsets = sub {_A} %a, %origins
 {check}  br i1 %good, label %touch, label %mixed, !prof !2
 touch:
 {kind.whole}mixed:

@@ -212,6 +212,8 @@ class Module:
     entries: dict[str, Entry] = field(default_factory=dict)
     functions: dict[str, Entry] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
+    canonical: tuple[str, str] | None = field(default=None, compare=False, repr=False)
+    """Canonical text and digest, once somebody asked for them."""
 
     def space_bytes(self, space: str) -> int:
         ends = [v.offset_bytes + v.size_bytes for v in self.variables.values() if v.space == space]

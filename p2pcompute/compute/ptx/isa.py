@@ -28,7 +28,7 @@ _VALUE: Final = "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64"
 _CACHE: Final = "cache=ca|cg|cs|lu|cv? evict=L1::evict_normal|L1::evict_first|L1::evict_last|L1::no_allocate?"
 _ORDER: Final = "order=weak|volatile|relaxed|acquire|release|acq_rel? scope=cta|gpu|sys|cluster?"
 _ATOM: Final = "add|min|max|inc|dec|and|or|xor"
-_ATOMIC: Final = "u32 s32 u64 s64 b32 b64 f32 f64"
+_ATOMIC: Final = "u32 s32 u64 s64 b32 b64"
 _ROUND: Final = "round=rn|rz|rm|rp"
 
 TABLE: Final = f"""
@@ -113,6 +113,8 @@ atom  | {_ORDER} space=global|shared? op=cas   | b16 b32 b64          | T = addr
 atom  | {_ORDER} space=global|shared? op={_ATOM}|exch | {_ATOMIC} | T = addr T
 red   | {_ORDER} space=global|shared? op={_ATOM} | {_ATOMIC}       | = addr T
 atom  | {_ORDER} space=global|shared? op=add noftz | f16 f16x2       | T = addr T
+atom  | {_ORDER} space=global|shared? op=add|exch | f32 f64        | T = addr T
+red   | {_ORDER} space=global|shared? op=add | f32 f64             | = addr T
 red   | {_ORDER} space=global|shared? op=add noftz | f16 f16x2       | = addr T
 shfl  | sync mode=up|down|bfly|idx             | b32                  | T pred| = T b32 b32 b32
 vote  | sync mode=all|any|uni                  | pred                 | T = T b32

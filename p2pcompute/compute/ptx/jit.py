@@ -66,7 +66,7 @@ def _target(processor: Processor) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=processor.cpu, features=processor.features, opt=3, reloc="pic", codemodel="small"
+        cpu=processor.cpu, features=processor.features, opt=2, reloc="pic", codemodel="small"
     )
 
 

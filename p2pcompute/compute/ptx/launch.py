@@ -60,8 +60,7 @@ def compile_entry(
     threads = Layout(block)
     if threads.threads > BLOCK_THREADS_MAX:
         raise UsageError(f"A block of {threads.threads} threads exceeds {BLOCK_THREADS_MAX}.")
-    text = canonicalise(module)
-    digest = blake3(text.encode()).hexdigest()
+    text, digest = canonical_form(module)
     processor = processor or host()
     key = cache_key(digest, entry, repr(block), processor=processor)
     compiled = read_cached(cache_dir, key) if cache_dir is not None else None
@@ -77,6 +76,14 @@ def compile_entry(
         if cache_dir is not None:
             write_cached(cache_dir, key, compiled)
     return CompiledKernel(module, module.entries[entry], threads, compiled, digest)
+
+
+def canonical_form(module: Module) -> tuple[str, str]:
+    """Canonical text and its digest, made once per module (which is not changed after parsing)."""
+    if module.canonical is None:
+        text = canonicalise(module)
+        module.canonical = text, blake3(text.encode()).hexdigest()
+    return module.canonical
 
 
 def _check_shape(what: str, shape: tuple[int, int, int], limits: tuple[int, int, int]) -> None:

@@ -25,6 +25,9 @@ class Code:
     declarations: set[str] = field(default_factory=set)
     helpers: dict[str, str] = field(default_factory=dict)
     label_now: str = "entry"
+    entry_lines: list[str] = field(default_factory=list)
+    """For the start of the function: what every block may use."""
+    _entry_values: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
     def fresh(self, prefix: str = "t") -> str:
@@ -38,6 +41,13 @@ class Code:
         name = f"%{self.fresh()}"
         self.lines.append(f"  {name} = {text}")
         return name
+
+    def once(self, text: str) -> str:
+        """A value computed at the start of the function, the same for equal texts."""
+        if text not in self._entry_values:
+            self._entry_values[text] = f"%{self.fresh('once')}"
+            self.entry_lines.append(f"  {self._entry_values[text]} = {text}")
+        return self._entry_values[text]
 
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")

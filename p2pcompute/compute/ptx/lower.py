@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, half, layout, nan, uniform
-from p2pcompute.compute.ptx.access import Access, Window
+from p2pcompute.compute.ptx import flow, half, layout, nan, progression, uniform
+from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
 from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
@@ -33,7 +33,8 @@ from p2pcompute.compute.ptx.moves import move, to_address
 from p2pcompute.compute.ptx.output import Output
 from p2pcompute.compute.ptx.packed import PACKED, is_packed, pairwise
 from p2pcompute.compute.ptx.pauses import Pauses
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, shared_layout, slot_bytes
+from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
+from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
@@ -110,7 +111,7 @@ class _Lowering:
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
-        body = "\n".join(self._code.lines)
+        body = "\n".join([*self._code.entry_lines, *self._code.lines])
         parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
         if any("half" in part for part in parts):
             parts.append(half.LIBRARY)
@@ -169,10 +170,9 @@ class _Lowering:
                 self._axis(f"%tid.{axis}.u", SCALAR, first, below, size)
                 continue
             self._axis(f"%tid.{axis}.v", VECTOR, linear, below, size)
-            for mode in self._frame.shadows(kind):
-                segment, is_last = divmod(mode, 2)
-                lane = segment * threads.segment + is_last * (threads.segment - 1)
-                self._axis(f"%tid.{axis}.s{mode}", SCALAR, scalar.by("add", "i32", first, lane), below, size)
+            for segment in self._frame.firsts(kind):
+                lane = segment * threads.segment
+                self._axis(f"%tid.{axis}.s{segment}", SCALAR, scalar.by("add", "i32", first, lane), below, size)
         if threads.threads % WARP:
             inside = lanes.compare("ult", "i32", linear, lanes.const("i32", threads.threads))
             code.do(f"%full = bitcast <{WARP} x i1> {inside} to i{WARP}")
@@ -212,6 +212,8 @@ class _Lowering:
         code.do(f"br i1 {entered}, label %x{index}, label %e{index}")
         code.label(f"x{index}")
         self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
+        in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
+        self._access.is_streaming = not in_loop and not self._layout.is_linear
         self._core(block.core)
         if block.end is not None and flow.is_block_barrier(block.end):
             self._barriers.arrive(index, block.end, active)
@@ -223,9 +225,16 @@ class _Lowering:
         code.do(f"br label %b{index + 1}")
 
     def _core(self, instructions: list[Instruction]) -> None:
-        first, rest = _hoist(instructions)
-        for ins in first:
-            self._instruction(ins, None)
+        """In pieces: one ends where an access needs an address that the piece itself computes from what it loads."""
+        while instructions:
+            first, rest = _hoist(instructions)
+            for ins in first:
+                self._instruction(ins, None)
+            end = self._access.piece_end(rest)
+            self._piece(rest[:end])
+            instructions = rest[end:]
+
+    def _piece(self, rest: list[Instruction]) -> None:
         windows = self._access.windows(rest)
         if not windows:
             for ins in rest:
@@ -342,27 +351,44 @@ class _Lowering:
             operation = pairwise(operation)
         if operation is None:
             raise PtxError(f"PTX line {ins.line}: instruction '{ins.spelling}' is not supported.")
-        for mode in modes(self._frame, ins):
+
+        def compute(mode: int) -> list[str]:
             ops = self._frame.ops(mode)
             args = [self._frame.read(o, t, mode, ins) for o, t in zip(ins.sources, ins.source_types, strict=True)]
             if ins.opcode in READS_CARRY:
                 args.append(self._frame.read(CARRY_REGISTER, "pred", mode))
-            targets: list[tuple[Operand, str]] = list(zip(ins.destinations, ins.destination_types, strict=True))
-            if ins.modifier("carry") is not None:
-                targets.append((CARRY_REGISTER, "pred"))
-            for (target, type_name), value in zip(targets, operation(ops, ins, args), strict=True):
-                if mode < 0 or (isinstance(target, Register) and self._frame.kind(target.name).is_affine):
-                    self._frame.write(target, value, type_name, mode, ins)
+            return list(operation(ops, ins, args))
+
+        targets: list[tuple[Operand, str]] = list(zip(ins.destinations, ins.destination_types, strict=True))
+        if ins.modifier("carry") is not None:
+            targets.append((CARRY_REGISTER, "pred"))
+        mode = mode_of(self._frame, ins)
+        lines = {n: t for n, (t, _) in enumerate(targets) if mode != SCALAR and self._frame.is_affine(t)}
+        if len(lines) < len(targets):
+            for number, ((target, type_name), value) in enumerate(zip(targets, compute(mode), strict=True)):
+                if number not in lines:
+                    self._frame.write(target, value, type_name, SCALAR if mode == FIRST_LANE else mode, ins)
+        for number, target in lines.items():
+            assert isinstance(target, Register)
+            progression.write(
+                self._frame,
+                ins,
+                target,
+                targets[number][1],
+                lambda mode, n=number: compute(mode)[n],  # type: ignore[misc]
+            )
 
 
-def modes(frame: Frame, ins: Instruction) -> list[int]:
-    """Once as a scalar if all operands are uniform; else in all lanes, and in the shadows if a result is affine."""
+def mode_of(frame: Frame, ins: Instruction) -> int:
+    """In which mode an operation runs whose result is not affine: as a scalar if all operands are uniform or the first
+    lane stands for all.
+    """
     sources = [*ins.sources, *([CARRY_REGISTER] if ins.opcode in READS_CARRY else [])]
     guard_varies = ins.guard is not None and not frame.kind(ins.guard.name).is_uniform
     if not guard_varies and all(frame.analysis.kind(operand).is_uniform for operand in sources):
-        return [SCALAR]
-    shadows = next((frame.shadows(frame.kind(r.name)) for r in ins.writes() if frame.kind(r.name).is_affine), range(0))
-    return [VECTOR, *shadows]
+        return SCALAR
+    stands_for_all = ins.guard is None and any(frame.kind(r.name).is_uniform for r in ins.writes())
+    return FIRST_LANE if stands_for_all else VECTOR
 
 
 def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
@@ -373,9 +399,12 @@ def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Ins
     touched: set[str] = set()
     for ins in instructions:
         reads, writes = {r.name for r in ins.reads()}, {r.name for r in ins.writes()}
-        is_plain = ins.opcode in _HOISTABLE and ins.guard is None and len(ins.destinations) == 1
+        is_plain = ins.opcode in _HOISTABLE or (ins.opcode == "ld" and ins.modifier("space") == "param")
+        is_plain = is_plain and ins.guard is None and len(ins.destinations) == 1
         is_plain = (
-            is_plain and not isinstance(ins.destinations[0], Group) and not any(TYPES[t].is_float for t in ins.types)
+            is_plain
+            and not isinstance(ins.destinations[0], Group)
+            and (ins.opcode == "ld" or not any(TYPES[t].is_float for t in ins.types))
         )
         if is_plain and not reads & written and not writes & touched:
             first.append(ins)

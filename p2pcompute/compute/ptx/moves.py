@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from p2pcompute.compute.ptx import progression
 from p2pcompute.compute.ptx.arithmetic import Values
 from p2pcompute.compute.ptx.ir import Group, Instruction, Operand, Register
 from p2pcompute.compute.ptx.layout import LOCAL_SEGMENT, OFFSET_BITS, SHARED_SEGMENT
@@ -32,31 +33,17 @@ def move(frame: Frame, ins: Instruction) -> None:
     elif isinstance(source, Group):
         mode = SCALAR if _is_uniform(frame, ins) else VECTOR
         frame.write(target, _packed(frame, ins, source, type_name, mode), type_name, mode, ins)
-        _copy_shadows(frame, ins, target, type_name)
     else:
-        if _is_uniform(frame, ins):
-            frame.write(target, frame.read(source, type_name, SCALAR, ins), type_name, SCALAR, ins)
+        if not _is_uniform(frame, ins) and isinstance(target, Register) and frame.is_affine(target):
+            progression.write(frame, ins, target, type_name, lambda mode: frame.read(source, type_name, mode, ins))
             return
-        frame.write(target, frame.read(source, type_name, VECTOR, ins), type_name, VECTOR, ins)
-        _copy_shadows(frame, ins, target, type_name)
+        mode = SCALAR if _is_uniform(frame, ins) else VECTOR
+        frame.write(target, frame.read(source, type_name, mode, ins), type_name, mode, ins)
 
 
 def _is_uniform(frame: Frame, ins: Instruction) -> bool:
     guard_varies = ins.guard is not None and not frame.kind(ins.guard.name).is_uniform
     return not guard_varies and frame.analysis.kind(ins.sources[0]).is_uniform
-
-
-def _copy_shadows(frame: Frame, ins: Instruction, target: Operand, type_name: str) -> None:
-    if not isinstance(target, Register) or _is_uniform(frame, ins):
-        return
-    for mode in frame.shadows(frame.kind(target.name)):
-        source = ins.sources[0]
-        value = (
-            _packed(frame, ins, source, type_name, mode)
-            if isinstance(source, Group)
-            else frame.read(source, type_name, mode)
-        )
-        frame.write(target, value, type_name, mode, ins)
 
 
 def _unpack(frame: Frame, ins: Instruction, target: Group, source: Operand, type_name: str) -> None:
@@ -68,8 +55,6 @@ def _unpack(frame: Frame, ins: Instruction, target: Group, source: Operand, type
     for index, item in enumerate(target.items):
         shifted = ops.by("lshr", whole, value, TYPES[half].bits * index) if index else value
         frame.write(item, ops.cast("trunc", whole, shifted, TYPES[half].llvm), half, mode, ins)
-        if isinstance(item, Register) and mode == VECTOR and frame.kind(item.name).is_affine:
-            raise PtxError(f"PTX line {ins.line}: '{ins.spelling}' takes an affine value apart.")
 
 
 def _packed(frame: Frame, ins: Instruction, source: Group, type_name: str, mode: int) -> str:

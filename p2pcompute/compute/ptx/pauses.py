@@ -1,8 +1,8 @@
 """Where a warp stops in the middle: it saves what is live and returns; the grid function resumes it later.
 
-Two kinds of points: barriers, and the ways back of loops that may wait for another warp (`Pauses.slice`). Affine
-registers are mostly addresses, and their vectors eight times the size of an f32's. They are not saved but rebuilt from
-their shadows, unless a wrap between two lanes (see `uniform`) makes that impossible, which the shadows tell.
+Two kinds of points: barriers, and the ways back of loops that may wait for another warp (`Pauses.slice`). Vectors
+lie in whole cache lines, scalars behind them. Affine registers are scalars here (see `progression`), and the lanes of
+the rare ones that wrapped are in the context already.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from p2pcompute.compute.ptx import flow, layout
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.flow import Graph, Loop
 from p2pcompute.compute.ptx.ir import Instruction
-from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame, slot_bytes
-from p2pcompute.compute.ptx.uniform import WARP
+from p2pcompute.compute.ptx.registers import SCALAR, Frame, slot_bytes
 
-CELL_BYTES = 64
-"""A saved slot takes whole cells, so that every vector is aligned."""
+LINE_BYTES = 64
+SCALAR_BYTES = 8
 
 SLICE_ITERATIONS = 64
 """Of a loop that may wait, before the block's other warps get a turn."""
@@ -44,15 +43,15 @@ class Pauses:
         if frame.layout.warps > 1:
             for number, loop in enumerate(waiting_loops(graph)):
                 self.spins[loop] = self._spin(len(graph.blocks) + number, loop)
-        self._masks = layout.CONTEXT_REGISTERS
+        self._masks = _whole_lines(frame.context_end)
         widest = max((len(point.blocks) for point in self.points), default=0)
-        self.context_bytes = self._masks + CELL_BYTES * -(-4 * widest // CELL_BYTES)
+        self.context_bytes = self._masks + _whole_lines(4 * widest)
         self._places: dict[str, int] = {}
-        for point in self.points:
-            for name in point.registers:
-                if name not in self._places:
-                    self._places[name] = self.context_bytes
-                    self.context_bytes += CELL_BYTES * sum(_cells(kind) for _, kind in frame.slots(name))
+        names = sorted(set().union(*(point.registers for point in self.points)))
+        slots = {slot: slot_bytes(kind) for name in names for slot, kind in frame.slots(name)}
+        for slot, size in sorted(slots.items(), key=lambda item: -item[1]):
+            self._places[slot] = self.context_bytes
+            self.context_bytes += max(size, SCALAR_BYTES)
 
     @property
     def points(self) -> list[Point]:
@@ -101,15 +100,9 @@ class Pauses:
 
     def save(self, point: Point, alive: str) -> None:
         """Save the warp and return."""
-        code, ops = self._code, self._frame.ops(SCALAR)
+        code = self._code
         code.do(f"store i32 {alive}, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
-        affine = self._affine(point)
-        for name in point.registers:
-            slots = self._frame.slots(name)
-            self._transfer(name, range(1 if name in affine else 0, len(slots)), load=False)
-        wrapped = self._wrapped(affine)
-        code.do(f"store i8 {ops.resize('i1', wrapped, 'i8')}, ptr {self.cell(layout.CONTEXT_WRAPPED)}")
-        self._if_wrapped(wrapped, affine, load=False)
+        self._transfer(point, load=False)
         code.do(f"store i32 {point.number}, ptr %context")
         code.do(f"ret i32 {layout.PAUSED}")
 
@@ -119,65 +112,12 @@ class Pauses:
     def _copy(self, kind: str, source: str, target: str) -> None:
         self._code.do(f"store {kind} {self._code.value(f'load {kind}, ptr {source}')}, ptr {target}")
 
-    def _affine(self, point: Point) -> list[str]:
-        return [name for name in point.registers if self._frame.kind(name).is_affine]
-
-    def _transfer(self, name: str, which: range, *, load: bool) -> None:
-        """Some of a register's slots (the vector is the first) to or from the context."""
-        place = self._places[name]
-        for number, (slot, kind) in enumerate(self._frame.slots(name)):
-            if number in which:
-                cell = self.cell(place)
+    def _transfer(self, point: Point, *, load: bool) -> None:
+        """All that is live behind a point, to or from the context."""
+        for name in point.registers:
+            for slot, kind in self._frame.slots(name):
+                cell = self.cell(self._places[slot])
                 self._copy(kind, *((cell, slot) if load else (slot, cell)))
-            place += CELL_BYTES * _cells(kind)
-
-    def _wrapped(self, names: list[str]) -> str:
-        """Whether any of these registers is not linear in the lanes of a segment."""
-        ops, result = self._frame.ops(SCALAR), "false"
-        span = self._frame.layout.segment - 1
-        for name in names:
-            kind = self._frame.kind(name)
-            if not kind.widened:
-                continue
-            _, *shadows = self._frame.slots(name)
-            for (first, llvm), (last, _) in zip(shadows[::2], shadows[1::2], strict=True):
-                ends = [self._code.value(f"load {llvm}, ptr {slot}") for slot in (last, first)]
-                distance = ops.two("sub", llvm, *ends)
-                odd = ops.compare("ne", llvm, distance, ops.const(llvm, kind.stride * span))
-                result = ops.two("or", "i1", result, odd)
-        return result
-
-    def _if_wrapped(self, wrapped: str, names: list[str], *, load: bool) -> None:
-        """The vectors of affine registers: moved only in the rare case; otherwise, when loading, rebuilt."""
-        if not names:
-            return
-        code = self._code
-        moved, plain, done = code.fresh("moved"), code.fresh("plain"), code.fresh("done")
-        code.do(f"br i1 {wrapped}, label %{moved}, label %{plain}, !prof !1")
-        code.label(moved)
-        for name in names:
-            self._transfer(name, range(1), load=load)
-        code.do(f"br label %{done}")
-        code.label(plain)
-        if load:
-            for name in names:
-                self._rebuild(name)
-        code.do(f"br label %{done}")
-        code.label(done)
-
-    def _rebuild(self, name: str) -> None:
-        """First lane of each segment plus lane * stride."""
-        (slot, kind), *shadows = self._frame.slots(name)
-        llvm, lanes, stride = shadows[0][1], self._frame.layout.segment, self._frame.kind(name).stride
-        pieces = []
-        for first, _ in shadows[::2]:
-            pieces.append(self._access.spread(llvm, lanes, self._code.value(f"load {llvm}, ptr {first}")))
-        whole = self._access.joined(pieces, llvm)
-        if stride:
-            ops = self._frame.ops(SCALAR)
-            steps = ", ".join(f"{llvm} {ops.const(llvm, lane % lanes * stride)}" for lane in range(WARP))
-            whole = self._frame.ops(VECTOR).two("add", llvm, whole, f"<{steps}>")
-        self._code.do(f"store {kind} {whole}, ptr {slot}")
 
     # Resuming ----------------------------------------------------------------------------------------------------
 
@@ -187,11 +127,7 @@ class Pauses:
         code.label(f"resume{point.number}")
         alive = code.value(f"load i32, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
         code.do(f"store i32 {alive}, ptr %alive")
-        affine = self._affine(point)
-        for name in point.registers:
-            self._transfer(name, range(1 if name in affine else 0, len(self._frame.slots(name))), load=True)
-        flag = code.value(f"load i8, ptr {self.cell(layout.CONTEXT_WRAPPED)}")
-        self._if_wrapped(self._frame.ops(SCALAR).compare("ne", "i8", flag, "0"), affine, load=True)
+        self._transfer(point, load=True)
         return alive
 
     def resume_slices(self) -> None:
@@ -218,6 +154,5 @@ def waiting_loops(graph: Graph) -> list[Loop]:
     return [loop for loop in graph.loops if any(may_wait(i) for b in blocks[loop.head : loop.last + 1] for i in b.core)]
 
 
-def _cells(kind: str) -> int:
-    """How many cells a slot of this LLVM type takes."""
-    return -(-slot_bytes(kind) // CELL_BYTES)
+def _whole_lines(size_bytes: int) -> int:
+    return -(-size_bytes // LINE_BYTES) * LINE_BYTES

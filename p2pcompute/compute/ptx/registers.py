@@ -1,5 +1,5 @@
 """PTX registers as LLVM stack slots (which LLVM turns into values), read and written in a shape: lanes, scalar, or
-shadow.
+the first lane of a segment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,14 @@ from typing import Final
 
 from p2pcompute.compute.ptx import nan
 from p2pcompute.compute.ptx.ir import Entry, Immediate, Instruction, Module, Negated, Operand, Register, Special, Symbol
-from p2pcompute.compute.ptx.layout import CONST_SEGMENT, GLOBAL_SEGMENT, LOCAL_ALIGN, OFFSET_BITS, SHARED_ALIGN
+from p2pcompute.compute.ptx.layout import (
+    CONST_SEGMENT,
+    CONTEXT_REGISTERS,
+    GLOBAL_SEGMENT,
+    LOCAL_ALIGN,
+    OFFSET_BITS,
+    SHARED_ALIGN,
+)
 from p2pcompute.compute.ptx.llvmtext import Code, Ops, integer_of, literal, vector
 from p2pcompute.compute.ptx.types import BITS_OF_LLVM, TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Analysis, Kind
@@ -17,7 +24,12 @@ from p2pcompute.errors import PtxError
 
 VECTOR: Final = -1
 SCALAR: Final = -2
-"""Modes; a number from 0 up is a shadow: 2 * segment for its first lane, one more for its last."""
+FIRST_LANE: Final = 0
+LAST_LANE: Final = WARP
+"""Modes. From FIRST_LANE on: the first lane of each segment; from LAST_LANE on: the last one, if nothing wraps."""
+
+WRAPPED_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Address space per warp for the lanes of wrapped registers; memory is used only where there are any."""
 
 _FULL: Final = 2**WARP - 1
 _LANE_CONSTANTS: Final[dict[str, Callable[[int], int]]] = {
@@ -45,6 +57,8 @@ class Frame:
         self.mask = ""
         self._numbers: dict[str, int] = {}
         self._types: dict[str, str] = {}
+        self._lanes: dict[str, int] = {}
+        self.context_end = CONTEXT_REGISTERS
 
     @property
     def local_bytes(self) -> int:
@@ -61,6 +75,11 @@ class Frame:
             for slot, kind in self.slots(name):
                 self.code.do(f"{slot} = alloca {kind}")
                 self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
+            if self.kind(name).flagged:
+                self._lanes[name] = self.context_end
+                self.context_end += slot_bytes(vector(self._types[name]))
+        if self.context_end > WRAPPED_BYTES_MAX:
+            raise PtxError(f"'{self.entry.name}' (PTX line {self.entry.line}) has too many address registers.")
 
     def slots(self, name: str) -> list[tuple[str, str]]:
         """(slot, LLVM type) of everything that holds this register."""
@@ -68,16 +87,28 @@ class Frame:
         slot = f"%r{self._numbers[name]}"
         if kind.is_uniform:
             return [(slot, llvm)]
-        return [(slot, vector(llvm)), *((self._shadow(slot, mode), llvm) for mode in self.shadows(kind))]
+        if not kind.is_affine:
+            return [(slot, vector(llvm))]
+        flag = [(f"{slot}.w", "i1")] if kind.flagged else []
+        return [*((f"{slot}.s{segment}", llvm) for segment in self.firsts(kind)), *flag]
 
     def kind(self, name: str) -> Kind:
         return self.analysis.kinds.get(name, Kind("uniform"))
 
-    def shadows(self, kind: Kind) -> range:
-        return range(2 * self.layout.segments) if kind.is_affine else range(0)
+    def firsts(self, kind: Kind) -> range:
+        """The modes in which a register of this kind is kept beside, or instead of, its lanes."""
+        return range(self.layout.segments) if kind.is_affine else range(0)
 
-    def _shadow(self, slot: str, mode: int) -> str:
-        return f"{slot}.s{mode}"
+    def is_affine(self, operand: Operand) -> bool:
+        return isinstance(operand, Register) and self.kind(operand.name).is_affine
+
+    def wrapped(self, name: str) -> str:
+        """An i1: the lanes of this affine register are not first + lane * stride but in the context."""
+        kind = self.kind(name)
+        return self.code.value(f"load i1, ptr %r{self._numbers[name]}.w") if kind.flagged else "false"
+
+    def set_wrapped(self, name: str, flag: str) -> None:
+        self.code.do(f"store i1 {flag}, ptr %r{self._numbers[name]}.w")
 
     def ops(self, mode: int) -> Ops:
         return Ops(self.code, WARP if mode == VECTOR else 0)
@@ -112,19 +143,60 @@ class Frame:
         have, kind = self._types[register.name], self.kind(register.name)
         slot = f"%r{self._numbers[register.name]}"
         is_vector = mode == VECTOR and not kind.is_uniform
-        if is_vector:
-            value = self.code.value(f"load {vector(have)}, ptr {slot}")
-        else:
-            value = self.code.value(
-                f"load {have}, ptr {slot if mode < 0 or kind.is_uniform else self._shadow(slot, mode)}"
-            )
         ops = Ops(self.code, WARP if is_vector else 0)
+        if kind.is_affine:
+            value = self._affine(register.name, have, mode)
+        else:
+            value = self.code.value(f"load {ops.type(have)}, ptr {slot}")
         is_fixed_here = register.name in self.plan.fixed_at_use and TYPES[register.type_name].is_float
         if observer is not None and is_fixed_here and nan.observes(observer, register, type_name):
             value = nan.fix(ops, have, value)
         want = TYPES[type_name].llvm
         value = self._retype(ops, have, value, want, signed=False)
         return self.splat(want, value) if mode == VECTOR and not is_vector else value
+
+    def _affine(self, name: str, llvm: str, mode: int) -> str:
+        kind, slot = self.kind(name), f"%r{self._numbers[name]}"
+        if mode >= 0:
+            value = self.code.value(f"load {llvm}, ptr {slot}.s{mode % LAST_LANE}")
+            return self._at_last(value, llvm, kind) if mode >= LAST_LANE else value
+        if not kind.flagged:
+            return self._line(name, llvm)
+        code, kept = self.code, self._lanes_cell(name)
+        moved, plain, both = code.fresh("moved"), code.fresh("plain"), code.fresh("both")
+        code.do(f"br i1 {self.wrapped(name)}, label %{moved}, label %{plain}, !prof !1")
+        code.label(moved)
+        value = code.value(f"load {vector(llvm)}, ptr {kept}")
+        code.do(f"br label %{both}")
+        code.label(plain)
+        line = self._line(name, llvm)
+        code.do(f"br label %{both}")
+        code.label(both)
+        return code.value(f"phi {vector(llvm)} [ {value}, %{moved} ], [ {line}, %{plain} ]")
+
+    def _at_last(self, first: str, llvm: str, kind: Kind) -> str:
+        return (
+            self.ops(SCALAR).by("add", llvm, first, kind.stride * (self.layout.segment - 1)) if kind.stride else first
+        )
+
+    def _lanes_cell(self, name: str) -> str:
+        return self.code.value(f"getelementptr i8, ptr %context, i64 {self._lanes[name]}")
+
+    def _line(self, name: str, llvm: str) -> str:
+        """First + lane * stride, per segment."""
+        kind, count, lanes = self.kind(name), self.layout.segments, self.layout.segment
+        firsts = "poison"
+        for segment in range(count):
+            first = self._affine(name, llvm, segment)
+            firsts = self.code.value(f"insertelement {vector(llvm, count)} {firsts}, {llvm} {first}, i32 {segment}")
+        order = ", ".join(f"i32 {lane // lanes}" for lane in range(WARP))
+        kinds = vector(llvm, count)
+        spread = self.code.value(f"shufflevector {kinds} {firsts}, {kinds} poison, <{WARP} x i32> <{order}>")
+        if not kind.stride:
+            return spread
+        ops = self.ops(SCALAR)
+        steps = ", ".join(f"{llvm} {ops.const(llvm, lane % lanes * kind.stride)}" for lane in range(WARP))
+        return self.ops(VECTOR).two("add", llvm, spread, f"<{steps}>")
 
     def _retype(self, ops: Ops, have: str, value: str, want: str, *, signed: bool) -> str:
         if have == want:
@@ -158,7 +230,10 @@ class Frame:
             if kind.is_uniform:
                 value = f"%{name}.u"
             else:
-                return f"%{name}.v" if mode == VECTOR else f"%{name}.s{mode}"
+                if mode == VECTOR:
+                    return f"%{name}.v"
+                value = f"%{name}.s{mode % LAST_LANE}"
+                return self._at_last(value, llvm, kind) if mode >= LAST_LANE else value
         elif head == "laneid" or head.startswith("lanemask"):
             return self._lane_constant(head, mode)
         elif head == "ntid":
@@ -180,7 +255,7 @@ class Frame:
 
     def _lane_constant(self, head: str, mode: int) -> str:
         if mode >= 0:
-            segment, is_last = divmod(mode, 2)
+            is_last, segment = divmod(mode, LAST_LANE)
             return str(segment * self.layout.segment + is_last * (self.layout.segment - 1))
         items = ", ".join(f"i32 {literal(Immediate(_LANE_CONSTANTS[head](lane)), 'i32')}" for lane in range(WARP))
         return f"<{items}>"
@@ -191,26 +266,47 @@ class Frame:
         """Store a value of `type_name`'s LLVM type. A scalar written to a register of lanes goes to all of them."""
         if not isinstance(target, Register):
             return
-        have, want = TYPES[type_name].llvm, self._types[target.name]
         ops = self.ops(mode)
+        want, value = self.stored(target, value, type_name, instruction, mode)
+        slot, kind = f"%r{self._numbers[target.name]}", self.kind(target.name)
+        if kind.is_uniform:
+            self._store(ops, slot, want, value, self.guard(instruction, SCALAR))
+        elif kind.is_affine:
+            self._store_affine(target.name, value, mode)
+        elif mode == VECTOR:
+            self._store(ops, slot, want, value, self._write_mask(target.name, instruction))
+        else:
+            self._store(
+                self.ops(VECTOR), slot, want, self.splat(want, value), self._write_mask(target.name, instruction)
+            )
+
+    def stored(
+        self, target: Register, value: str, type_name: str, instruction: Instruction, mode: int = SCALAR
+    ) -> tuple[str, str]:
+        """The register's LLVM type, and the value as the register holds it."""
+        have, want, ops = TYPES[type_name].llvm, self._types[target.name], self.ops(mode)
         if nan.makes_nan(instruction) and (
             target.name in self.plan.fixed_at_write or not TYPES[target.type_name].is_float
         ):
             value = nan.fix(ops, have, value)
-        value = self._retype(ops, have, value, want, signed=TYPES[type_name].is_signed)
-        slot, kind = f"%r{self._numbers[target.name]}", self.kind(target.name)
-        if kind.is_uniform:
-            self._store(ops, slot, want, value, self.guard(instruction, SCALAR))
-        elif mode == VECTOR:
-            self._store(ops, slot, want, value, self._write_mask(target.name, instruction))
-        elif mode == SCALAR:
-            for shadow in self.shadows(kind):
-                self.code.do(f"store {want} {value}, ptr {self._shadow(slot, shadow)}")
-            self._store(
-                self.ops(VECTOR), slot, want, self.splat(want, value), self._write_mask(target.name, instruction)
-            )
-        else:
-            self.code.do(f"store {want} {value}, ptr {self._shadow(slot, mode)}")
+        return want, self._retype(ops, have, value, want, signed=TYPES[type_name].is_signed)
+
+    def store_lanes(self, name: str, value: str) -> None:
+        self.code.do(f"store {vector(self._types[name])} {value}, ptr {self._lanes_cell(name)}")
+
+    def lanes(self, name: str) -> str:
+        """All lanes of a register, as its own type."""
+        return self._affine(name, self._types[name], VECTOR)
+
+    def _store_affine(self, name: str, value: str, mode: int) -> None:
+        llvm, kind, slot = self._types[name], self.kind(name), f"%r{self._numbers[name]}"
+        if mode == VECTOR:
+            self.store_lanes(name, value)
+            return
+        for segment in self.firsts(kind) if mode == SCALAR else (mode,):
+            self.code.do(f"store {llvm} {value}, ptr {slot}.s{segment}")
+        if kind.flagged and mode == SCALAR:
+            self.set_wrapped(name, "false")
 
     def _store(self, ops: Ops, slot: str, llvm: str, value: str, mask: str | None) -> None:
         kind = ops.type(llvm)

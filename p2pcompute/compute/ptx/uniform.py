@@ -1,24 +1,28 @@
 """Which registers hold the same value in all lanes of a warp, or values in arithmetic progression.
 
-A uniform register becomes a scalar. An affine one keeps, beside its vector, scalar *shadows*: the exact values of the
-first and last lane of each segment (lanes with consecutive `tid.x`). Memory accesses whose address is affine with the
-stride of the element become one bounds check and one contiguous access per segment.
+A uniform register becomes a scalar. An affine one is kept as the scalar value of the first lane of each segment (lanes
+with consecutive `tid.x`); its lanes are first + lane * stride, computed where they are needed. Memory accesses whose
+address is affine with the stride of the element become one bounds check and one contiguous access per segment.
 
-Soundness of "first and last lane in range, and their difference is exactly (lanes - 1) * stride": an affine register is
-linear in the lane number modulo 2**width. A widening conversion (cvt, mul.wide) of a value that wraps between two lanes
-makes one jump, which the difference shows. Two independent jumps could cancel, so at most one widening is allowed in
-the history of a value, two affine values with a stride are only added when neither has been widened, and strides stay
-below 2**(width - 1) / 32 so that one warp wraps at most once. Stride 0 means that all lanes of a segment hold the same
-bits, whatever happened before.
+Soundness: an affine register is linear in the lane number modulo 2**width, unless its flag says otherwise. Two things
+break the line, and both set the flag at run time (`progression`), from where it is handed on to all that is computed
+from the register: a widening conversion (cvt, mul.wide) of a value that wraps between two lanes, which shows in the
+distance of first and last lane, since strides stay below 2**(width - 1) / 32, so that a warp wraps at most once; and
+writing a register in some lanes only while others still need its old value (`blended`). Two flagged values with a
+stride are never added, so that what breaks one line cannot mend another. Stride 0 means that all lanes of a segment
+hold the same bits, whatever happened before; such values are never flagged, and vary if they are blended.
+
+Besides, each kind knows how many low bits of a segment's first lane are zero: `tid.x >> 5`, `tid.x & 31` and their
+like, which kernels write all over, then are uniform or affine too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from p2pcompute.compute.ptx.flow import Graph
-from p2pcompute.compute.ptx.ir import Address, Immediate, Instruction, Operand, Register, Special, registers_of
+from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Operand, Register, Special, registers_of
 from p2pcompute.compute.ptx.types import TYPES
 
 WARP: Final = 32
@@ -33,6 +37,10 @@ class Kind:
     name: str
     stride: int = 0
     widened: bool = False
+    flagged: bool = False
+    """Carries a flag at run time that says when its lanes are not in progression after all (see `progression`)."""
+    zeros: int = 0
+    """Low bits that are zero in the first lane of each segment (in all lanes if uniform), at most ZEROS_MAX."""
 
     @property
     def is_uniform(self) -> bool:
@@ -43,12 +51,17 @@ class Kind:
         return self.name == "affine"
 
 
+ZEROS_MAX: Final = 5
 UNIFORM: Final = Kind("uniform")
 VARYING: Final = Kind("varying")
 
 
 def affine(stride: int, *, widened: bool = False) -> Kind:
-    return Kind("affine", stride, widened and stride != 0)
+    return Kind("affine", stride, widened and stride != 0, flagged=widened and stride != 0)
+
+
+def trailing_zeros(value: int) -> int:
+    return min(ZEROS_MAX, (value & -value).bit_length() - 1) if value else ZEROS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +101,16 @@ class Layout:
         head, _, axis = name.partition(".")
         if head.startswith("lanemask"):
             return VARYING
+        if head == "ntid":
+            return replace(UNIFORM, zeros=trailing_zeros(self.block["xyz".index(axis)]))
         if head not in ("tid", "laneid"):
             return UNIFORM
         if head == "tid" and axis != "x" and (self.is_linear or self.block[0] % WARP == 0):
             return UNIFORM
         if self.segment < SEGMENT_LANES_MIN:
             return VARYING
-        return affine(1 if head == "laneid" or axis == "x" else 0)
+        is_moving = head == "laneid" or axis == "x"
+        return replace(affine(1), zeros=trailing_zeros(self.segment)) if is_moving else affine(0)
 
 
 @dataclass(slots=True)
@@ -117,6 +133,7 @@ class Analysis:
                 return UNIFORM if all(kind.is_uniform for kind in kinds) else VARYING
 
 
+_PLAIN: Final = (Register, Special, Immediate)
 _PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
 
@@ -152,7 +169,7 @@ class _Fixpoint:
         for register in instruction.writes():
             joined = _join(self._kinds.get(register.name), kind)
             if register.name in self._blended and joined is not None:
-                joined = VARYING
+                joined = replace(joined, flagged=True, zeros=0) if joined.stride else VARYING
             if joined is not None and not self._may_be_affine(register):
                 joined = VARYING if joined.is_affine else joined
             if joined != self._kinds.get(register.name):
@@ -174,11 +191,13 @@ class _Fixpoint:
                 return self._layout.special(name)
             case Address(Register(name)):
                 return self._kinds.get(name)
+            case Immediate(value) if operand.kind == "int":
+                return replace(UNIFORM, zeros=trailing_zeros(value))
             case _:
                 kinds = [self._kinds.get(register.name) for register in registers_of(operand)]
                 if None in kinds:
                     return None
-                return UNIFORM if all(kind == UNIFORM for kind in kinds) else VARYING
+                return UNIFORM if all(kind.is_uniform for kind in kinds if kind) else VARYING
 
     def _transfer(self, instruction: Instruction) -> Kind | None:
         kinds = [self._operand(operand) for operand in instruction.sources]
@@ -198,12 +217,58 @@ class _Fixpoint:
         if instruction.opcode == "ld" and instruction.modifier("space") in (None, "local"):
             return VARYING
         if all(kind.is_uniform for kind in known):
-            return UNIFORM
+            return replace(UNIFORM, zeros=self._zeros(instruction, known))
         if instruction.opcode == "ld" or any(kind == VARYING for kind in known) or instruction.guard is not None:
+            return VARYING
+        if instruction.opcode == "mov" and any(isinstance(o, Group) for o in _operands(instruction)):
             return VARYING
         if all(kind.stride == 0 for kind in known):
             return affine(0)
-        return _bounded(self._linear(instruction, known), instruction)
+        kind = _bounded(self._bitwise(instruction, known) or self._linear(instruction, known), instruction)
+        if kind.stride and any(source.flagged for source in known):
+            kind = replace(kind, flagged=True)
+        return replace(kind, zeros=self._zeros(instruction, known)) if kind.is_affine and not kind.zeros else kind
+
+    def _zeros(self, instruction: Instruction, kinds: list[Kind]) -> int:
+        """Zero low bits of an integer result, from those of its operands."""
+        if not instruction.types or not all(TYPES[name].kind in "bus" for name in instruction.types):
+            return 0
+        if instruction.guard is not None or instruction.has("hi") or instruction.has("sat"):
+            return 0
+        zeros = [kind.zeros for kind in kinds]
+        match instruction.opcode:
+            case "mov" | "cvta" | "cvt" if len(zeros) == 1 and isinstance(instruction.sources[0], _PLAIN):
+                return zeros[0]
+            case "add" | "sub":
+                return min(zeros)
+            case "mul":
+                return min(ZEROS_MAX, zeros[0] + zeros[1])
+            case "mad":
+                return min(ZEROS_MAX, zeros[0] + zeros[1], zeros[2])
+            case "shl":
+                return min(ZEROS_MAX, zeros[0] + max(0, self._constant(instruction.sources[1]) or 0))
+            case _:
+                return 0
+
+    def _bitwise(self, instruction: Instruction, kinds: list[Kind]) -> Kind | None:
+        """`x >> k` and `x & c` of consecutive values whose first is a multiple of the segment: the lane number is in
+        the low bits and carries into none of the others.
+        """
+        if instruction.opcode not in ("shr", "and") or instruction.guard is not None:
+            return None
+        if TYPES[instruction.types[0]].kind not in "bus" or TYPES[instruction.types[0]].bits < 16:
+            return None
+        moving, constant = kinds[0], self._constant(instruction.sources[1])
+        low = self._layout.segment.bit_length() - 1
+        if constant is None or moving.stride != 1 or moving.flagged or moving.zeros < low:
+            return None
+        still = UNIFORM if self._layout.segments == 1 else affine(0)
+        if instruction.opcode == "shr":
+            return still if constant >= low else None
+        bits = constant & (self._layout.segment - 1)
+        if bits == self._layout.segment - 1:
+            return replace(affine(1), zeros=low)
+        return None if bits else still
 
     def _constant(self, operand: Operand) -> int | None:
         if isinstance(operand, Immediate) and operand.kind == "int":
@@ -277,6 +342,10 @@ class _Fixpoint:
         return [r for i in (*block.core, *([block.end] if block.end else [])) for r in i.writes()]
 
 
+def _operands(instruction: Instruction) -> tuple[Operand, ...]:
+    return (*instruction.sources, *instruction.destinations)
+
+
 def _constants(graph: Graph) -> dict[str, int]:
     """Registers written once, by an unguarded move of an integer."""
     writes: dict[str, int] = {}
@@ -302,11 +371,15 @@ def _join(left: Kind | None, right: Kind | None) -> Kind | None:
         return right if left is None else left
     if VARYING in (left, right) or left.stride != right.stride:
         return VARYING
-    return affine(left.stride, widened=left.widened or right.widened)
+    zeros = min(left.zeros, right.zeros)
+    if left.is_uniform and right.is_uniform:
+        return replace(UNIFORM, zeros=zeros)
+    merged = affine(left.stride, widened=left.widened or right.widened)
+    return replace(merged, zeros=zeros, flagged=left.flagged or right.flagged)
 
 
 def _sum(left: Kind, right: Kind, sign: int) -> Kind:
-    if left.stride and right.stride and (left.widened or right.widened):
+    if left.stride and right.stride and (left.flagged or right.flagged):
         return VARYING
     return affine(left.stride + sign * right.stride, widened=left.widened or right.widened)
 

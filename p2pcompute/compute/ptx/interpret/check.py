@@ -14,6 +14,7 @@ from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.interpret.block import Block, Budget, OutOfSteps
 from p2pcompute.compute.ptx.interpret.findings import Finding, Findings, Kind
 from p2pcompute.compute.ptx.interpret.memory import Arena, BufferNote, Watch
+from p2pcompute.compute.ptx.interpret.ordering import Ordering
 from p2pcompute.compute.ptx.interpret.program import Program
 from p2pcompute.compute.ptx.ir import Module
 from p2pcompute.compute.ptx.memory import Memory
@@ -22,7 +23,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.wire.limits import BLOCK_DIMS_MAX, BLOCK_THREADS_MAX, GRID_DIMS_MAX, SHARED_BYTES_MAX
 
 STEPS_MAX: Final = 20_000_000
-"""Instructions of all threads together: about a minute."""
+"""Instructions of all threads together: 80 s at the 250,000 per second measured on one core."""
 
 Index = tuple[int, int, int]
 Progress = Callable[[int, int], None]
@@ -31,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckedLaunch:
-    """One launch, `repeats` times. `parameters` is the packed block of them, `shared_bytes` the dynamic shared memory."""
+    """One launch, `repeats` times. `parameters` is their packed block, `shared_bytes` the dynamic shared memory."""
 
     entry: str
     grid: Index
@@ -130,6 +131,7 @@ class _Checker:
             linear = number % (launch.blocks // launch.repeats)
             if linear == 0:
                 self._arena.begin_launch()
+                watch.ordering = Ordering()
             block = Block(program, launch.grid, launch.block, linear, shared_bytes)
             block.run(self._budget)
             self.blocks += 1

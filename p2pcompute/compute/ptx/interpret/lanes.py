@@ -76,10 +76,14 @@ def _test(ins: Instruction) -> LaneFunction:
     """The comparison alone: two values to 0 or 1."""
     compare, kind = ins.modifier("cmp") or "", TYPES[ins.source_types[0]]
     if not kind.is_float:
+        if compare not in _ORDER or compare in _UNORDERED:
+            raise PtxError(f"PTX line {ins.line}: '.{compare}' does not compare integers.")
         order = _ORDER[compare]
         if compare in _UNSIGNED:
             return lambda a, b: int(order(wrap(a, kind.bits), wrap(b, kind.bits)))
         return lambda a, b: int(order(a, b))
+    if compare in _UNSIGNED:
+        raise PtxError(f"PTX line {ins.line}: '.{compare}' does not compare floats.")
     form, unordered = FORMATS[kind.name], compare in _UNORDERED
 
     def test(a: int, b: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.interpret.findings import Finding, Findings, Kind
+from p2pcompute.compute.ptx.interpret.ordering import Ordering
 from p2pcompute.compute.ptx.interpret.shadow import Conflict, Shadow, Touch
 from p2pcompute.compute.ptx.memory import Memory
 
@@ -121,6 +122,7 @@ class Watch:
         self._findings = findings
         self._launch = launch
         self._entry = entry
+        self.ordering = Ordering()
 
     def load(self, thread: Thread, access: Access, address: int) -> list[int]:
         """The elements, as unsigned integers."""
@@ -178,7 +180,9 @@ class Watch:
         return None
 
     def _enter(self, thread: Thread, access: Access, segment: Segment, place: int, *, is_same: bool) -> None:
-        touch = Touch(thread.block.linear, thread.linear, thread.epoch, thread.stamp, access.strength, access.line)
+        order, block = self.ordering, thread.block.linear
+        order.time += 1
+        touch = Touch(block, thread.linear, thread.epoch, thread.stamp, access.strength, access.line, order.time)
         cells = segment.shadow.cells(place, access.size)
         if access.reads and not all(cell.is_written for cell in cells):
             message = f"reads {_place(segment, place)}, which nothing has written: zero here, anything on other systems"
@@ -187,9 +191,13 @@ class Watch:
             for cell in cells:
                 cell.is_written = cell.is_written or access.writes
             return
+        if access.strength:
+            order.strong_access(thread, (segment.base, place), reads=access.reads, writes=access.writes)
         for cell in cells:
             conflict = cell.touch(touch, thread.clock, writes=access.writes, reads=access.reads)
-            if conflict is not None and not (is_same and conflict.other_wrote):
+            if conflict is None or (is_same and conflict.other_wrote):
+                continue
+            if not order.orders(conflict.other, thread):
                 self._conflict(thread, access, segment, place, conflict)
                 is_same = True  # one report for all bytes of an access
 

@@ -39,7 +39,6 @@ Writer = Callable[[Thread, int], None]
 
 _ATOMIC_ORDERS: Final = frozenset({"relaxed", "acquire", "release", "acq_rel"})
 _MEETING: Final = frozenset({"bar", "barrier", "shfl", "vote", "match", "activemask"})
-_NOTHING: Final = frozenset({"membar", "fence", "nanosleep"})
 
 
 class Program:
@@ -87,8 +86,10 @@ class Program:
                 return lambda thread: place
             case "ret" | "exit":
                 return lambda thread: ENDED
-            case "trap":
+            case "trap" | "__assertfail":
                 return self._trap(ins)
+            case "vprintf":
+                return self._print(ins, behind)
             case "ld" | "st":
                 return self._transfer(ins, behind)
             case "atom" | "red":
@@ -97,7 +98,9 @@ class Program:
                 return self._move(ins, behind)
             case opcode if opcode in _MEETING:
                 return lambda thread: HELD
-            case opcode if opcode in _NOTHING:
+            case "membar" | "fence":
+                return self._fence(behind)
+            case "nanosleep":
                 return lambda thread: behind
             case _:
                 return self._lane_wise(ins, behind)
@@ -110,6 +113,24 @@ class Program:
             return ENDED
 
         return trap
+
+    def _print(self, ins: Instruction, behind: int) -> Step:
+        """Nothing is printed; the result is what printf returns for a format without arguments."""
+        writers = [self.writer(o, t) for o, t in zip(ins.destinations, ins.destination_types, strict=True)]
+
+        def silent(thread: Thread) -> int:
+            for write in writers:
+                write(thread, 0)
+            return behind
+
+        return silent
+
+    def _fence(self, behind: int) -> Step:
+        def fence(thread: Thread) -> int:
+            self.watch.ordering.fence(thread)
+            return behind
+
+        return fence
 
     def _lane_wise(self, ins: Instruction, behind: int) -> Step:
         function = lane_function(ins)

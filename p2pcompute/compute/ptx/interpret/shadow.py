@@ -18,7 +18,9 @@ PLAIN, VOLATILE, ATOMIC = 0, 1, 2
 
 
 class Touch(NamedTuple):
-    """One access. `thread` counts within the block; `stamp` is the thread's own clock, `epoch` the block's barriers."""
+    """One access. `thread` counts within the block; `stamp` is the thread's own clock, `epoch` the block's barriers,
+    `time` that of the launch.
+    """
 
     block: int
     thread: int
@@ -26,6 +28,7 @@ class Touch(NamedTuple):
     stamp: int
     strength: int
     line: int
+    time: int
 
 
 class Conflict(NamedTuple):

@@ -1,0 +1,87 @@
+"""Integer atomics on shared memory whose result nobody reads: counters, bins, maxima.
+
+The memory of a block belongs to one host thread, so plain loads and stores in lane order are atomic. All lanes are
+checked at once and then written out one after the other, without a branch; a warp that is not full, or not inside, goes
+the way of all atomics. The addresses go through memory (hence `volatile`): taken out of a vector register by
+extraction they come so late that every load waits for the stores before it (20 times slower on Zen 4).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2pcompute.compute.ptx.checked import FORMAL, vector_check_lines
+from p2pcompute.compute.ptx.ir import Instruction
+from p2pcompute.compute.ptx.llvmtext import vector
+from p2pcompute.compute.ptx.types import TYPES
+from p2pcompute.compute.ptx.uniform import WARP
+
+_PLAIN: Final = {"add": "add", "and": "and", "or": "or", "xor": "xor"}
+
+
+def fits(ins: Instruction, space: str, *, is_read: bool) -> bool:
+    kind = TYPES[ins.types[0]]
+    return (
+        space == "shared"
+        and not is_read
+        and kind.kind in "bus"
+        and (ins.modifier("op") in _PLAIN or ins.modifier("op") in ("min", "max"))
+    )
+
+
+def _step(ins: Instruction, llvm: str, lane: int, value: str) -> str:
+    operation = ins.modifier("op") or ""
+    if operation in _PLAIN:
+        return f"  %n{lane} = {_PLAIN[operation]} {llvm} %o{lane}, {value}\n"
+    name = f"llvm.{'s' if TYPES[ins.types[0]].is_signed else 'u'}{operation}.{llvm}"
+    return f"  %n{lane} = call {llvm} @{name}({llvm} %o{lane}, {llvm} {value})\n"
+
+
+def declaration(ins: Instruction) -> str | None:
+    """The intrinsic that `function` needs, if any."""
+    llvm, operation = TYPES[ins.types[0]].llvm, ins.modifier("op") or ""
+    if operation in _PLAIN:
+        return None
+    sign = "s" if TYPES[ins.types[0]].is_signed else "u"
+    return f"declare {llvm} @llvm.{sign}{operation}.{llvm}({llvm}, {llvm})"
+
+
+def function(name: str, ins: Instruction, others: str, *, is_uniform: bool) -> str:
+    """`name`: as `others` (the checked helper of the same operation), without a result. With `is_uniform` the operand
+    is one scalar for all lanes.
+    """
+    type_name = ins.types[0]
+    llvm, size = TYPES[type_name].llvm, TYPES[type_name].size_bytes
+    kind = vector(llvm)
+    lanes = ""
+    for lane in range(WARP):
+        value = "%s" if is_uniform else f"%v{lane}"
+        if not is_uniform:
+            lanes += f"  %w{lane} = getelementptr {llvm}, ptr %values, i32 {lane}\n"
+            lanes += f"  %v{lane} = load {llvm}, ptr %w{lane}\n"
+        lanes += f"  %q{lane} = getelementptr i64, ptr %places, i32 {lane}\n  %a{lane} = load i64, ptr %q{lane}\n"
+        lanes += f"  %p{lane} = getelementptr i8, ptr %base, i64 %a{lane}\n"
+        lanes += f"  %o{lane} = load {llvm}, ptr %p{lane}, align {size}\n{_step(ins, llvm, lane, value)}"
+        lanes += f"  store {llvm} %n{lane}, ptr %p{lane}, align {size}\n"
+    operand = f"{llvm} %s" if is_uniform else f"{kind} %v"
+    spread = values = ""
+    if not is_uniform:
+        values = f"  %values = alloca {kind}\n  store volatile {kind} %v, ptr %values\n"
+    if is_uniform:
+        spread = f"  %v.i = insertelement {kind} poison, {llvm} %s, i32 0\n"
+        spread += f"  %v = shufflevector {kind} %v.i, {kind} poison, <{WARP} x i32> zeroinitializer\n"
+    check = vector_check_lines("%a", "%base", "%limit", size).format(place="%a").rstrip("\n") + "\n"
+    return f"""define internal void @{name}({FORMAL}, {operand}) #3 {{
+entry:
+  %places = alloca <{WARP} x i64>
+  store volatile <{WARP} x i64> %a, ptr %places
+{values}{check}  %m.w = bitcast <{WARP} x i1> %m to i{WARP}
+  %full = icmp eq i{WARP} %m.w, -1
+  %go = and i1 %full, %good
+  br i1 %go, label %all, label %some, !prof !2
+all:
+{lanes}  ret void
+some:
+{spread}  %r = call {kind} @{others}({FORMAL}, {kind} %v, {kind} zeroinitializer)
+  ret void
+}}"""

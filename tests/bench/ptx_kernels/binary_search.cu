@@ -1,0 +1,12 @@
+extern "C" __global__ void binary_search(const int *__restrict__ sorted, const int *__restrict__ wanted, int *place, int size,
+                                         int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    int lo = 0, hi = size, key = wanted[i];
+    while (lo < hi) {
+        int middle = (lo + hi) >> 1;
+        if (sorted[middle] < key) lo = middle + 1;
+        else hi = middle;
+    }
+    place[i] = lo;
+}

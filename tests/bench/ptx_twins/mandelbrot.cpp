@@ -1,0 +1,15 @@
+extern "C" void mandelbrot(int *out, int w, int h, float x0, float y0, float dx, float dy, int limit) {
+    for (int py = 0; py < h; py++)
+        for (int px = 0; px < w; px++) {
+            float cx = x0 + px * dx, cy = y0 + py * dy, x = 0, y = 0;
+            int it = 0;
+            while (it < limit) {
+                float xx = x * x, yy = y * y;
+                if (xx + yy > 4.0f) break;
+                y = 2.0f * x * y + cy;
+                x = xx - yy + cx;
+                it++;
+            }
+            out[py * w + px] = it;
+        }
+}
