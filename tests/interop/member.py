@@ -53,7 +53,7 @@ class Member:
             libp2p_host=libp2p_host,
         )
         self._heartbeat_ms = 0
-        self._changed = trio.Event()
+        self._changed: trio.Event | None = None
 
     @property
     def address(self) -> str:
@@ -79,6 +79,7 @@ class Member:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
+            self._changed = self._changed or trio.Event()
             await self._changed.wait()
 
     def execute(self, effects: Sequence[Effect]) -> None:
@@ -114,5 +115,6 @@ class Member:
         return ()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None

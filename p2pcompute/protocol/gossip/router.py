@@ -191,6 +191,9 @@ class Gossip:
             self.counters.unread += 1
             return []
         neighbour.minor = _MINOR.get(channel, neighbour.minor)
+        known = self._cache.by_part.get(frame)
+        if known is not None:  # most frames are one more copy of a message: there is nothing to decode
+            return [*self._message(now, peer, known), *self._effects()]
         try:
             if len(frame) > GOSSIP_RPC_BYTES_MAX:
                 raise DecodeError("A gossip frame is too long.")
