@@ -40,6 +40,17 @@ def short(public: bytes) -> str:
     return peer_id(public)[-8:]
 
 
+def parse_peer_id(text: str) -> bytes:
+    """The public key a peer id holds. Raises UsageError for anything but an ed25519 peer id."""
+    try:
+        raw = base58.b58decode(text) if len(text) <= _TEXT_MAX else b""
+    except ValueError:
+        raw = b""
+    if not raw.startswith(PEER_ID_PREFIX) or len(raw) != len(PEER_ID_PREFIX) + PUBLIC_KEY_BYTES:
+        raise UsageError(f"{text[:64]!r} is not the peer id of an ed25519 key (12D3KooW…)")
+    return raw[len(PEER_ID_PREFIX) :]
+
+
 def parse_name(text: str) -> bytes:
     """The public key behind a peer id, a did:key or 64 hex digits. Raises UsageError for anything else."""
     text = text.strip()

@@ -162,6 +162,23 @@ class Job:
     def replica_of(self, assignment_id: bytes) -> Replica | None:
         return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)
 
+    def assignment(self, replica: Replica, reservation: bytes, commit_by: int, nonce_commitment: bytes) -> Assignment:
+        """The body of a replica's assignment, at the price it quoted."""
+        assert replica.quote is not None
+        return Assignment(
+            reservation=reservation,
+            manifest=self.manifest_id,
+            manifest_root=self.manifest_root,
+            manifest_size_bytes=len(self.manifest_bytes),
+            price_per_device_s=replica.quote.price_per_device_s,
+            price_minimum=replica.quote.price_minimum,
+            price_ceiling=replica.price_ceiling,
+            commit_by=commit_by,
+            replicas=self.replicas,
+            quorum=self.quorum,
+            nonce_commitment=nonce_commitment,
+        )
+
     def evidence(self) -> list[bytes]:
         """Every signed document of this job, in the order of the flow, for an auditor."""
         out: list[bytes] = []

@@ -218,25 +218,13 @@ class Requester:
             tag = Tag("requester", "courtesy", job.id, replica.peer)
             give_back = self._post.ask(replica.peer, release.raw, tag, timeout_ms=REQUEST_MS)
             return [give_back, *(self._lose(now, job, replica, "banned meanwhile") if not job.over else [])]
-        quote = replica.quote
-        assert quote is not None
-        body = d.Assignment(
-            reservation=answer.id,
-            manifest=job.manifest_id,
-            manifest_root=job.manifest_root,
-            manifest_size_bytes=len(job.manifest_bytes),
-            price_per_device_s=quote.price_per_device_s,
-            price_minimum=quote.price_minimum,
-            price_ceiling=replica.price_ceiling,
-            commit_by=now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS,
-            replicas=job.replicas,
-            quorum=job.quorum,
-            nonce_commitment=verification.nonce_commitment(self._post.env.secret, answer.id),
-        )
+        commit_by = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
+        nonce = verification.nonce_commitment(self._post.env.secret, answer.id)
+        body = job.assignment(replica, answer.id, commit_by, nonce)
         assignment = self._post.write(now, body, lifetime_ms=LETTER_MS)
         self.jobs.take_assignment(replica, assignment)
         record = records.Assigned(job.id, replica.peer, replica.operator, replica.addresses, assignment.raw)
-        assigned = self._event(job, "job.assigned", replica, price_per_device_s=quote.price_per_device_s)
+        assigned = self._event(job, "job.assigned", replica, price_per_device_s=body.price_per_device_s)
         return [
             _persist(record), assigned, *self._send_assignment(now, job, replica), *self._watch_commit_by(now, job)
         ]  # fmt: skip

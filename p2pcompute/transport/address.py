@@ -12,14 +12,9 @@ import socket
 from typing import Final
 
 from p2pcompute.errors import UsageError
+from p2pcompute.identity.names import parse_peer_id, peer_id
 
-PEER_ID_PREFIX: Final = b"\x00\x24\x08\x01\x12\x20"
-"""Identity multihash of 36 bytes: protobuf PublicKey{Type: Ed25519, Data: 32 bytes}."""
-KEY_BYTES: Final = 32
 ADDRESS_CHARACTERS_MAX: Final = 256
-_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_DIGITS: Final = {character: value for value, character in enumerate(_ALPHABET)}
-_PEER_ID_CHARACTERS_MAX: Final = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,39 +28,7 @@ class Address:
     def __str__(self) -> str:
         version = ipaddress.ip_address(self.host).version
         text = f"/ip{version}/{self.host}/tcp/{self.port}"
-        return text if self.peer is None else f"{text}/p2p/{peer_id_text(self.peer)}"
-
-
-def peer_id_bytes(public_key: bytes) -> bytes:
-    """The binary peer id (38 bytes) of a 32-byte ed25519 public key."""
-    assert len(public_key) == KEY_BYTES
-    return PEER_ID_PREFIX + public_key
-
-
-def peer_id_text(public_key: bytes) -> str:
-    """The peer id people see, 12D3KooW…"""
-    data = peer_id_bytes(public_key)
-    number, digits = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        digits = _ALPHABET[digit] + digits
-    return "1" * (len(data) - len(data.lstrip(b"\0"))) + digits
-
-
-def public_key_of(peer_id: str) -> bytes:
-    """The 32-byte ed25519 public key that a peer id holds. Raises UsageError."""
-    number = 0
-    for character in peer_id[:_PEER_ID_CHARACTERS_MAX]:
-        if character not in _DIGITS:
-            raise UsageError(f"{peer_id!r} is not a peer id: {character!r} is no base58 character.")
-        number = number * 58 + _DIGITS[character]
-    size = len(PEER_ID_PREFIX) + KEY_BYTES
-    if number.bit_length() <= 8 * size:
-        data = number.to_bytes(size, "big")
-        key = data[len(PEER_ID_PREFIX) :]
-        if data[: len(PEER_ID_PREFIX)] == PEER_ID_PREFIX and peer_id_text(key) == peer_id:
-            return key
-    raise UsageError(f"{peer_id!r} is not the peer id of an ed25519 key (12D3KooW…).")
+        return text if self.peer is None else f"{text}/p2p/{peer_id(self.peer)}"
 
 
 def parse_address(text: str) -> Address:
@@ -85,7 +48,7 @@ def parse_address(text: str) -> Address:
     if len(parts) == 7:
         if parts[5] != "p2p":
             raise UsageError(f"{text!r} goes on with {parts[5]!r} where only /p2p/ID may follow.")
-        peer = public_key_of(parts[6])
+        peer = parse_peer_id(parts[6])
     return Address(str(host), int(parts[4]), peer)
 
 

@@ -32,8 +32,9 @@ from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
 from p2pcompute.errors import RemoteError
+from p2pcompute.identity.names import peer_id_bytes
 from p2pcompute.transport import tcp
-from p2pcompute.transport.address import parse_address, peer_id_bytes
+from p2pcompute.transport.address import parse_address
 from p2pcompute.transport.admission import CONNECTIONS_MAX
 from p2pcompute.transport.mux import Connection, Stream
 

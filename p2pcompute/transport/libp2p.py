@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import trio
 
 from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
+from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
 from p2pcompute.transport import identify, noise, tcp
-from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
+from p2pcompute.transport.address import Address, parse_address, reachable_hosts
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
@@ -29,7 +30,7 @@ from p2pcompute.transport.trimming import Usefulness, least_useful, no_opinion
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
 
-__all__ = ["Libp2pTransport", "TransportEvents", "peer_id_text", "public_key_of"]
+__all__ = ["Libp2pTransport", "TransportEvents"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -312,7 +313,7 @@ class Libp2pTransport:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         if sent is Sent.FULL and priority is Priority.HIGH:
-            log.info("peer %s does not read what it must, and is disconnected", peer_id_text(peer))
+            log.info("peer %s does not read what it must, and is disconnected", peer_id(peer))
             self._close(found)
         return sent is Sent.TAKEN
 
@@ -320,7 +321,7 @@ class Libp2pTransport:
         """Ask a peer and wait for its answer. Raises trio.TooSlowError, or RemoteError when there can be none."""
         found = self._peers.get(peer)
         if found is None:
-            raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
+            raise RemoteError(f"Peer {peer_id(peer)} is not connected.")
         with trio.fail_after(timeout_s):
             async with found.requests_out:
                 return await self._request(peer, channel, frame)
@@ -342,7 +343,7 @@ class Libp2pTransport:
         found = self._peers.get(peer)
         connection = found.current() if found is not None else None
         if connection is None:
-            raise RemoteError(f"Peer {peer_id_text(peer)} is not connected.")
+            raise RemoteError(f"Peer {peer_id(peer)} is not connected.")
         return connection.open_protocol(protocol)
 
     async def observed_by(self, peer: bytes) -> str | None:
@@ -362,7 +363,7 @@ class Libp2pTransport:
                 finally:
                     stream.reset()
         except (P2PComputeError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            log.debug("identify of %s: %r", peer_id_text(peer), error)
+            log.debug("identify of %s: %r", peer_id(peer), error)
             return None
 
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------

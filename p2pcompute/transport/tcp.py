@@ -11,8 +11,9 @@ from typing import Final
 import trio
 
 from p2pcompute.errors import LocalError, RemoteError
+from p2pcompute.identity.names import peer_id
 from p2pcompute.transport import multistream, noise
-from p2pcompute.transport.address import Address, peer_id_text
+from p2pcompute.transport.address import Address
 from p2pcompute.transport.admission import Admission
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ async def _secure(socket: trio.SocketStream, identity: Identity, initiator: bool
             raise noise.NoiseError("The peer's handshake message is too long.")
         answer = handshake.receive(await reader.exactly(size))
         if expect is not None and handshake.peer and handshake.peer != expect:
-            found, wanted = peer_id_text(handshake.peer), peer_id_text(expect)
+            found, wanted = peer_id(handshake.peer), peer_id(expect)
             raise RemoteError(f"The peer at this address is {found}, not {wanted}.")
         if answer:
             await socket.send_all(answer)

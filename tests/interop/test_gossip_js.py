@@ -12,11 +12,11 @@ import trio
 
 from p2pcompute.identity.delegation import Capability, Delegation
 from p2pcompute.identity.keys import KeyPair, verify
+from p2pcompute.identity.names import parse_peer_id
 from p2pcompute.node import factory
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.gossip import CHANNEL, GossipParams
 from p2pcompute.protocol.gossip.exchange import decode_record
-from p2pcompute.transport.address import public_key_of
 from p2pcompute.wire import documents as d
 from tests.interop.javascript import PATIENCE_S, JsPeer, js_peer
 from tests.interop.member import LOOPBACK, STREAM, Member, now
@@ -38,7 +38,7 @@ async def members(count: int, params: GossipParams | None = None) -> AsyncIterat
 
 
 async def until_meshed(member: Member, js: JsPeer) -> None:
-    await member.until(lambda: public_key_of(js.peer) in member.mesh)
+    await member.until(lambda: parse_peer_id(js.peer) in member.mesh)
     while not (await js.tell("mesh"))["mesh"]:
         await trio.sleep(0.1)
 
@@ -58,10 +58,10 @@ async def test_gossip_goes_both_ways_in_the_newest_version(direction: str) -> No
         heard = await js.until("message", 10)
         await member.until(lambda: len(member.delivered) == 10)
         state = await js.tell("mesh")
-        score = member.gossip.breakdown(public_key_of(js.peer)).total
+        score = member.gossip.breakdown(parse_peer_id(js.peer)).total
     assert sorted(bytes.fromhex(one["data"]) for one in heard) == sorted(b"ours %d" % index for index in range(10))
     assert sorted(member.delivered) == sorted(b"theirs %d" % index for index in range(10))
-    assert member.channels[public_key_of(js.peer)] == CHANNEL
+    assert member.channels[parse_peer_id(js.peer)] == CHANNEL
     assert list(state["versions"].values()) == [CHANNEL]
     assert all(score >= 0 for score in state["scores"].values())
     assert score > 0
@@ -72,8 +72,8 @@ async def test_a_js_peer_identifies_and_pings_us() -> None:
         await js.tell("dial", address=member.address)
         (identified,) = await js.until("identified")
         answer = await js.tell("ping", address=member.address)
-        theirs = decode_record(await member.transport.signed_record(public_key_of(js.peer)), verify)
-    assert public_key_of(identified["peer"]) == member.transport.peer
+        theirs = decode_record(await member.transport.signed_record(parse_peer_id(js.peer)), verify)
+    assert parse_peer_id(identified["peer"]) == member.transport.peer
     assert CHANNEL in identified["protocols"]
     assert identified["record"]
     assert answer["ms"] >= 0
@@ -86,7 +86,7 @@ async def test_streams_go_both_ways(size: int) -> None:
     async with members(1) as (member,), js_peer(TOPIC) as js:
         answer = await js.tell("ask", address=member.address, protocol=STREAM, data=data.hex())
         assert bytes.fromhex(answer["data"]) == data
-        stream = await member.transport.open_stream(public_key_of(js.peer), ECHO)
+        stream = await member.transport.open_stream(parse_peer_id(js.peer), ECHO)
         received = bytearray()
         async with trio.open_nursery() as nursery:
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pcompute.errors import UsageError
-from p2pcompute.transport.address import Address, parse_address, peer_id_text, public_key_of, reachable_hosts
+from p2pcompute.identity.names import parse_peer_id, peer_id
+from p2pcompute.transport.address import Address, parse_address, reachable_hosts
 
 KEY = bytes.fromhex("8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c")
 ID = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"
@@ -16,18 +17,18 @@ def test_the_peer_id_is_the_one_libp2p_gives() -> None:
     from libp2p.peer.id import ID as Libp2pId
 
     key = create_new_key_pair(b"\x01" * 32).public_key
-    assert peer_id_text(key.to_bytes()) == str(Libp2pId.from_pubkey(key)) == ID
+    assert peer_id(key.to_bytes()) == str(Libp2pId.from_pubkey(key)) == ID
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_a_peer_id_holds_its_key(key: bytes) -> None:
-    assert public_key_of(peer_id_text(key)) == key
+    assert parse_peer_id(peer_id(key)) == key
 
 
 @pytest.mark.parametrize("text", ["", "12D3KooW", ID + "1", "1" + ID, ID[:-1] + "0", "Qm" + "a" * 44, "z" * 10_000])
 def test_what_is_no_ed25519_peer_id_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        public_key_of(text)
+        parse_peer_id(text)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2pcompute.errors import LocalError, RemoteError, UsageError
+from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import Priority
 from p2pcompute.transport import libp2p, noise
-from p2pcompute.transport.address import peer_id_text
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
 from tests.transport.harness import (
@@ -288,7 +288,7 @@ async def test_nobody_at_the_address_is_a_remote_error() -> None:
 
 async def test_another_peer_at_the_address_is_refused() -> None:
     async with pair() as (a, left, b, _):
-        wrong = b.addresses()[0].partition("/p2p/")[0] + "/p2p/" + peer_id_text(bytes(32))
+        wrong = b.addresses()[0].partition("/p2p/")[0] + "/p2p/" + peer_id(bytes(32))
         with pytest.raises(RemoteError, match="The peer at this address is"):
             await a.connect(wrong)
         assert left.up() == {b.peer}

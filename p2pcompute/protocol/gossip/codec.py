@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from p2pcompute.errors import DecodeError
+from p2pcompute.identity.names import PEER_ID_PREFIX
 from p2pcompute.protocol.gossip.params import (
     CONTROLS_PER_RPC_MAX,
     DATA_BYTES_MAX,
@@ -24,8 +25,6 @@ from p2pcompute.protocol.gossip.params import (
     TOPIC_BYTES_MAX,
 )
 
-PEER_ID_PREFIX: Final = b"\x00\x24\x08\x01\x12\x20"
-"""The identity multihash of a protobuf ed25519 public key, up to the 32 bytes of the key."""
 SIGN_PREFIX: Final = b"libp2p-pubsub:"
 ID_BYTES: Final = 20
 _SEQNO_BYTES: Final = 8

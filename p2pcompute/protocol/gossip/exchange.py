@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from p2pcompute.errors import DecodeError, UsageError
-from p2pcompute.protocol.gossip.codec import PEER_ID_PREFIX, read_fields, varint, write_field
+from p2pcompute.identity.names import PEER_ID_PREFIX
+from p2pcompute.protocol.gossip.codec import read_fields, varint, write_field
 from p2pcompute.protocol.gossip.params import RECORD_BYTES_MAX, RECORDS_MAX
 
 ADDRESSES_MAX: Final = 8

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from libp2p.pubsub.pb import rpc_pb2
 
 from p2pcompute.errors import DecodeError
+from p2pcompute.identity.names import PEER_ID_PREFIX
 from p2pcompute.protocol.gossip import codec
 from tests.protocol.gossip.harness import TOPIC, environment
 
@@ -16,7 +17,7 @@ MESSAGE = codec.encode_message(ENV.me, TOPIC, b"data", 7, ENV.sign)
 def test_our_message_is_read_by_another_implementation() -> None:
     rpc = rpc_pb2.RPC.FromString(MESSAGE.part)
     (message,) = rpc.publish
-    assert message.from_id == codec.PEER_ID_PREFIX + ENV.me
+    assert message.from_id == PEER_ID_PREFIX + ENV.me
     assert (message.data, message.seqno, list(message.topicIDs)) == (b"data", (7).to_bytes(8, "big"), [TOPIC])
     bare = rpc_pb2.Message(from_id=message.from_id, data=message.data, seqno=message.seqno, topicIDs=message.topicIDs)
     assert ENV.verify(ENV.me, b"libp2p-pubsub:" + bare.SerializeToString(), message.signature)
@@ -80,7 +81,7 @@ def test_a_message_with_its_key_is_accepted_when_it_is_the_publishers() -> None:
         raw() + raw(),
         raw() + b"\x22\x01a",
         raw()[:-66],
-        raw().replace(codec.PEER_ID_PREFIX, b"\x00\x25\x08\x01\x12\x20"),
+        raw().replace(PEER_ID_PREFIX, b"\x00\x25\x08\x01\x12\x20"),
         raw().replace(b"\x22\x0fp2pcompute/test", b"\x22\x0f" + b"\xff" * 15),
         raw() + b"\x3a\x01x",
     ],

@@ -12,6 +12,7 @@ from libp2p.peer.peer_record import PeerRecord as StockRecord
 from multiaddr import Multiaddr
 
 from p2pcompute.errors import DecodeError, UsageError
+from p2pcompute.identity.names import PEER_ID_PREFIX
 from p2pcompute.protocol.gossip import GossipParams, codec
 from p2pcompute.protocol.gossip.exchange import (
     ADDRESSES_MAX,
@@ -51,14 +52,14 @@ def test_what_we_write_we_read() -> None:
 
 def test_our_record_is_read_by_another_implementation() -> None:
     _, record = consume_envelope(envelope(OTHER, PUBLIC, sequence=9), "libp2p-peer-record")
-    assert record.peer_id.to_bytes() == codec.PEER_ID_PREFIX + OTHER.me
+    assert record.peer_id.to_bytes() == PEER_ID_PREFIX + OTHER.me
     assert (record.seq, [str(one) for one in record.addrs]) == (9, [PUBLIC])
 
 
 def test_a_record_of_another_implementation_is_read() -> None:
     keys = create_new_key_pair(b"\x07" * 32)
     me = ID.from_pubkey(keys.public_key)
-    named, other = f"/ip6/2600::1/tcp/2/p2p/{me}", f"{PUBLIC}/p2p/{ID(codec.PEER_ID_PREFIX + OTHER.me)}"
+    named, other = f"/ip6/2600::1/tcp/2/p2p/{me}", f"{PUBLIC}/p2p/{ID(PEER_ID_PREFIX + OTHER.me)}"
     addresses = [
         Multiaddr(PUBLIC),
         Multiaddr(named),
@@ -80,7 +81,7 @@ def test_a_changed_record_is_refused() -> None:
 
 def test_a_record_that_names_another_peer_is_refused() -> None:
     forged = encode_record(PeerRecord(STRANGER.me, 1, (PUBLIC,)), OTHER.sign)
-    own_key = forged.replace(codec.PEER_ID_PREFIX[2:] + STRANGER.me, codec.PEER_ID_PREFIX[2:] + OTHER.me, 1)
+    own_key = forged.replace(PEER_ID_PREFIX[2:] + STRANGER.me, PEER_ID_PREFIX[2:] + OTHER.me, 1)
     with pytest.raises(DecodeError):
         decode_record(own_key, OTHER.verify)
 
