@@ -7,8 +7,8 @@ typedef signed short int16_t;
 typedef unsigned short uint16_t;
 typedef signed int int32_t;
 typedef unsigned int uint32_t;
-typedef signed long long int64_t;
-typedef unsigned long long uint64_t;
+typedef long int64_t;
+typedef unsigned long uint64_t;
 typedef int64_t intptr_t;
 typedef uint64_t uintptr_t;
 #define INT8_MAX 127
@@ -20,14 +20,14 @@ typedef uint64_t uintptr_t;
 #define INT32_MAX 2147483647
 #define INT32_MIN (-2147483647 - 1)
 #define UINT32_MAX 4294967295u
-#define INT64_MAX 9223372036854775807ll
-#define INT64_MIN (-9223372036854775807ll - 1)
-#define UINT64_MAX 18446744073709551615ull
+#define INT64_MAX 9223372036854775807l
+#define INT64_MIN (-9223372036854775807l - 1)
+#define UINT64_MAX 18446744073709551615ul
 #define SIZE_MAX UINT64_MAX
 #define INT32_C(x) x
 #define UINT32_C(x) x##u
-#define INT64_C(x) x##ll
-#define UINT64_C(x) x##ull
+#define INT64_C(x) x##l
+#define UINT64_C(x) x##ul
 namespace std {
 using ::int16_t;
 using ::int32_t;

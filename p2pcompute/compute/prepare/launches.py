@@ -33,9 +33,11 @@ _Arguments = tuple[tuple[str, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Kernel:
-    """A template kernel: its namespaces, template parameters by name, and the tokens of each parameter."""
+class _Template:
+    """A template: whether it is a kernel, its namespaces, its template parameters by name, and the tokens of each
+    function parameter."""
 
+    kernel: bool
     scope: tuple[str, ...]
     template: tuple[str, ...]
     parameters: Sequence[Sequence[Token]]
@@ -53,24 +55,17 @@ class _Use:
 
 def instances_of(program: Program) -> tuple[str, ...]:
     """Name expressions of the template kernels used, in the order of the text; at most INSTANCES_MAX."""
-    kernels = _template_kernels(program)
-    if not kernels:
+    templates = _templates(program)
+    if not any(template.kernel for template in templates.values()):
         return ()
-    templates = {
-        name
-        for file in program.files.values()
-        for item in file.items
-        if item.declaration.template and item.declaration.sort in (Sort.FUNCTION, Sort.TYPE)
-        for name in item.declaration.names
-    }
-    uses = list(_uses(program, templates, kernels))
+    uses = list(_uses(program, templates))
     bindings = _bindings(uses)
     found: dict[str, None] = {}
     for use in uses:
-        if use.name not in kernels:
+        if not templates[use.name].kernel:
             continue
         for arguments in _bound(use, bindings, _ROUNDS):
-            scope = kernels[use.name].scope
+            scope = templates[use.name].scope
             name = "::".join((*(part for part in scope if part), use.name))
             expression = f"{name}<{', '.join(map(_spelled, arguments))}>"
             if len(expression) <= EXPRESSION_CHARS_MAX and len(found) < INSTANCES_MAX:
@@ -78,17 +73,23 @@ def instances_of(program: Program) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _template_kernels(program: Program) -> dict[str, _Kernel]:
-    return {
-        name: _Kernel(item.scope, item.declaration.template, _parameters(file, item))
-        for file in program.files.values()
-        for item in file.items
-        if item.declaration.kernel and item.declaration.template and item.declaration.sort is Sort.FUNCTION
-        for name in item.declaration.names
-    }
+def _templates(program: Program) -> dict[str, _Template]:
+    """Function and class templates by name; a kernel goes before whatever else has its name."""
+    found: dict[str, _Template] = {}
+    for file in program.files.values():
+        for item in file.items:
+            declaration = item.declaration
+            if not declaration.template or declaration.sort not in (Sort.FUNCTION, Sort.TYPE):
+                continue
+            parameters = _parameters(file, item) if declaration.sort is Sort.FUNCTION else []
+            made = _Template(declaration.kernel, item.scope, declaration.template, parameters)
+            for name in declaration.names:
+                if name not in found or (made.kernel and not found[name].kernel):
+                    found[name] = made
+    return found
 
 
-def _uses(program: Program, templates: set[str], kernels: Mapping[str, _Kernel]) -> Iterator[_Use]:
+def _uses(program: Program, templates: Mapping[str, _Template]) -> Iterator[_Use]:
     local: dict[tuple[str, int], _Locals] = {}
     for file, number, at in islice(_candidates(program, templates), TRIES_MAX):
         item = file.items[number]
@@ -97,8 +98,8 @@ def _uses(program: Program, templates: set[str], kernels: Mapping[str, _Kernel])
         name = file.tokens[at].text
         if file.tokens[at + 1].text == "<":
             arguments = _given(file.tokens, at + 1, item.last, known)
-        elif name in kernels and name not in item.declaration.names:
-            arguments = _deduced(kernels[name], _arguments(file.tokens, at + 1, item.last), known)
+        elif name not in item.declaration.names:
+            arguments = _deduced(templates[name], _arguments(file.tokens, at + 1, item.last), known)
         else:
             continue
         if arguments:
@@ -106,7 +107,7 @@ def _uses(program: Program, templates: set[str], kernels: Mapping[str, _Kernel])
             yield _Use(name, arguments, inside, item.declaration.template)
 
 
-def _candidates(program: Program, templates: set[str]) -> Iterator[tuple[SourceFile, int, int]]:
+def _candidates(program: Program, templates: Mapping[str, _Template]) -> Iterator[tuple[SourceFile, int, int]]:
     """Where a template's name is followed by arguments, a launch or a call: file, item, token."""
     for file in program.files.values():
         for number, item in enumerate(file.items):
@@ -206,17 +207,17 @@ def _arguments(tokens: Sequence[Token], at: int, last: int) -> list[Sequence[Tok
     return []
 
 
-def _deduced(kernel: _Kernel, called: Sequence[Sequence[Token]], local: _Locals) -> _Arguments:
+def _deduced(template: _Template, called: Sequence[Sequence[Token]], local: _Locals) -> _Arguments:
     """Template arguments as the compiler would deduce them, where a variable passed has a plain declaration."""
     bound: dict[str, tuple[str, ...]] = {}
-    for declared, passed in zip(kernel.parameters, called):
+    for declared, passed in zip(template.parameters, called):
         names = [t.text for t in passed if t.kind is Kind.IDENTIFIER]
         words = [t.text for t in declared if t.kind is Kind.IDENTIFIER or t.text == "*"]
         types = local.types.get(names[0]) if len(passed) == 1 and names else None
-        wanted = next((name for name in kernel.template if name in words), "")
+        wanted = next((name for name in template.template if name in words), "")
         if types and wanted and words.count("*") == types.count("*"):
             bound.setdefault(wanted, tuple(word for word in types if word != "*"))
-    arguments = [bound.get(name) for name in kernel.template]
+    arguments = [bound.get(name) for name in template.template]
     while arguments and arguments[-1] is None:
         arguments.pop()
     return tuple(argument for argument in arguments if argument) if all(arguments) else ()

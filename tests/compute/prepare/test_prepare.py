@@ -161,6 +161,15 @@ def test_instances_are_read_from_launches(launch: str, instance: str) -> None:
     assert _prepare(text).instances == (instance,)
 
 
+def test_instances_are_deduced_through_a_host_template() -> None:
+    text = """
+template <class T> __global__ void t(const T *x) {}
+template <typename U> void run(U *values, int n) { t<<<1, n>>>(values); }
+int main() { double *numbers; run(numbers, 3); }
+"""
+    assert _prepare(text).instances == ("t<double>",)
+
+
 WORDS = [
     *("__global__", "__device__", "void", "k", "f", "int", "struct", "class", "template", "<", ">", "(", ")", "{", "}"),
     *(
