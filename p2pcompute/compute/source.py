@@ -100,14 +100,15 @@ def served_headers() -> dict[str, str]:
 
 
 def _with_full_includes(text: str, name: str, include: Path) -> str:
-    """NVIDIA's headers name their siblings without the directory; headers in memory are found by full name only."""
+    """NVIDIA's headers name their siblings without the directory; headers in memory are found by full name only.
+    Its own uint64_t gives way to that of Linux, which stdint.h has."""
     folder = PurePosixPath(name).parent
 
     def full(match: re.Match[str]) -> str:
         sibling = posixpath.normpath(folder / match[2])
         return f"{match[1]}{sibling}{match[3]}" if (include / sibling).is_file() else match[0]
 
-    return _INCLUDE.sub(full, text)
+    return _INCLUDE.sub(full, text).replace("typedef unsigned long long uint64_t;", "typedef unsigned long uint64_t;")
 
 
 @functools.cache

@@ -3,8 +3,14 @@
 #define P2P_ALGORITHM_H
 #include <type_traits>
 namespace std {
-using ::max;
-using ::min;
+template <class T> __device__ constexpr const T &min(const T &a, const T &b) { return b < a ? b : a; }
+template <class T> __device__ constexpr const T &max(const T &a, const T &b) { return a < b ? b : a; }
+template <class T, class F> __device__ constexpr const T &min(const T &a, const T &b, F less) {
+  return less(b, a) ? b : a;
+}
+template <class T, class F> __device__ constexpr const T &max(const T &a, const T &b, F less) {
+  return less(a, b) ? b : a;
+}
 template <class T> __device__ constexpr void swap(T &a, T &b) {
   T c = a;
   a = b;

@@ -58,8 +58,6 @@ using ::log;
 using ::log10;
 using ::log1p;
 using ::log2;
-using ::max;
-using ::min;
 using ::nearbyint;
 using ::pow;
 using ::remainder;

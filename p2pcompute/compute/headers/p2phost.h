@@ -1,6 +1,10 @@
 // What nvcc lets every .cu file see without an #include. Included before sources that were prepared.
 #ifndef P2PHOST_H
 #define P2PHOST_H
+#define __linux__ 1
+#define __unix__ 1
+#define __x86_64__ 1
+#define _POSIX_VERSION 200809L
 #include "p2pmath.h"
 #include <float.h>
 #include <limits.h>

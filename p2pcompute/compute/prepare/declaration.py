@@ -309,7 +309,9 @@ def _sort(parts: Sequence[Part], texts: list[str], explicit: bool) -> Sort:
         return Sort.USING if second == "namespace" else Sort.ALIAS
     if start == "typedef":
         return Sort.ALIAS
-    if start in ("static_assert", "asm", "friend"):
+    if start == "friend" and (second in _CLASS_KEYS or "(" not in texts):
+        return Sort.ALIAS
+    if start in ("static_assert", "asm"):
         return Sort.OTHER
     if explicit:
         return Sort.INSTANTIATION

@@ -3,6 +3,10 @@
 #include <iostream>
 #include <string>
 
+#if !defined(__linux__) && !defined(_WIN32)
+#error Unsupported system
+#endif
+
 #ifdef __CUDACC__
 #define HD __host__ __device__
 #else
@@ -17,6 +21,8 @@ struct Point {
   HD Point operator-(const Point &o) const { return Point(x - o.x, y - o.y); }
   HD T length() const;
   void print() const { std::cout << x << "," << y << std::endl; }
+  friend std::ostream &operator<<(std::ostream &out, const Point &p) { return out << p.x; }
+  friend class Unknown;
   std::string text() const { return std::to_string(x); }
 };
 
