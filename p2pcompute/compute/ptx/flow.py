@@ -283,7 +283,8 @@ def _linear(nodes: frozenset[int], head: int, blocks: list[Block], bodies: dict[
             waiting[successor] -= 1
             if waiting[successor] == 0:
                 ready.append(successor)
-    assert len(order) == len(nodes)
+    if len(order) != len(nodes):  # something waits for itself: loops that overlap without one holding the other
+        raise PtxError("A kernel has irreducible control flow: two of its loops overlap.")
     return order
 
 

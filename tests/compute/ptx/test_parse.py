@@ -147,3 +147,9 @@ def test_a_form_that_ptx_does_not_have_is_refused_by_line(instruction: str) -> N
     text = f"{HEADER}.visible .entry k()\n{{\n{registers}{instruction}\nret;\n}}\n"
     with pytest.raises(PtxError, match="line 9"):
         ptx.compile_entry(ptx.parse(text), "k", (32, 1, 1))
+
+
+def test_loops_that_overlap_are_refused() -> None:
+    """A program that the test of shuffled instructions found once."""
+    with pytest.raises(PtxError, match="irreducible"):
+        ptx.compile_entry(module("overlapping_loops"), "nested", (32, 1, 1))
