@@ -152,4 +152,4 @@ def test_a_form_that_ptx_does_not_have_is_refused_by_line(instruction: str) -> N
 def test_loops_that_overlap_are_refused() -> None:
     """A program that the test of shuffled instructions found once."""
     with pytest.raises(PtxError, match="irreducible"):
-        ptx.compile_entry(module("overlapping_loops"), "nested", (32, 1, 1))
+        ptx.compile_entry(module("refused/overlapping_loops"), "nested", (32, 1, 1))
