@@ -21,6 +21,7 @@ from p2pcompute.compute.ptx.ir import (
     Register,
     Statement,
     Symbol,
+    Texel,
 )
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import PtxError
@@ -58,6 +59,8 @@ class _Frame:
                 return Address(renamed, offset)
             case Group(items):
                 return Group(tuple(self.rename(item) for item in items))
+            case Texel(handle, coordinates):
+                return Texel(self.rename(handle), tuple(self.rename(item) for item in coordinates))
             case Symbol(name, offset) if name in self.function.variables:
                 return Symbol(name + self.suffix, offset)
             case Label(name):

@@ -23,6 +23,8 @@ TABLE_ROWS: Final = 256
 ROW_BYTES: Final = 32
 TABLE_BYTES: Final = TABLE_ROWS * ROW_BYTES
 ROW_BASE, ROW_READABLE, ROW_WRITABLE = 0, 8, 16
+TEXTURES_BASE, TEXTURES_COUNT = 24, ROW_BYTES + 24
+"""Where in the table the host address and the number of texture descriptors stand: in words that no row needs."""
 
 LAUNCH_FIELDS: Final = (
     "table",
@@ -65,6 +67,7 @@ DONE, PAUSED, TRAPPED, ABORTED = 0, 1, 2, 3
 """What a warp or a range of blocks returns."""
 
 TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION, TRAP_ASSERTION = 1, 2, 3, 4, 5, 6
+TRAP_TEXTURE = 7
 
 LOG_RECORDS: Final = 256
 LOG_RECORD_BYTES: Final = 128

@@ -134,7 +134,7 @@ class Analysis:
 
 
 _PLAIN: Final = (Register, Special, Immediate)
-_PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask"})
+_PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask", "tex"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
 
 
