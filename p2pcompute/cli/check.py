@@ -44,7 +44,9 @@ class Call:
     inout: Annotated[list[str] | None, Parameter(help="Array to read and write, NAME=FILE.npy.")] = None
     out: Annotated[list[str] | None, Parameter(help="Array to fill, NAME=DTYPE:SHAPE.")] = None
     scalar: Annotated[list[str] | None, Parameter(help="Number, NAME=VALUE or NAME=VALUE:DTYPE.")] = None
+    texture: Annotated[list[str] | None, Parameter(help="Texture to read, NAME=FILE.npy:2d,linear,...")] = None
     shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
+    include: Annotated[list[str] | None, Parameter(help="Folder with headers of one's own.")] = None
     define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
     steps: Annotated[int, Parameter(help="The most instructions to go through, of all threads.")] = STEPS_DEFAULT
 
@@ -84,8 +86,11 @@ async def _prepare(file: Path, call: Call) -> Task:
     from p2pcompute.node import factory
     from p2pcompute.wire import limits
 
-    kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()))
-    named = arguments.named_arguments(call.inputs or (), call.inout or (), call.out or (), call.scalar or ())
+    include = arguments.folders(call.include or ())
+    kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()), include=include)
+    named = arguments.named_arguments(
+        call.inputs or (), call.inout or (), call.out or (), call.scalar or (), call.texture or ()
+    )
     instances = (kernel.entry,) if "<" in kernel.entry else ()
     async with factory.compiler() as compiler:
         compiled = await compiler.compile(

@@ -43,8 +43,8 @@ size).
 """
 OFFSET_MAX: Final = 2**31 - 1
 _COORDINATES: Final = {"1d": 1, "2d": 2, "3d": 4, "a1d": 2, "a2d": 4}
-"""How many a texture instruction spells by its geometry: the layer first, and a last one that means nothing to make four
-(PTX ISA 9.7.10.3).
+"""How many a texture instruction spells by its geometry: the layer first, and one that means nothing to make four (PTX
+ISA 9.7.10.3).
 """
 
 

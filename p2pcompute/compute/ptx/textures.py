@@ -51,7 +51,8 @@ class Textures:
     def emit(self, ins: Instruction) -> None:
         """A handle that is none, or that of a texture of another geometry, is a trap."""
         texel, targets = ins.sources[0], ins.destinations[0]
-        assert isinstance(texel, Texel) and isinstance(targets, Group)
+        assert isinstance(texel, Texel)
+        assert isinstance(targets, Group)
         geometry, type_name = GEOMETRIES[ins.modifier("geometry") or ""], ins.types[-1]
         axes, layer = places(texel, geometry)
         frame, kind = self._frame, vector(TYPES[type_name].llvm)

@@ -18,7 +18,13 @@ from tests.compute.ptx.interpret.checking import copied
 from tests.compute.ptx.running import HEADER
 
 THREADS = 64
-COORDINATES = {"1d": "%c0", "2d": "%c0, %c1", "3d": "%c0, %c1, %c2, %c2", "a1d": "%n0, %c0", "a2d": "%n0, %c0, %c1, %c1"}
+COORDINATES = {
+    "1d": "%c0",
+    "2d": "%c0, %c1",
+    "3d": "%c0, %c1, %c2, %c2",
+    "a1d": "%n0, %c0",
+    "a2d": "%n0, %c0, %c1, %c1",
+}
 NAMES = {
     Geometry.LINE: "1d", Geometry.PLANE: "2d", Geometry.VOLUME: "3d", Geometry.LAYERED_LINES: "a1d",
     Geometry.LAYERED_PLANES: "a2d",
@@ -37,7 +43,8 @@ def kernel_text(geometry: Geometry, result: str, coordinate: str) -> str:
     loads = "".join(f"ld.global.{kind} %c{n}, [%in+{4 * n}];\n" for n in range(3))
     stores = "".join(f"st.global.{result} [%out+{4 * n}], %y{n};\n" for n in range(4))
     return f"""{HEADER}.visible .entry k(.param .u64 t, .param .u64 x, .param .u64 y) {{
-.reg .b64 %t, %in, %out, %d; .reg .{register} %c<3>; .reg .b32 %n0, %id; .reg .{"f32" if result == "f32" else "b32"} %y<4>;
+.reg .b64 %t, %in, %out, %d; .reg .{register} %c<3>; .reg .b32 %n0, %id;
+.reg .{"f32" if result == "f32" else "b32"} %y<4>;
 ld.param.u64 %t, [t]; ld.param.u64 %in, [x]; ld.param.u64 %out, [y]; mov.u32 %id, %tid.x;
 mul.wide.u32 %d, %id, 16; add.s64 %in, %in, %d; add.s64 %out, %out, %d;
 {loads}ld.global.u32 %n0, [%in+12];
@@ -72,9 +79,7 @@ class Bench:
         out = copied(np.zeros((THREADS, 4), np.uint32))
         memory, parameters = self._memory(out)
         notes = [BufferNote("t", True), BufferNote("x", True), BufferNote("y", False)]
-        result = check(
-            self.module, memory, notes, [CheckedLaunch("k", (1, 1, 1), (THREADS, 1, 1), parameters)]
-        )
+        result = check(self.module, memory, notes, [CheckedLaunch("k", (1, 1, 1), (THREADS, 1, 1), parameters)])
         assert result.findings == ()
         return out
 
@@ -110,7 +115,11 @@ def cases() -> list[tuple[Texture, str, str, str]]:
     """Every geometry with every filter and addressing; every element type; numbers as coordinates."""
     found = []
     for geometry, linear in product(Geometry, (False, True)):
-        for normalized, mode in [(False, Addressing.CLAMP), (False, Addressing.BORDER), *((True, m) for m in Addressing)]:
+        for normalized, mode in [
+            (False, Addressing.CLAMP),
+            (False, Addressing.BORDER),
+            *((True, m) for m in Addressing),
+        ]:
             modes = (mode, Addressing.CLAMP if mode is Addressing.BORDER else mode, mode)
             texture = Texture(geometry, EXTENTS[geometry], 1, modes, linear, normalized)
             found.append((texture, "f32", "f32", "f32"))
@@ -175,7 +184,8 @@ def test_what_is_no_texture_object_traps(handle: int) -> None:
     bad = handle.to_bytes(8, "little") + parameters[8:]
     compiled = ptx.compile_entry(made.module, "k", (THREADS, 1, 1))
     result = compiled.launch(memory, bad, (1, 1, 1), threads=1, abort=ptx.Abort())
-    assert result.trap is not None and result.trap.kind is ptx.TrapKind.NO_SUCH_TEXTURE
+    assert result.trap is not None
+    assert result.trap.kind is ptx.TrapKind.NO_SUCH_TEXTURE
     launch = CheckedLaunch("k", (1, 1, 1), (THREADS, 1, 1), bad)
     notes = [BufferNote("t", True), BufferNote("x", True), BufferNote("y", False)]
     assert {f.kind for f in check(made.module, memory, notes, [launch]).findings} == {Kind.OUT_OF_BOUNDS}
@@ -185,7 +195,8 @@ def test_a_texture_of_another_geometry_traps() -> None:
     made = bench(Texture(Geometry.LINE, (15, 1, 1)), "f32", "f32")
     made.module = ptx.parse(kernel_text(Geometry.PLANE, "f32", "f32"))
     result, _ = made.on_engine()
-    assert result.trap is not None and result.trap.kind is ptx.TrapKind.NO_SUCH_TEXTURE
+    assert result.trap is not None
+    assert result.trap.kind is ptx.TrapKind.NO_SUCH_TEXTURE
 
 
 def test_a_texture_that_does_not_fit_its_buffer_is_refused() -> None:

@@ -226,7 +226,8 @@ class Program:
 
     def _texture(self, ins: Instruction, behind: int) -> Step:
         texel, targets = ins.sources[0], ins.destinations[0]
-        assert isinstance(texel, Texel) and isinstance(targets, Group)
+        assert isinstance(texel, Texel)
+        assert isinstance(targets, Group)
         geometry, coordinate, text = GEOMETRIES[ins.modifier("geometry") or ""], ins.types[-1], self.text(ins)
         axes, layer_place = places(texel, geometry)
         handle = self.reader(texel.handle, "u64")

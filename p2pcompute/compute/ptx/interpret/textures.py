@@ -23,9 +23,7 @@ def by_number(texture: Texture, dtype: str, place: Sequence[int], layer: int, fe
     return _element(texture, dtype, list(place), layer, fetch) if inside else [0] * CHANNELS
 
 
-def at(
-    texture: Texture, dtype: str, place: Sequence[float], layer: int, fetch: Fetch, *, as_float: bool
-) -> list[int]:
+def at(texture: Texture, dtype: str, place: Sequence[float], layer: int, fetch: Fetch, *, as_float: bool) -> list[int]:
     """At float coordinates. Four channels as 32 bits each."""
     pairs = list(zip(place, texture.extent, texture.addressing, strict=False))
     scaled = [_scaled(x, size, mode, texture) for x, size, mode in pairs]
