@@ -30,6 +30,10 @@ _PASSES: Final = (
     "simplify_cfg",
     "aggressive_dce",
 )
+QUICK_TEXT_BYTES: Final = 4 << 20
+"""LLVM text beyond which machine code is selected without care for registers: 4 MiB, which 6,000 instructions of PTX on
+doubles make, take 15 s otherwise, seven times as long, and more than twice that at twice the size.
+"""
 _MAGIC: Final = b"p2pcpu01"
 _HEADER: Final = struct.Struct("<8s32sQQQ")
 """Magic, digest of the rest, context, local and shared bytes."""
@@ -62,17 +66,17 @@ def host() -> Processor:
 
 
 @cache
-def _target(processor: Processor) -> Any:
+def _target(processor: Processor, level: int) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=processor.cpu, features=processor.features, opt=2, reloc="pic", codemodel="small"
+        cpu=processor.cpu, features=processor.features, opt=level, reloc="pic", codemodel="small"
     )
 
 
 def assemble(text: str, processor: Processor) -> bytes:
     """LLVM text to an object file."""
-    machine = _target(processor)
+    machine = _target(processor, 2 if len(text) <= QUICK_TEXT_BYTES else 0)
     try:
         module = llvm.parse_assembly(text)
         module.verify()
