@@ -105,7 +105,7 @@ class Loaded:
 
 def _fresh_target() -> Any:
     """An engine owns its target machine."""
-    _target(host())
+    _target(host(), 2)
     return llvm.Target.from_default_triple().create_target_machine()
 
 

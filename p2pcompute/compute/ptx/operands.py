@@ -297,14 +297,18 @@ class _InstructionParser:
             return self._group(half, 2)
         word = self._peek()
         found = self._scope.find(word)
-        if isinstance(found, Variable):
+        parameter = self._scope.entry.parameter(word) if found is None else None
+        if isinstance(found, Variable) or parameter is not None:
             self._place += 1
             offset = 0
             if self._accept("+"):
                 offset = self._integer(self._next())
-            if found.space == "param" or type_name not in ("u32", "u64", "b32", "b64", "s32", "s64"):
+            is_argument = isinstance(found, Variable) and found.space == "param"
+            if is_argument or type_name not in ("u32", "u64", "b32", "b64", "s32", "s64"):
                 raise self._fail(f"the address of '{word}' does not fit")
-            return Symbol(found.name, offset)
+            if parameter is not None and self._spelling.startswith("cvta"):
+                raise self._fail(f"the generic address of parameter '{word}' is not supported")
+            return Symbol(found.name if isinstance(found, Variable) else word, offset)
         return self._value(type_name)
 
     def _group(self, type_name: str, count: int) -> Group:

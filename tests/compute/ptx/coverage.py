@@ -26,7 +26,7 @@ REFUSED = {
     "`min` `max` on halves, `fma.relu`, `add.f32` with mixed types": "need sm_80 or later",
     "`.ftz`": "the toolchain compiles with denormals; kept only where the instruction is approximate anyway",
     "`call` through a register, `.callprototype`, `.calltargets`": "indirect calls",
-    "recursion, calls deeper than 16": "calls are expanded in place",
+    "recursion, calls deeper than 128": "calls are expanded in place",
     "`malloc`, `free`, other runtime functions": "no heap on the device",
     "`tex` on cube maps, arrays of them and multisampled images, `tex.grad`, `tld4`, `txq`, texture references": (
         "hardly used; their rounding is nowhere written down"

@@ -133,9 +133,9 @@ class Watch:
         self._entry = entry
         self.ordering = Ordering()
 
-    def load(self, thread: Thread, access: Access, address: int) -> list[int]:
-        """The elements, as unsigned integers."""
-        found = self._checked(thread, access, address)
+    def load(self, thread: Thread, access: Access, address: int, within: Segment | None = None) -> list[int]:
+        """The elements, as unsigned integers; from the segment `within` if the address is one in there."""
+        found = self._checked(thread, access, address, within)
         if found is None:
             return [0] * access.count
         segment, offset = found
@@ -192,8 +192,10 @@ class Watch:
         """A finding that has nothing to do with memory."""
         self._add(thread, kind, line, text, 0, "", message)
 
-    def _checked(self, thread: Thread, access: Access, address: int) -> tuple[Segment, int] | None:
-        segment, offset = self._arena.find(thread, access.space, address)
+    def _checked(
+        self, thread: Thread, access: Access, address: int, within: Segment | None = None
+    ) -> tuple[Segment, int] | None:
+        segment, offset = (within, address) if within else self._arena.find(thread, access.space, address)
         size = access.size * access.count
         limit = 0 if segment is None else segment.writable if access.writes else len(segment.data)
         verb = "writes" if access.writes else "reads"

@@ -10,7 +10,7 @@ from p2pcompute.compute.ptx.interpret import textures
 from p2pcompute.compute.ptx.interpret.findings import Kind
 from p2pcompute.compute.ptx.interpret.integers import LaneFunction
 from p2pcompute.compute.ptx.interpret.lanes import lane_function
-from p2pcompute.compute.ptx.interpret.memory import Access, Watch
+from p2pcompute.compute.ptx.interpret.memory import Access, Segment, Watch
 from p2pcompute.compute.ptx.interpret.numbers import FORMATS, signed, to_bits, to_float, wrap
 from p2pcompute.compute.ptx.interpret.shadow import ATOMIC, PLAIN, VOLATILE
 from p2pcompute.compute.ptx.interpret.thread import ENDED, HELD, Thread
@@ -208,6 +208,8 @@ class Program:
         return store
 
     def _parameter(self, ins: Instruction, address: Address, items: tuple[Operand, ...], behind: int) -> Step:
+        if isinstance(address.base, Register):
+            return self._computed_parameter(ins, address, items, behind)
         parameter = self.entry.parameter(address.base.name) if isinstance(address.base, Symbol) else None
         if parameter is None or ins.opcode == "st":
             raise PtxError(f"PTX line {ins.line}: the checker does not know '{ins.spelling}' on that address.")
@@ -219,6 +221,19 @@ class Program:
 
         def load(thread: Thread) -> int:
             for write, value in zip(writers, values, strict=True):
+                write(thread, value)
+            return behind
+
+        return load
+
+    def _computed_parameter(self, ins: Instruction, address: Address, items: tuple[Operand, ...], behind: int) -> Step:
+        """An array inside of a structure, indexed."""
+        access, place = self._access(ins, len(items), reads=True, writes=False), self._address(address)
+        writers = [self.writer(item, ins.types[0]) for item in items]
+        parameters = Segment("parameters", memoryview(self.parameters), 0, is_written=True)
+
+        def load(thread: Thread) -> int:
+            for write, value in zip(writers, self.watch.load(thread, access, place(thread), parameters), strict=True):
                 write(thread, value)
             return behind
 
@@ -262,6 +277,9 @@ class Program:
 
     def _symbol(self, name: str) -> int:
         """The address of a variable in its own state space."""
+        parameter = self.entry.parameter(name)
+        if parameter is not None and name not in self.entry.variables:
+            return parameter.offset_bytes
         variable = self.entry.variables.get(name) or self.module.variables[name]
         segment = {"global": layout.GLOBAL_SEGMENT, "const": layout.CONST_SEGMENT}.get(variable.space)
         if segment is not None:
