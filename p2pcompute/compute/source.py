@@ -27,6 +27,7 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 _SERVED: Final[dict[str, str]] = {
     "p2pmath.h": "p2pmath.h",
+    "p2pspecial.h": "p2pspecial.h",
     "p2phost.h": "p2phost.h",
     "math.h": "math.h cmath math_functions.h cuda/std/cmath",
     "stdint.h": "stdint.h cstdint inttypes.h cinttypes cuda/std/cstdint sys/types.h",
