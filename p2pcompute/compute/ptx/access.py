@@ -300,7 +300,7 @@ class Access:
     def trap(self, kind: str, line: int, lane: str, address: str) -> None:
         """Record a trap and leave the warp function."""
         self._code.do(f"call void @trap(ptr %state, i32 {kind}, i32 {line}, i32 {lane}, i64 {address})")
-        self._code.do("br label %trapped")
+        self._code.do("br label %warp.trapped")
 
     def _scalars(self, ins: Instruction, shape: Shape, pointer: str) -> list[str]:
         llvm = TYPES[shape.type_name].llvm
@@ -536,7 +536,7 @@ class Access:
         kind = self._code.value("load i32, ptr %state")
         ok = self._code.fresh("ok")
         self._code.do(
-            f"br i1 {Ops(self._code, 0).compare('eq', 'i32', kind, '0')}, label %{ok}, label %trapped, !prof !2"
+            f"br i1 {Ops(self._code, 0).compare('eq', 'i32', kind, '0')}, label %{ok}, label %warp.trapped, !prof !2"
         )
         self._code.label(ok)
 

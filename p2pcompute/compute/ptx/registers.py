@@ -47,13 +47,22 @@ class Frame:
     now.
     """
 
-    def __init__(self, code: Code, module: Module, entry: Entry, analysis: Analysis, plan: nan.NanPlan) -> None:
+    def __init__(
+        self,
+        code: Code,
+        module: Module,
+        entry: Entry,
+        analysis: Analysis,
+        plan: nan.NanPlan,
+        invariant: frozenset[str],
+    ) -> None:
         self.code = code
         self.module = module
         self.entry = entry
         self.analysis = analysis
         self.layout = analysis.layout
         self.plan = plan
+        self.invariant = invariant
         self.mask = ""
         self._numbers: dict[str, int] = {}
         self._types: dict[str, str] = {}
@@ -68,18 +77,23 @@ class Frame:
     # Slots -------------------------------------------------------------------------------------------------------
 
     def allocate(self, registers: dict[str, str]) -> None:
-        """A slot for each register (name -> PTX type), zeroed: nothing a kernel reads is ever undefined."""
+        """A slot for each register (name -> PTX type)."""
         for number, (name, type_name) in enumerate(registers.items()):
             self._numbers[name] = number
             self._types[name] = TYPES[type_name].llvm
             for slot, kind in self.slots(name):
-                self.code.do(f"{slot} = alloca {kind}")
-                self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
+                self.code.slot(slot, kind)
             if self.kind(name).flagged:
                 self._lanes[name] = self.context_end
                 self.context_end += slot_bytes(vector(self._types[name]))
         if self.context_end > WRAPPED_BYTES_MAX:
             raise PtxError(f"'{self.entry.name}' (PTX line {self.entry.line}) has too many address registers.")
+
+    def clear(self) -> None:
+        """Zero what is not invariant: nothing a kernel reads is ever undefined."""
+        for name in self._numbers:
+            for slot, kind in self.slots(name) if name not in self.invariant else ():
+                self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
 
     def slots(self, name: str) -> list[tuple[str, str]]:
         """(slot, LLVM type) of everything that holds this register."""

@@ -393,7 +393,7 @@ def _fits(stride: int, bits: int) -> bool:
 
 
 def _widen(kind: Kind, type_name: str) -> Kind:
-    if kind.widened or not _fits(kind.stride, TYPES[type_name].bits):
+    if not _fits(kind.stride, TYPES[type_name].bits):
         return VARYING if kind.stride else affine(0)
     return affine(kind.stride, widened=True)
 
@@ -402,6 +402,8 @@ def _converted(instruction: Instruction, kind: Kind) -> Kind:
     destination, source = (TYPES[name] for name in instruction.types)
     if instruction.has("sat") or source.bits < 16 or destination.bits < 16:
         return VARYING
+    if destination.bits <= source.bits:  # a line modulo 2**64 is one modulo 2**32
+        return affine(kind.stride, widened=kind.widened)
     return _widen(kind, source.name)
 
 
