@@ -58,10 +58,8 @@ block:
   %x.w = urem i64 %n, %grid_x.i
   %y.w = urem i64 %rows, %grid_y.i
   %z.w = udiv i64 %rows, %grid_y.i
-  %ctaid.x = trunc i64 %x.w to i32
   %ctaid.y = trunc i64 %y.w to i32
   %ctaid.z = trunc i64 %z.w to i32
-{lowered.per_block}
   %has.shared = icmp ne i64 %shared_bytes.i, 0
   br i1 %has.shared, label %clear, label %cleared
 clear:
@@ -69,14 +67,14 @@ clear:
   br label %cleared
 cleared:
 {clear_local}{turns(lowered, threads)}finished:
-  %n.2 = add i64 %n, 1
+  %n.2 = add i64 %n, {"%run" if lowered.runs_by_rows else 1}
   %n.m = icmp ult i64 %n.2, %to
   br i1 %n.m, label %block, label %take
 failed:
 {failure(lowered)}  %s.w = getelementptr i8, ptr %state, i64 {layout.STATE_WARP}
   store i32 %who, ptr %s.w
   %s.b = getelementptr i8, ptr %state, i64 {layout.STATE_BLOCK}
-  store i64 %n, ptr %s.b
+  store i64 %n.now, ptr %s.b
   ret i32 %how
 aborted:
   ret i32 {layout.ABORTED}

@@ -50,7 +50,8 @@ _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "ba
 class Lowered:
     """The code of one warp, from label `warp.begin` to `warp.end`, where `%status.cell` says how it ended; and what the
     function around it computes once per host thread and once per block. Sizes are what the launcher must provide.
-    `has_pauses`: warps may stop before their end; `needs_counts`: and not all of them at the same barriers.
+    `has_pauses`: warps may stop before their end; `needs_counts`: and not all of them at the same barriers;
+    `runs_by_rows`: the warps of different blocks may run in any order, and profit from the order of memory.
     """
 
     warp: str
@@ -60,6 +61,7 @@ class Lowered:
     declarations: frozenset[str]
     has_pauses: bool
     needs_counts: bool
+    runs_by_rows: bool
     context_bytes: int
     local_bytes: int
     shared_bytes: int
@@ -118,10 +120,18 @@ class _Lowering:
             frozenset(self._code.declarations),
             bool(self._pauses.points),
             self._barriers.are_named or bool(self._pauses.spins),
+            self._runs_by_rows(),
             context,
             self._frame.local_bytes,
             self._shared_bytes,
         )
+
+    def _runs_by_rows(self) -> bool:
+        """Blocks of several rows, straight-line code, nothing that the warps of a block share."""
+        if self._layout.is_linear or self._graph.loops or self._pauses.points or self._frame.local_bytes:
+            return False
+        spaces = {ins.modifier("space") for ins in self._entry.instructions() if ins.opcode in ("ld", "st", "atom", "red")}
+        return spaces <= {"param", "global", "const"}
 
     def _check_stack(self) -> None:
         """What may be live at once must fit a host thread's stack, into which LLVM spills it."""

@@ -1,7 +1,8 @@
 """How the warps of one block take turns, as LLVM text from `cleared` to `finished` or `failed` of the grid function.
 
-Three ways, the simplest that a kernel allows: one warp after the other; rounds from barrier to barrier; or, with named
-barriers or loops that wait, rounds in which every warp that waits for nothing runs on.
+Four ways, the simplest that a kernel allows: one warp after the other; the same warp of all blocks along x, which is
+how a tile's rows lie in memory, if warps have nothing in common and run once through; rounds from barrier to barrier;
+or, with named barriers or loops that wait, rounds in which every warp that waits for nothing runs on.
 """
 
 from __future__ import annotations
@@ -10,10 +11,24 @@ from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.lower import Lowered
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
+RUN_BLOCKS_MAX = 128
+"""Blocks along x whose warps of one row run one after the other: their rows of some arrays stay in a 1 MiB cache."""
+
+
 def turns(lowered: Lowered, threads: Layout) -> str:
-    if lowered.needs_counts:
-        return _counted(lowered, threads)
-    return _rounds(lowered, threads) if lowered.has_pauses else _in_turn(lowered, threads)
+    if lowered.runs_by_rows:
+        return _by_rows(lowered, threads)
+    ways = _counted if lowered.needs_counts else _rounds if lowered.has_pauses else _in_turn
+    return _one_block(lowered) + ways(lowered, threads)
+
+
+def _one_block(lowered: Lowered) -> str:
+    return f"""  %n.now = add i64 %n, 0
+  %ctaid.x = trunc i64 %x.w to i32
+{lowered.per_block}
+  br label %placed
+placed:
+"""
 
 
 def _places(lowered: Lowered) -> str:
@@ -39,7 +54,7 @@ def _in_turn(lowered: Lowered, threads: Layout) -> str:
     """Every warp runs to its end."""
     return f"""  br label %warp
 warp:
-  %warpid = phi i32 [ 0, %cleared ], [ %w.2, %stepped ]
+  %warpid = phi i32 [ 0, %placed ], [ %w.2, %stepped ]
 {_places(lowered)}{_step(lowered)}  %bad = icmp ne i32 %status, {layout.DONE}
   br i1 %bad, label %failed, label %stepped
 stepped:
@@ -49,11 +64,40 @@ stepped:
 """
 
 
+def _by_rows(lowered: Lowered, threads: Layout) -> str:
+    """Every warp number in turn, for as many blocks along x as the range still has in this row of the grid."""
+    return f"""  %to.edge = sub i64 %grid_x.i, %x.w
+  %to.end = sub i64 %to, %n
+  %run.0 = call i64 @llvm.umin.i64(i64 %to.edge, i64 %to.end)
+  %run = call i64 @llvm.umin.i64(i64 %run.0, i64 {RUN_BLOCKS_MAX})
+  br label %row
+row:
+  %warpid = phi i32 [ 0, %cleared ], [ %w.2, %rowed ]
+{_places(lowered)}  br label %warp
+warp:
+  %along = phi i64 [ 0, %row ], [ %along.2, %stepped ]
+  %n.now = add i64 %n, %along
+  %x.now = add i64 %x.w, %along
+  %ctaid.x = trunc i64 %x.now to i32
+{lowered.per_block}
+{_step(lowered)}  %bad = icmp ne i32 %status, {layout.DONE}
+  br i1 %bad, label %failed, label %stepped
+stepped:
+  %along.2 = add i64 %along, 1
+  %along.m = icmp ult i64 %along.2, %run
+  br i1 %along.m, label %warp, label %rowed
+rowed:
+  %w.2 = add i32 %warpid, 1
+  %w.m = icmp ult i32 %w.2, {threads.warps}
+  br i1 %w.m, label %row, label %finished
+"""
+
+
 def _reset(lowered: Lowered, threads: Layout, also: str = "") -> str:
     """All warps at their start."""
     return f"""  br label %reset
 reset:
-  %r = phi i32 [ 0, %cleared ], [ %r.2, %reset ]
+  %r = phi i32 [ 0, %placed ], [ %r.2, %reset ]
   %r.o = zext i32 %r to i64
   %r.c = mul i64 %r.o, {lowered.context_bytes}
   %r.p = getelementptr i8, ptr %contexts, i64 %r.c
