@@ -60,26 +60,35 @@ def is_cheap(ins: Instruction) -> bool:
     )
 
 
-def find(graph: Graph, analysis: Analysis) -> Invariants:
-    """The invariants of an entry: uniform and affine registers only."""
+def candidates(graph: Graph) -> list[Instruction]:
+    """Definitions of all that is invariant by its form alone, in an order in which operands come first."""
     every = [ins for block in graph.blocks for ins in (*block.core, *([block.end] if block.end else []))]
     writes = Counter(register.name for ins in every for register in ins.writes())
     levels: dict[str, Level] = {}
-    definitions: dict[Level, list[Instruction]] = {level: [] for level in Level}
+    found: list[Instruction] = []
     for ins in every:
         if not is_cheap(ins):
             continue
-        target = ins.destinations[0]
-        assert isinstance(target, Register)
+        (target,) = ins.writes()
+        sources = [_level(operand, levels) for operand in ins.sources]
+        if writes[target.name] == 1 and target.name not in graph.live_in[0] and None not in sources:
+            levels[target.name] = Level.WARP
+            found.append(ins)
+    return found
+
+
+def find(graph: Graph, analysis: Analysis) -> Invariants:
+    """The invariants of an entry: uniform and affine registers only."""
+    levels: dict[str, Level] = {}
+    definitions: dict[Level, list[Instruction]] = {level: [] for level in Level}
+    for ins in candidates(graph):
+        (target,) = ins.writes()
         kind = analysis.kind(target)
-        is_kept = kind.is_uniform or kind.is_affine
-        if writes[target.name] != 1 or not is_kept or target.name in analysis.blended | graph.live_in[0]:
-            continue
         sources = [_level(operand, levels) for operand in ins.sources]
         known = [level for level in sources if level is not None]
-        if len(known) == len(sources):
-            level = max(known, default=Level.LAUNCH)
-            level = level if kind.is_uniform else Level.WARP
+        is_kept = (kind.is_uniform or kind.is_affine) and target.name not in analysis.blended
+        if is_kept and len(known) == len(sources):
+            level = max(known, default=Level.LAUNCH) if kind.is_uniform else Level.WARP
             levels[target.name] = level
             definitions[level].append(ins)
     return Invariants(definitions, frozenset(levels))

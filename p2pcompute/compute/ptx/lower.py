@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, half, invariants, layout, nan, progression, uniform
+from p2pcompute.compute.ptx import flow, half, invariants, layout, nan, progression, ranges, uniform
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
@@ -65,11 +65,14 @@ class Lowered:
     context_bytes: int
     local_bytes: int
     shared_bytes: int
+    assumed: bytes
 
 
-def lower(module: Module, entry: Entry, block: tuple[int, int, int]) -> Lowered:
-    """Raises PtxError for what cannot be lowered, before anything runs."""
-    return _Lowering(module, entry, Layout(block)).run()
+def lower(module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool = False) -> Lowered:
+    """Raises PtxError for what cannot be lowered, before anything runs. Unless it is `careful`, the code is right only
+    for launches for which `ranges.hold(lowered.assumed, …)`.
+    """
+    return _Lowering(module, entry, Layout(block), careful=careful).run()
 
 
 def register_types(entry: Entry) -> dict[str, str]:
@@ -82,13 +85,15 @@ def register_types(entry: Entry) -> dict[str, str]:
 
 
 class _Lowering:
-    def __init__(self, module: Module, entry: Entry, threads: Layout) -> None:
+    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool) -> None:
         self._entry = entry
         self._layout = threads
         self._code = Code()
         self._graph = flow.build(entry)
         self._types = register_types(entry)
-        analysis = uniform.analyse(self._graph, threads, self._types)
+        candidates = [] if careful else invariants.candidates(self._graph)
+        analysis = uniform.analyse(self._graph, threads, self._types, ranges.provable(candidates))
+        self._assumed = ranges.encode(entry, candidates, analysis.relied_on(candidates))
         self._invariants = invariants.find(self._graph, analysis)
         self._early = {id(ins) for level in Level for ins in self._invariants.definitions[level]}
         plan = nan.NanPlan(self._graph)
@@ -124,6 +129,7 @@ class _Lowering:
             context,
             self._frame.local_bytes,
             self._shared_bytes,
+            self._assumed,
         )
 
     def _runs_by_rows(self) -> bool:

@@ -18,6 +18,7 @@ like, which kernels write all over, then are uniform or affine too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -121,6 +122,7 @@ class Analysis:
     blended: frozenset[str]
     constants: dict[str, int]
     layout: Layout
+    trusted: frozenset[int] = frozenset()
 
     def kind(self, operand: Operand) -> Kind:
         match operand:
@@ -133,21 +135,35 @@ class Analysis:
                 return UNIFORM if all(kind.is_uniform for kind in kinds) else VARYING
 
 
+    def relied_on(self, instructions: Iterable[Instruction]) -> frozenset[int]:
+        """The trusted widenings among these of lines that might break."""
+        return frozenset(
+            id(ins) for ins in instructions if id(ins) in self.trusted and any(self.kind(o).stride for o in ins.sources)
+        )
+
+
 _PLAIN: Final = (Register, Special, Immediate)
 _PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
 
 
-def analyse(graph: Graph, layout: Layout, register_types: dict[str, str]) -> Analysis:
-    """Optimistic fixpoint over kinds, divergent branches and blended registers together; all three only grow."""
-    return _Fixpoint(graph, layout, register_types).run()
+def analyse(
+    graph: Graph, layout: Layout, register_types: dict[str, str], trusted: frozenset[int] = frozenset()
+) -> Analysis:
+    """Optimistic fixpoint over kinds, divergent branches and blended registers together; all three only grow. `trusted`
+    are the widenings (by id) that break no line.
+    """
+    return _Fixpoint(graph, layout, register_types, trusted).run()
 
 
 class _Fixpoint:
-    def __init__(self, graph: Graph, layout: Layout, register_types: dict[str, str]) -> None:
+    def __init__(
+        self, graph: Graph, layout: Layout, register_types: dict[str, str], trusted: frozenset[int]
+    ) -> None:
         self._graph = graph
         self._layout = layout
         self._types = register_types
+        self._trusted = trusted
         self._kinds: dict[str, Kind] = dict.fromkeys(graph.live_in[0], UNIFORM)
         self._blended: set[str] = set()
         self._divergent: set[int] = set()
@@ -161,7 +177,7 @@ class _Fixpoint:
                 for instruction in (*block.core, *([block.end] if block.end else [])):
                     changed |= self._update(instruction)
                 changed |= self._diverge(block.index)
-        return Analysis(dict(self._kinds), frozenset(self._blended), self._constants, self._layout)
+        return Analysis(dict(self._kinds), frozenset(self._blended), self._constants, self._layout, self._trusted)
 
     def _update(self, instruction: Instruction) -> bool:
         kind = self._transfer(instruction)
@@ -290,7 +306,7 @@ class _Fixpoint:
             case "add" | "sub" if not instruction.has("sat"):
                 return _sum(kinds[0], kinds[1], -1 if instruction.opcode == "sub" else 1)
             case "cvt":
-                return _converted(instruction, kinds[0])
+                return self._converted(instruction, kinds[0])
             case "shl":
                 amount = self._constant(sources[1])
                 return _scaled(kinds[0], 1 << amount) if amount is not None and 0 <= amount < 32 else VARYING
@@ -311,7 +327,20 @@ class _Fixpoint:
         )
         if factor is None or (left.stride and right.stride):
             return VARYING
-        return _scaled(_widen(moving, instruction.types[0]) if instruction.has("wide") else moving, factor)
+        return _scaled(self._widened(moving, instruction, instruction.types[0]) if instruction.has("wide") else moving, factor)
+
+    def _converted(self, instruction: Instruction, kind: Kind) -> Kind:
+        destination, source = (TYPES[name] for name in instruction.types)
+        if instruction.has("sat") or source.bits < 16 or destination.bits < 16:
+            return VARYING
+        if destination.bits <= source.bits:  # a line modulo 2**64 is one modulo 2**32
+            return affine(kind.stride, widened=kind.widened)
+        return self._widened(kind, instruction, source.name)
+
+    def _widened(self, kind: Kind, instruction: Instruction, type_name: str) -> Kind:
+        if not _fits(kind.stride, TYPES[type_name].bits):
+            return VARYING if kind.stride else affine(0)
+        return affine(kind.stride, widened=kind.widened or id(instruction) not in self._trusted)
 
     def _diverge(self, index: int) -> bool:
         """Mark a branch on a varying condition, and what it blends. A register is blended when one side of the branch
@@ -390,21 +419,6 @@ def _scaled(kind: Kind, factor: int) -> Kind:
 
 def _fits(stride: int, bits: int) -> bool:
     return abs(stride) * WARP < 1 << (bits - 1)
-
-
-def _widen(kind: Kind, type_name: str) -> Kind:
-    if not _fits(kind.stride, TYPES[type_name].bits):
-        return VARYING if kind.stride else affine(0)
-    return affine(kind.stride, widened=True)
-
-
-def _converted(instruction: Instruction, kind: Kind) -> Kind:
-    destination, source = (TYPES[name] for name in instruction.types)
-    if instruction.has("sat") or source.bits < 16 or destination.bits < 16:
-        return VARYING
-    if destination.bits <= source.bits:  # a line modulo 2**64 is one modulo 2**32
-        return affine(kind.stride, widened=kind.widened)
-    return _widen(kind, source.name)
 
 
 def _bounded(kind: Kind, instruction: Instruction) -> Kind:
