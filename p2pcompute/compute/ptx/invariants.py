@@ -1,4 +1,4 @@
-"""Registers that hold one value for a whole launch, a block or a warp: computed once there, and never saved at a barrier.
+"""Registers that hold one value for a whole launch, a block or a warp: computed once there, never saved at a barrier.
 
 A register is invariant if one instruction alone writes it, without a guard, with a cheap integer operation that cannot
 fault (or `ld.param`), from invariant operands only. Its definition dominates its uses, or it would be live at entry,
@@ -27,7 +27,11 @@ class Level(IntEnum):
 
 
 CHEAP: Final = frozenset(
-    {"mov", "cvta", "add", "sub", "mul", "mad", "and", "or", "xor", "not", "neg", "shl", "shr", "cvt", "setp", "selp"}
+    {
+        *("mov", "cvta", "cvt", "selp", "setp"),
+        *("add", "sub", "mul", "mad", "neg"),
+        *("and", "or", "xor", "not", "shl", "shr", "brev", "bfi"),
+    }
 )
 """Integer operations that cannot fault: address arithmetic, mostly."""
 
@@ -55,9 +59,7 @@ def is_cheap(ins: Instruction) -> bool:
         return False
     if ins.opcode == "ld":
         return ins.modifier("space") == "param"
-    return (
-        ins.opcode in CHEAP and ins.modifier("carry") is None and not any(TYPES[name].is_float for name in ins.types)
-    )
+    return ins.opcode in CHEAP and ins.modifier("carry") is None and not any(TYPES[name].is_float for name in ins.types)
 
 
 def candidates(graph: Graph) -> list[Instruction]:
@@ -78,7 +80,7 @@ def candidates(graph: Graph) -> list[Instruction]:
 
 
 def find(graph: Graph, analysis: Analysis) -> Invariants:
-    """The invariants of an entry: uniform and affine registers only."""
+    """The invariants of an entry: uniform and affine registers, and predicates, of which a warp's fit one word."""
     levels: dict[str, Level] = {}
     definitions: dict[Level, list[Instruction]] = {level: [] for level in Level}
     for ins in candidates(graph):
@@ -86,7 +88,8 @@ def find(graph: Graph, analysis: Analysis) -> Invariants:
         kind = analysis.kind(target)
         sources = [_level(operand, levels) for operand in ins.sources]
         known = [level for level in sources if level is not None]
-        is_kept = (kind.is_uniform or kind.is_affine) and target.name not in analysis.blended
+        is_small = kind.is_uniform or kind.is_affine or target.type_name == "pred"
+        is_kept = is_small and target.name not in analysis.blended
         if is_kept and len(known) == len(sources):
             level = max(known, default=Level.LAUNCH) if kind.is_uniform else Level.WARP
             levels[target.name] = level

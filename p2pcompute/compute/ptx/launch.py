@@ -187,9 +187,7 @@ class CompiledKernel:
         lost = any(run.lost_records for _, run in done)
         return output.text(found, string, shared.block_of, self.block, lost=lost)
 
-    def _run_all(
-        self, code: _Code, launch: Launch, table: Table, abort: Abort, threads: int
-    ) -> list[tuple[int, Run]]:
+    def _run_all(self, code: _Code, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
         """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
 
         def step() -> tuple[int, Run]:

@@ -81,6 +81,11 @@ class Code:
         passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
         return self.value(f"call {result} @{name}({passed})")
 
+    def call(self, name: str, arguments: list[tuple[str, str]]) -> None:
+        """Call `@name`, which returns nothing, declared on demand."""
+        self.declarations.add(f"declare void @{name}({', '.join(kind for kind, _ in arguments)})")
+        self.do(f"call void @{name}({', '.join(f'{kind} {value}' for kind, value in arguments)})")
+
 
 def vector(llvm: str, lanes: int = WARP) -> str:
     return f"<{lanes} x {llvm}>" if lanes else llvm

@@ -46,6 +46,7 @@ STACK_BYTES_MAX: Final = 3 * 1024 * 1024
 _LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, **PACKED, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
 
+
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """The code of one warp, from label `warp.begin` to `warp.end`, where `%status.cell` says how it ended; and what the
@@ -136,7 +137,9 @@ class _Lowering:
         """Blocks of several rows, straight-line code, nothing that the warps of a block share."""
         if self._layout.is_linear or self._graph.loops or self._pauses.points or self._frame.local_bytes:
             return False
-        spaces = {ins.modifier("space") for ins in self._entry.instructions() if ins.opcode in ("ld", "st", "atom", "red")}
+        spaces = {
+            ins.modifier("space") for ins in self._entry.instructions() if ins.opcode in ("ld", "st", "atom", "red")
+        }
         return spaces <= {"param", "global", "const"}
 
     def _check_stack(self) -> None:

@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _RING: Final = frozenset({"mov", "cvta", "add", "sub", "mul", "mad", "shl", "neg"})
-_READ: Final = frozenset({"and", "shr", "cvt", "ld"})
+_READ: Final = frozenset({"and", "or", "xor", "shr", "brev", "bfi", "cvt", "ld"})
 
 
 def widens(ins: Instruction) -> bool:
@@ -80,12 +80,21 @@ def encode(entry: Entry, definitions: Sequence[Instruction], checked: frozenset[
     places: dict[str, int] = {}
     steps: list[Step] = []
     for ins in needed:
-        sources = tuple(_source(operand, ins, entry, places) for operand in ins.sources)
+        sources = tuple(_source(operand, entry, places) for operand in ins.sources)
         operation = f"{ins.opcode}.wide" if ins.has("wide") else ins.opcode
+        if operation == "sub" and _clears(steps, *sources):
+            operation = "clear"
         steps.append(Step(operation, ins.types[-1], sources, id(ins) in checked))
         (target,) = ins.writes()
         places[target.name] = len(steps) - 1
     return msgspec.msgpack.encode(steps) if steps else b""
+
+
+def _clears(steps: Sequence[Step], left: int | Interval | str, right: int | Interval | str) -> bool:
+    """x - (x & c): no more than x, and not negative."""
+    if not isinstance(left, int) or not isinstance(right, int):
+        return False
+    return steps[right].operation == "and" and steps[right].sources[0] == left
 
 
 def _needed(definitions: Sequence[Instruction], checked: frozenset[int]) -> list[Instruction]:
@@ -98,10 +107,10 @@ def _needed(definitions: Sequence[Instruction], checked: frozenset[int]) -> list
     return kept[::-1]
 
 
-def _source(operand: Operand, ins: Instruction, entry: Entry, places: Mapping[str, int]) -> int | Interval | str:
+def _source(operand: Operand, entry: Entry, places: Mapping[str, int]) -> int | Interval | str:
     match operand:
         case Register(name):
-            return places[name] if name in places else "?"
+            return places.get(name, "?")
         case Immediate(value):
             return (value, value)
         case Special(name):
@@ -181,7 +190,9 @@ def _read(step: Step, sources: list[Interval]) -> Interval | None:
         return None
     if step.operation == "cvt":
         return value
-    other = _as_type(sources[1], step.type_name) if step.operation.endswith("wide") else sources[1]
+    if step.operation == "brev":
+        return (0, (1 << TYPES[step.type_name].bits) - 1)
+    other = sources[1] if step.operation == "shr" else _as_type(sources[1], step.type_name)
     if other is None:
         return None
     if step.operation in ("mul.wide", "mad.wide"):
@@ -190,9 +201,25 @@ def _read(step: Step, sources: list[Interval]) -> Interval | None:
     is_constant = other[0] == other[1] >= 0
     if step.operation == "shr" and is_constant and other[0] < 64:
         return (value[0] >> other[0], value[1] >> other[0])
-    if step.operation == "and" and is_constant and value[0] >= 0:
-        return (0, min(value[1], other[0]))
+    if value[0] < 0 or other[0] < 0:
+        return None
+    match step.operation:
+        case "and":
+            return (0, min(value[1], other[1]))
+        case "clear":
+            return (0, value[1])
+        case "or" | "xor":
+            return (0, _filled(max(value[1], other[1])))
+        case "bfi":
+            place, width = min(sources[2][1], 64), min(sources[3][1], 64)
+            field = min(value[1], (1 << width) - 1) << place
+            return (0, _filled(other[1] | field))
     return None
+
+
+def _filled(value: int) -> int:
+    """The largest number of as many bits."""
+    return (1 << value.bit_length()) - 1
 
 
 def _as_type(value: Interval, type_name: str) -> Interval | None:

@@ -189,15 +189,14 @@ class Frame:
         return code.value(f"phi {vector(llvm)} [ {value}, %{moved} ], [ {line}, %{plain} ]")
 
     def _at_last(self, first: str, llvm: str, kind: Kind) -> str:
-        return (
-            self.ops(SCALAR).by("add", llvm, first, kind.stride * (self.layout.segment - 1)) if kind.stride else first
-        )
+        last = kind.offsets(self.layout.segment)[-1]
+        return self.ops(SCALAR).by("add", llvm, first, last) if last else first
 
     def _lanes_cell(self, name: str) -> str:
         return self.code.value(f"getelementptr i8, ptr %context, i64 {self._lanes[name]}")
 
     def _line(self, name: str, llvm: str) -> str:
-        """First + lane * stride, per segment."""
+        """First + offset, per segment."""
         kind, count, lanes = self.kind(name), self.layout.segments, self.layout.segment
         firsts = "poison"
         for segment in range(count):
@@ -206,10 +205,11 @@ class Frame:
         order = ", ".join(f"i32 {lane // lanes}" for lane in range(WARP))
         kinds = vector(llvm, count)
         spread = self.code.value(f"shufflevector {kinds} {firsts}, {kinds} poison, <{WARP} x i32> <{order}>")
-        if not kind.stride:
+        offsets = kind.offsets(lanes)
+        if not any(offsets):
             return spread
         ops = self.ops(SCALAR)
-        steps = ", ".join(f"{llvm} {ops.const(llvm, lane % lanes * kind.stride)}" for lane in range(WARP))
+        steps = ", ".join(f"{llvm} {ops.const(llvm, offsets[lane % lanes])}" for lane in range(WARP))
         return self.ops(VECTOR).two("add", llvm, spread, f"<{steps}>")
 
     def _retype(self, ops: Ops, have: str, value: str, want: str, *, signed: bool) -> str:
