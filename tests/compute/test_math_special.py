@@ -64,9 +64,16 @@ async def test_no_special_function_is_approximate() -> None:
     """In double; the float forms compute in double, but for three of them."""
     calls = {
         **dict.fromkeys((*LIMITS, "normf", "rnormf"), "x[0]"),
-        **{"rhypot": "x[0], x[1]", "norm3d": "x[0], x[1], x[2]", "rnorm4d": "x[0], x[1], x[2], x[3]"},
-        **{"norm": "9, x", "rnorm": "9, x", "normf": "9, (float *)x", "rnormf": "9, (float *)x"},
-        **{"jn": "5, x[0]", "yn": "5, x[0]", "remquof": "x[0], x[1], (int *)(x + 2)"},
+        "rhypot": "x[0], x[1]",
+        "norm3d": "x[0], x[1], x[2]",
+        "rnorm4d": "x[0], x[1], x[2], x[3]",
+        "norm": "9, x",
+        "rnorm": "9, x",
+        "normf": "9, (float *)x",
+        "rnormf": "9, (float *)x",
+        "jn": "5, x[0]",
+        "yn": "5, x[0]",
+        "remquof": "x[0], x[1], (int *)(x + 2)",
     }
     body = "".join(f"__global__ void test_{name}(double *x) {{ x[0] = {name}({a}); }}\n" for name, a in calls.items())
     assert ".approx" not in (await compile_cuda({"all.cu": body}, "all.cu")).ptx
