@@ -4,8 +4,8 @@ The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked again
 (calls), `canonicalise`, `classify`, `flow` (blocks, loops, liveness), `uniform` with `patterns` (scalars, affine values
 and constant differences), `invariants`, `ranges` (what is computed once, what no launch breaks), `nan`, `lower`
 with `registers`, `access`, `patterned`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`,
-`conversion`, `moves` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `jit`, `memory`, `run`,
-`launch`.
+`conversion`, `moves`, `textures` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `jit`,
+`memory`, `run`, `launch`.
 """
 
 from p2pcompute.compute.ptx.canonicalise import canonicalise
@@ -13,6 +13,7 @@ from p2pcompute.compute.ptx.classify import Classification, classify
 from p2pcompute.compute.ptx.ir import Entry, Module, Parameter
 from p2pcompute.compute.ptx.jit import Processor
 from p2pcompute.compute.ptx.launch import CompiledKernel, compile_entry, pack_parameters
+from p2pcompute.compute.ptx.lineinfo import named, origins
 from p2pcompute.compute.ptx.memory import Memory
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status, Trap, TrapKind
 from p2pcompute.compute.ptx.parse import parse
@@ -39,5 +40,7 @@ __all__ = [
     "classify",
     "compile_entry",
     "pack_parameters",
+    "named",
+    "origins",
     "parse",
 ]
