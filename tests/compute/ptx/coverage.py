@@ -50,8 +50,8 @@ REFUSED = {
 ASSUMED = """## What the meanings rest on
 
 No GPU has confirmed these results. They are computed from PTX ISA 8.4 by an oracle that shares no code with the engine
-(`tests/compute/ptx/ieee.py`, `oracle.py`); the same table makes plain PTX modules (`conformance.module_text`) with
-inputs and expected bits, which a GPU can run.
+(`tests/compute/ptx/ieee.py`, `oracle.py`). `python -m tests.compute.ptx.vectors DIRECTORY` writes the whole table as
+PTX modules with inputs and expected bits, which a GPU can run.
 
 - **Said by the ISA**: IEEE arithmetic and rounding, saturation, f16 and f32 NaN bits, `min`/`max`, comparisons,
   carries, shifts and their clamping, `prmt`, `lop3`, bit fields, `bfind`, votes, matches, shuffles, `cvt` ranges, and
