@@ -1,7 +1,7 @@
 """The conformance table as files that any engine can run: `python -m tests.compute.ptx.vectors DIRECTORY`.
 
 For each group of cases NAME.ptx, canonical, with one kernel `k` of one pointer per operand and one for the results;
-and NAME.npz: `in0`, `in1`, ... the operands' raw bits, `expected` and `mask` (u64, a row for each case) for the results,
+and NAME.npz: `in0`, `in1`, ... the operands' raw bits, `expected` and `mask` (u64, a row per case) of the results,
 and the cases' `names`. index.json lists the groups with block and grid. A result is right if (got ^ expected) & mask is
 zero.
 """
