@@ -51,7 +51,15 @@ claim:
   %to = call i64 @llvm.umin.i64(i64 %to.0, i64 %blocks.i)
   br i1 %some, label %block, label %done
 block:
-  %n = phi i64 [ %from, %claim ], [ %n.2, %finished ]
+  %i = phi i64 [ %from, %claim ], [ %i.2, %finished ]
+  %is.listed = icmp ne i64 %list.i, 0
+  br i1 %is.listed, label %listed, label %numbered
+listed:
+  %list.p = getelementptr i64, ptr %list, i64 %i
+  %list.n = load i64, ptr %list.p
+  br label %numbered
+numbered:
+  %n = phi i64 [ %i, %block ], [ %list.n, %listed ]
   %rows = udiv i64 %n, %grid_x.i
   %x.w = urem i64 %n, %grid_x.i
   %y.w = urem i64 %rows, %grid_y.i
@@ -66,9 +74,9 @@ clear:
   br label %cleared
 cleared:
 {clear_local}{turns(lowered, threads)}finished:
-  %n.2 = add i64 %n, 1
-  %n.m = icmp ult i64 %n.2, %to
-  br i1 %n.m, label %block, label %take
+  %i.2 = add i64 %i, 1
+  %i.m = icmp ult i64 %i.2, %to
+  br i1 %i.m, label %block, label %take
 failed:
   %s.w = getelementptr i8, ptr %state, i64 {layout.STATE_WARP}
   store i32 %w, ptr %s.w

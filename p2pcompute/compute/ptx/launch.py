@@ -10,6 +10,7 @@ from typing import Final
 from blake3 import blake3
 
 from p2pcompute.compute.ptx import layout, output
+from p2pcompute.compute.ptx.blocklist import BlockList, Blocks, block_list
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
 from p2pcompute.compute.ptx.ir import Entry, Module
@@ -117,11 +118,27 @@ class CompiledKernel:
         *,
         threads: int,
         abort: Abort,
+        blocks: Blocks | None = None,
     ) -> LaunchResult:
         """Run all blocks on `threads` host threads and wait. `shared_bytes` is the dynamic shared memory per block.
 
-        Raises UsageError for arguments that do not fit; a fault of the kernel is in the result.
+        With `blocks` (linear numbers in the grid, x fastest; none twice, at most BLOCK_LIST_MAX) only these run, each
+        once, as blocks of the whole grid. Raises UsageError for arguments that do not fit; a fault of the kernel is
+        in the result.
         """
+        self.check(parameters, grid, shared_bytes, threads)
+        listed = None if blocks is None else block_list(blocks, grid)
+        if listed is not None and not len(listed):
+            return LaunchResult(Status.OK)
+        threads = min(threads, grid[0] * grid[1] * grid[2] if listed is None else len(listed))
+        table = memory.table(self.module, self.digest)
+        shared = self.shared_by_threads(parameters, grid, shared_bytes, threads, listed)
+        with abort.linked() as own:
+            done = self._run_all(shared, table, own, threads)
+        return _outcome(done, self._log(done, shared, memory) if self._prints else "")
+
+    def check(self, parameters: bytes, grid: tuple[int, int, int], shared_bytes: int, threads: int) -> None:
+        """Raises UsageError for what `launch` refuses."""
         _check_shape("grid", grid, GRID_DIMS_MAX)
         if len(parameters) != self.entry.parameter_bytes:
             raise UsageError(f"The parameter block is {len(parameters)} bytes, not {self.entry.parameter_bytes}.")
@@ -131,12 +148,18 @@ class CompiledKernel:
             )
         if not 1 <= threads <= THREADS_MAX:
             raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
-        threads = min(threads, grid[0] * grid[1] * grid[2])
-        table = memory.table(self.module, self.digest)
-        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints)
-        with abort.linked() as own:
-            done = self._run_all(shared, table, own, threads)
-        return _outcome(done, self._log(done, shared, memory) if self._prints else "")
+
+    def shared_by_threads(
+        self, parameters: bytes, grid: tuple[int, int, int], shared_bytes: int, threads: int, listed: BlockList | None
+    ) -> Launch:
+        """What the host threads of one launch share; the arguments are checked."""
+        return Launch(
+            self._compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints, listed=listed
+        )
+
+    def step(self, run: Run) -> int:
+        """Take blocks on this thread until none is left; the status as `layout` numbers it."""
+        return int(self._function(run.address))
 
     def _log(self, done: list[tuple[int, Run]], shared: Launch, memory: Memory) -> str:
         found = [record for _, run in done for record in run.records()]
@@ -152,7 +175,7 @@ class CompiledKernel:
 
         def step() -> tuple[int, Run]:
             run = Run(launch, table, abort)
-            status = int(self._function(run.address))
+            status = self.step(run)
             if status != layout.DONE:
                 abort.set()
             return status, run

@@ -36,11 +36,14 @@ LAUNCH_FIELDS: Final = (
     "next_block",
     "blocks",
     "chunk",
+    "list",
     "grid_x",
     "grid_y",
     "grid_z",
 )
-"""The launch record: one 64-bit word each."""
+"""The launch record: one 64-bit word each. `list` is the address of the numbers of the blocks to run, `blocks` many,
+or 0: all from 0 on.
+"""
 
 STATE_KIND, STATE_LINE, STATE_WARP, STATE_LANE, STATE_ADDRESS, STATE_BLOCK = 0, 4, 8, 12, 16, 24
 STATE_LOG, STATE_LOG_COUNT = 32, 40

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.blocklist import BlockList
 from p2pcompute.compute.ptx.jit import Compiled
 from p2pcompute.compute.ptx.memory import Table, aligned_zeros
 from p2pcompute.compute.ptx.outcome import Trap, TrapKind
@@ -84,13 +85,15 @@ class Launch:
         shares: int,
         *,
         prints: bool,
+        listed: BlockList | None = None,
     ) -> None:
         self.compiled = compiled
         self.prints = prints
         self.threads = threads
         self.grid = grid
         self.shared_bytes = compiled.shared_bytes + shared_bytes
-        self.blocks = grid[0] * grid[1] * grid[2]
+        self.listed = listed
+        self.blocks = grid[0] * grid[1] * grid[2] if listed is None else len(listed)
         self.chunk = max(1, self.blocks // (shares * CHUNKS_PER_THREAD))
         self._parameters = ctypes.create_string_buffer(parameters, len(parameters) + 1)
         self.parameters_address = ctypes.addressof(self._parameters)
@@ -135,6 +138,7 @@ class Run:
             "next_block": ctypes.addressof(launch.next_block),
             "blocks": launch.blocks,
             "chunk": launch.chunk,
+            "list": 0 if launch.listed is None else launch.listed.ctypes.data,
             **dict(zip(("grid_x", "grid_y", "grid_z"), launch.grid, strict=True)),
         }
         self._record = (ctypes.c_uint64 * len(layout.LAUNCH_FIELDS))(*(fields[name] for name in layout.LAUNCH_FIELDS))
