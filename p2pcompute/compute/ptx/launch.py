@@ -51,9 +51,11 @@ def compile_entry(
     *,
     cache_dir: Path | None = None,
     processor: Processor | None = None,
+    is_logged: bool = False,
 ) -> CompiledKernel:
     """Machine code for one entry and block shape; lines in its traps are those of the canonical text. Raises PtxError
-    for what the engine does not support, UsageError for bad shapes. `processor` is the host unless given.
+    for what the engine does not support, UsageError for bad shapes. `processor` is the host unless given; `is_logged`
+    makes slower code that `accesslog` can watch.
     """
     if entry not in module.entries:
         raise UsageError(f"The module has no kernel '{entry}'; it has {', '.join(sorted(module.entries)) or 'none'}.")
@@ -63,11 +65,11 @@ def compile_entry(
         raise UsageError(f"A block of {threads.threads} threads exceeds {BLOCK_THREADS_MAX}.")
     text, digest = canonical_form(module)
     processor = processor or host()
-    key = cache_key(digest, entry, repr(block), processor=processor)
+    key = cache_key(digest, entry, repr(block), *(["logged"] if is_logged else []), processor=processor)
     compiled = read_cached(cache_dir, key) if cache_dir is not None else None
     if compiled is None:
         canonical = parse(text)
-        lowered = lower(canonical, canonical.entries[entry], block)
+        lowered = lower(canonical, canonical.entries[entry], block, is_logged=is_logged)
         if lowered.local_bytes * threads.threads > LOCAL_TOTAL_BYTES_MAX:
             raise PtxError(
                 f"Kernel '{entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
@@ -76,7 +78,7 @@ def compile_entry(
         compiled = Compiled(code, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
         if cache_dir is not None:
             write_cached(cache_dir, key, compiled)
-    return CompiledKernel(module, module.entries[entry], threads, compiled, digest)
+    return CompiledKernel(module, module.entries[entry], threads, compiled, digest, is_logged=is_logged)
 
 
 def canonical_form(module: Module) -> tuple[str, str]:
@@ -95,10 +97,20 @@ def _check_shape(what: str, shape: tuple[int, int, int], limits: tuple[int, int,
 class CompiledKernel:
     """One entry, ready to run with one block shape. `digest` is that of the canonical PTX."""
 
-    def __init__(self, module: Module, entry: Entry, threads: Layout, compiled: Compiled, digest: str) -> None:
+    def __init__(
+        self,
+        module: Module,
+        entry: Entry,
+        threads: Layout,
+        compiled: Compiled,
+        digest: str,
+        *,
+        is_logged: bool = False,
+    ) -> None:
         self.module = module
         self.entry = entry
         self.digest = digest
+        self.is_logged = is_logged
         self._threads = threads
         self._compiled = compiled
         self._prints = any(is_system(instruction) for instruction in entry.instructions())

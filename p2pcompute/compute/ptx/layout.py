@@ -22,7 +22,8 @@ TABLE_ROWS: Final = 256
 """A power of two, above BUFFERS_MAX + BUFFER_SEGMENT. The last row stays empty: wild segments are clamped to it."""
 ROW_BYTES: Final = 32
 TABLE_BYTES: Final = TABLE_ROWS * ROW_BYTES
-ROW_BASE, ROW_READABLE, ROW_WRITABLE = 0, 8, 16
+ROW_BASE, ROW_READABLE, ROW_WRITABLE, ROW_LOG = 0, 8, 16, 24
+"""ROW_LOG: where `touch` finds the maps of the access log; 0 for none."""
 
 LAUNCH_FIELDS: Final = (
     "table",

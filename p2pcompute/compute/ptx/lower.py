@@ -36,6 +36,7 @@ from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
+from p2pcompute.compute.ptx.touch import Touch
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -72,9 +73,9 @@ class Lowered:
     shared_bytes: int
 
 
-def lower(module: Module, entry: Entry, block: tuple[int, int, int]) -> Lowered:
-    """Raises PtxError for what cannot be lowered, before anything runs."""
-    return _Lowering(module, entry, Layout(block)).run()
+def lower(module: Module, entry: Entry, block: tuple[int, int, int], *, is_logged: bool = False) -> Lowered:
+    """Raises PtxError for what cannot be lowered, before anything runs. `is_logged`: with the access log (`touch`)."""
+    return _Lowering(module, entry, Layout(block), is_logged=is_logged).run()
 
 
 def register_types(entry: Entry) -> dict[str, str]:
@@ -87,7 +88,7 @@ def register_types(entry: Entry) -> dict[str, str]:
 
 
 class _Lowering:
-    def __init__(self, module: Module, entry: Entry, threads: Layout) -> None:
+    def __init__(self, module: Module, entry: Entry, threads: Layout, *, is_logged: bool) -> None:
         self._entry = entry
         self._layout = threads
         self._code = Code()
@@ -97,6 +98,7 @@ class _Lowering:
         self._analysis = analysis
         self._frame = Frame(self._code, module, entry, analysis, nan.NanPlan(self._graph))
         self._access = Access(self._frame, Checked(self._code))
+        self._touch = Touch(self._frame, self._access) if is_logged else None
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
@@ -322,6 +324,8 @@ class _Lowering:
     # Instructions ------------------------------------------------------------------------------------------------
 
     def _instruction(self, ins: Instruction, window: Window | None) -> None:
+        if self._touch is not None:
+            self._touch.emit(ins)
         match ins.opcode:
             case "ld" | "st":
                 self._access.emit(ins, window)
