@@ -7,6 +7,7 @@ system. If those digits name the block, no two blocks meet.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,8 @@ _FLAT: Final = {
     Poly.symbol(f"ctaid.{axis}") * Poly.symbol(f"ntid.{axis}") + Poly.symbol(f"tid.{axis}"): axis for axis in AXES
 }
 """ctaid * ntid + tid names its block for every ntid, since tid < ntid."""
+
+_CONSTANT: Final = Poly.symbol("constant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,11 @@ def named_axes(world: World, accesses: Sequence[SymbolicAccess]) -> set[str]:
     best: set[str] = set()
     for compounds in (_compounds(facts), list(_FLAT)):
         written = [_written(world, access, compounds) for access in accesses]
-        sizes = [access.size_bytes for access in accesses]
-        axes = _axes(world, _determined(written, sizes), facts) | pinned
-        if len(axes) > len(best):
-            best = axes
+        for each in (written, _with_constants_as_digit(written)):
+            sizes = [access.size_bytes for access in accesses]
+            axes = _axes(world, _determined(each, sizes), facts) | pinned
+            if len(axes) > len(best):
+                best = axes
     return best
 
 
@@ -104,6 +108,19 @@ def _written(world: World, access: SymbolicAccess, compounds: Iterable[Poly]) ->
     for monomial, factor in rest.terms:
         add(factor, Poly(((monomial, 1),)))
     return _Written(digits, access.offset.offset)
+
+
+def _with_constants_as_digit(written: Sequence[_Written]) -> list[_Written]:
+    """The same numbers, their constants as multiples of what divides all their differences: rows of a tile, fields of
+    a structure of arrays.
+    """
+    first = min(each.constant for each in written)
+    step = math.gcd(*(each.constant - first for each in written))
+    if not step:
+        return list(written)
+    digit = Digit(step, _CONSTANT)
+    turns = [(each.constant - first) // step for each in written]
+    return [_Written({**each.digits, digit: (n, n)}, first) for each, n in zip(written, turns, strict=True)]
 
 
 def _determined(written: Sequence[_Written], sizes: Sequence[int]) -> set[Digit]:

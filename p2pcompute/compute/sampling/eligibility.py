@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+from blake3 import blake3
+
 from p2pcompute.compute.ptx import effects
-from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.ir import Entry, Module
+from p2pcompute.compute.ptx.launch import canonical_form
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.symbolic import (
     SymbolicAccess,
@@ -85,7 +88,7 @@ def eligibility(module: Module, entry: str, launch: KernelLaunch) -> Eligibility
 
     Nothing runs. Takes milliseconds for ordinary kernels and about two seconds at most.
     """
-    canonical = parse(canonicalise(module))
+    canonical = canonical_module(module)
     if entry not in canonical.entries:
         raise UsageError(f"The module has no kernel '{entry}'.")
     kernel = canonical.entries[entry]
@@ -112,6 +115,18 @@ def eligibility(module: Module, entry: str, launch: KernelLaunch) -> Eligibility
     if uncut:
         return Eligibility(Tier.NONE, _shown([*why_not_launch, *uncut]), stored)
     return Eligibility(Tier.MAP, _shown(why_not_launch), stored)
+
+
+def canonical_module(module: Module) -> Module:
+    """Its instructions carry the lines of the canonical text."""
+    return _parsed(canonical_form(module)[0])
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Module:
+    module = parse(text)
+    module.canonical = text, blake3(text.encode()).hexdigest()
+    return module
 
 
 def _shown(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -19,6 +19,7 @@ from typing import Final
 from p2pcompute.compute.ptx import effects, flow
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.ir import Address, Entry, Instruction, Module, Special, registers_of
+from p2pcompute.compute.ptx.launch import canonical_form
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.symbolic import SymbolicAccess
 from p2pcompute.errors import UsageError
@@ -176,7 +177,7 @@ class _Writer:
         granules: Mapping[str, int],
         buffers: Mapping[int, str],
     ) -> None:
-        self._text = canonicalise(module).splitlines()
+        self._text = canonical_form(module)[0].splitlines()
         self._entry = entry
         self._graph = graph
         self._needed = needed

@@ -13,16 +13,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.ir import Module
 from p2pcompute.compute.ptx.launch import CompiledKernel, compile_entry, pack_parameters
 from p2pcompute.compute.ptx.memory import Memory
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
-from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.run import Abort
 from p2pcompute.compute.ptx.symbolic import addresses, launch_world
 from p2pcompute.compute.ptx.symbolic.world import BUFFER
-from p2pcompute.compute.sampling.eligibility import KernelLaunch
+from p2pcompute.compute.sampling.eligibility import KernelLaunch, canonical_module
 from p2pcompute.compute.sampling.slices import Slice, cut
 from p2pcompute.errors import UsageError
 
@@ -67,7 +65,7 @@ class Mapper:
 
     def __init__(self, module: Module, launch: KernelLaunch) -> None:
         """Raises UsageError where no slice can be cut, PtxError for what the engine cannot compile."""
-        canonical = parse(canonicalise(module))
+        canonical = canonical_module(module)
         self._entry = canonical.entries[launch.entry]
         pointers = {offset: f"{BUFFER}{name}" for offset, name in launch.buffers.items()}
         world = launch_world(launch.grid, launch.block, launch.parameters, pointers)
