@@ -156,9 +156,7 @@ def _refusals(accesses: list[SymbolicAccess]) -> Iterable[Reason]:
             yield Reason("1", access.line, f"'{access.spelling}': the buffer behind the address is not known")
 
 
-def _static(
-    module: Module, entry: Entry, launch: KernelLaunch, pointers: Mapping[int, str]
-) -> list[Reason]:
+def _static(module: Module, entry: Entry, launch: KernelLaunch, pointers: Mapping[int, str]) -> list[Reason]:
     """Why the proof needs numbers of the launch; empty when it does not."""
     for axis, blocks, threads in zip(AXES, launch.grid, launch.block, strict=True):
         if blocks * threads > AXIS_THREADS_MAX:

@@ -64,6 +64,9 @@ def cut(module: Module, entry: Entry, accesses: Sequence[SymbolicAccess], buffer
     """
     relevant = _relevant(accesses)
     graph = flow.build(entry)
+    for access in accesses:
+        if access.base not in buffers.values() and (access.is_store or not access.base):
+            raise UsageError(f"No address slice of '{entry.name}': line {access.line}: the buffer is not known.")
     needed = _needed(graph, relevant)
     if needed.obstacles:
         line, sentence = min(needed.obstacles)
@@ -159,7 +162,9 @@ def _obstacle(ins: Instruction) -> str:
         return f"an address or a guard depends on the result of '{ins.spelling}'"
     if ins.has("approx") or ins.has("full"):
         return f"an address or a guard depends on '{ins.spelling}', which other engines round differently"
-    strange = [s.name for s in ins.sources if isinstance(s, Special) and s.name.partition(".")[0] not in _KNOWN_SPECIALS]
+    strange = [
+        s.name for s in ins.sources if isinstance(s, Special) and s.name.partition(".")[0] not in _KNOWN_SPECIALS
+    ]
     return f"an address or a guard depends on %{strange[0]}" if strange else ""
 
 
@@ -216,7 +221,9 @@ class _Writer:
             yield f".reg .b64 %own_b{number}, %own_m{number};"
             yield f"ld.param.u64 %own_m{number}, [own_map_{number}];"
             offset = self._pointers[name]
-            parameter = next(p for p in self._entry.parameters if p.offset_bytes <= offset < p.offset_bytes + p.size_bytes)
+            parameter = next(
+                p for p in self._entry.parameters if p.offset_bytes <= offset < p.offset_bytes + p.size_bytes
+            )
             inside = offset - parameter.offset_bytes
             yield f"ld.param.u64 %own_b{number}, [{parameter.name}{f'+{inside}' if inside else ''}];"
         yield "ld.param.u64 %own_c, [own_conflicts];"

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2pcompute.compute.ptx.ir import Module
-from p2pcompute.compute.ptx.launch import CompiledKernel, compile_entry, pack_parameters
+from p2pcompute.compute.ptx.launch import CompiledKernel, canonical_form, compile_entry, pack_parameters
 from p2pcompute.compute.ptx.memory import Memory
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
+from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.run import Abort
 from p2pcompute.compute.ptx.symbolic import addresses, launch_world
 from p2pcompute.compute.ptx.symbolic.world import BUFFER
@@ -71,9 +73,7 @@ class Mapper:
         world = launch_world(launch.grid, launch.block, launch.parameters, pointers)
         accesses = addresses(canonical, self._entry, world)
         self.slice: Slice = cut(canonical, self._entry, accesses, launch.buffers)
-        self._kernels: list[CompiledKernel] = [
-            compile_entry(self.slice.module, name, launch.block) for name in ("claim", "check")
-        ]
+        self._kernels = _compiled(canonical_form(self.slice.module)[0], launch.block)
 
     def run(self, launch: KernelLaunch, sizes: Mapping[str, int], *, threads: int, abort: Abort) -> WriterMap:
         """Map a launch. `sizes`: bytes of each buffer. Raises UsageError beyond this module's limits."""
@@ -84,9 +84,7 @@ class Mapper:
         if 4 * sum(words.values()) > MAP_BYTES_MAX:
             raise UsageError(f"The maps of these buffers take more than {MAP_BYTES_MAX} bytes.")
         memory = Memory([*(4 * count for count in words.values()), 4 * len(self.slice.lines)])
-        values = [
-            launch.parameters[p.offset_bytes : p.offset_bytes + p.size_bytes] for p in self._entry.parameters
-        ]
+        values = [launch.parameters[p.offset_bytes : p.offset_bytes + p.size_bytes] for p in self._entry.parameters]
         values += [memory.address(number).to_bytes(8, "little") for number in range(len(memory))]
         result = LaunchResult(Status.OK)
         for kernel in self._kernels:
@@ -98,6 +96,13 @@ class Mapper:
         met = memory.array(len(words)).view(np.uint32)
         lines = tuple(line for line, block in zip(self.slice.lines, met.tolist(), strict=True) if block)
         return WriterMap(maps, granules, lines, result)
+
+
+@lru_cache(maxsize=32)
+def _compiled(text: str, block: tuple[int, int, int]) -> tuple[CompiledKernel, ...]:
+    """Launches that differ in scalars mostly have the same slice."""
+    module = parse(text)
+    return tuple(compile_entry(module, name, block) for name in ("claim", "check"))
 
 
 def writer_map(

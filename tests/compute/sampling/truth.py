@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,14 @@ def setup(
     return Setup(module, launch, arrays, shared_bytes)
 
 
+@lru_cache(maxsize=16)
+def _compiled(text: str, entry: str, block: Index) -> ptx.CompiledKernel:
+    return ptx.compile_entry(ptx.parse(text), entry, block, is_logged=True)
+
+
 def logged(case: Setup) -> Logged:
     launch = case.launch
-    kernel = ptx.compile_entry(case.module, launch.entry, launch.block, is_logged=True)
+    kernel = _compiled(ptx.canonicalise(case.module), launch.entry, launch.block)
     return accesslog.log_accesses(
         kernel, case.memory(), launch.parameters, launch.grid, case.shared_bytes, threads=1, abort=ptx.Abort()
     )

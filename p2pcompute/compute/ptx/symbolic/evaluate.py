@@ -157,7 +157,8 @@ class Evaluation:
         assert block.end is not None
         condition = self._guard(block.end, state)
         for successor, holds in zip(block.successors, (condition, negated(condition)), strict=True):
-            self._go(index, successor, State(state.registers, self._assumed(state.facts, holds)))
+            if self._proposing or self._operations.decided(holds, state.facts) is not False:
+                self._go(index, successor, State(state.registers, self._assumed(state.facts, holds)))
 
     def _go(self, index: int, successor: int, state: State) -> None:
         ways = self._returning if successor <= index else self._arriving

@@ -115,6 +115,18 @@ class Operations:
             case _:
                 return Unknown()
 
+    def decided(self, condition: Condition, facts: Facts) -> bool | None:
+        """Whether a condition holds always or never here; None where it may do either."""
+        if not isinstance(condition, Comparison):
+            return None
+        low, high = self._world.ranges.of(condition.poly, facts)
+        if low is None or high is None or low > high:
+            return None
+        holds = {_holds(condition.operation, low), _holds(condition.operation, high)}
+        if condition.operation in ("eq", "ne") and low != high:
+            return None if low <= 0 <= high else condition.operation == "ne"
+        return holds.pop() if len(holds) == 1 else None
+
     def address(self, address: Address, state: State, line: int) -> Poly:
         return self.number(address.base, state, line) + Poly.constant(address.offset_bytes)
 
@@ -142,7 +154,8 @@ class Operations:
         if ins.opcode == "selp" and not TYPES[ins.types[0]].is_float:
             bits = TYPES[ins.types[0]].bits
             sides: list[Value | None] = [Number(self._poly(ins, state, place), bits) for place in (0, 1)]
-            either = merged(self._world, sides, ins.line, block)
+            decided = self.decided(self.condition(ins.sources[2], state), state.facts)
+            either = merged(self._world, sides, ins.line, block) if decided is None else sides[0 if decided else 1]
             return {register.name: either for register in ins.writes() if either is not None}
         found: dict[str, Value] = {}
         for place, register in enumerate(ins.writes()):
@@ -359,6 +372,12 @@ class Operations:
         if ins.opcode == "not":
             return negated(sides[0])
         return _joined(ins.opcode, sides[0], sides[1]) if ins.opcode in ("and", "or") else Unknown()
+
+
+def _holds(operation: str, value: int) -> bool:
+    return {
+        "eq": value == 0, "ne": value != 0, "lt": value < 0, "le": value <= 0, "gt": value > 0, "ge": value >= 0
+    }[operation]  # fmt: skip
 
 
 def _divided(poly: Poly, divisor: int) -> tuple[Poly, Poly]:

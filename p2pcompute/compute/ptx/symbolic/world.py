@@ -124,7 +124,11 @@ def open_world(entry: Entry, pointers: Mapping[int, str] | None = None) -> World
     """All launches, for reading: without `pointers` every 64-bit parameter may be the address of a buffer."""
     known = pointers
     if known is None:
-        known = {p.offset_bytes: f"{BUFFER}{p.name}" for p in entry.parameters if TYPES[p.type_name].bits == p.size_bytes * 8 == 64}
+        known = {
+            p.offset_bytes: f"{BUFFER}{p.name}"
+            for p in entry.parameters
+            if TYPES[p.type_name].bits == p.size_bytes * 8 == 64
+        }
     world = World(pointers=dict(known), trusting=True)
     for axis, blocks, threads in zip(AXES, GRID_DIMS_MAX, BLOCK_DIMS_MAX, strict=True):
         of = world.ranges.symbols
