@@ -169,8 +169,8 @@ def _tell(found: Preflight) -> None:
         output.put(f"blocks: independent, as observed in {what} (no proof for other arguments)")
     for each in found.samples:
         output.put(f"sampling: {_SAMPLING[each.tier.value]}")
-        for reason in each.reasons:
-            output.put(f"  {reason}")
+        for why in each.reasons:
+            output.put(f"  {why}")
     if result.is_complete:
         output.say(f"{result.threads} threads in {result.blocks} blocks checked; lines are those of the canonical PTX")
     else:

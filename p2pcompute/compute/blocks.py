@@ -1,4 +1,4 @@
-"""Single blocks of one launch, on an engine's jailed worker: run them, log what they touch, judge the launch, map writers.
+"""Single blocks of one launch, on an engine's jailed worker: run them, log what they touch, judge, map writers.
 
     outcome = await run_blocks(engine, manifest, ptx_text, state, launch=0, blocks=[7, 11])
     outcome.outputs["y"]                 # the buffer after these blocks alone
@@ -136,9 +136,9 @@ def room(blocks: BlockList, room_bytes: int) -> tuple[int, int]:
     """A descriptor of the memory that a question takes along, and its size."""
     size = max(1, blocks.nbytes + room_bytes)
     descriptor = sealed(size)
-    done = 0
-    while done < blocks.nbytes:
-        done += os.pwrite(descriptor, memoryview(blocks).cast("B")[done:], done)
+    data, done = blocks.tobytes(), 0
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], done)
     return descriptor, size
 
 

@@ -1,8 +1,8 @@
 """Questions about single blocks of one launch, answered inside the worker: run them, log them, judge, map.
 
-An answer is bytes in the shared room: for LOG rows of five 64-bit numbers (block, buffer, 0 load or 1 store, first byte,
-byte behind the last); for JUDGE a `Judgement`; for MAP the length of a `MapHead` in 4 bytes, the head, then the words
-of its buffers. Buffers are named by their place in the manifest; -1 stands for the module's global variables.
+An answer is bytes in the shared room: for LOG rows of five 64-bit numbers (block, buffer, 0 load or 1 store, first
+byte, byte behind the last); for JUDGE a `Judgement`; for MAP the length of a `MapHead` in 4 bytes, the head, then the
+words of its buffers. Buffers are named by their place in the manifest; -1 stands for the module's global variables.
 """
 
 from __future__ import annotations

@@ -7,9 +7,60 @@ from typing import Final
 ACCESSES: Final = frozenset({"ld", "st", "atom", "red"})
 
 PURE: Final = frozenset(
-    "add sub addc subc mul mad madc fma div rem abs neg min max sad rcp sqrt rsqrt sin cos ex2 lg2 tanh copysign testp "
-    "and or xor not cnot lop3 shl shr shf popc clz brev bfind bfe bfi prmt dp4a dp2a vabsdiff2 vabsdiff4 setp set selp "
-    "slct mov cvta cvt".split()
+    [
+        "add",
+        "sub",
+        "addc",
+        "subc",
+        "mul",
+        "mad",
+        "madc",
+        "fma",
+        "div",
+        "rem",
+        "abs",
+        "neg",
+        "min",
+        "max",
+        "sad",
+        "rcp",
+        "sqrt",
+        "rsqrt",
+        "sin",
+        "cos",
+        "ex2",
+        "lg2",
+        "tanh",
+        "copysign",
+        "testp",
+        "and",
+        "or",
+        "xor",
+        "not",
+        "cnot",
+        "lop3",
+        "shl",
+        "shr",
+        "shf",
+        "popc",
+        "clz",
+        "brev",
+        "bfind",
+        "bfe",
+        "bfi",
+        "prmt",
+        "dp4a",
+        "dp2a",
+        "vabsdiff2",
+        "vabsdiff4",
+        "setp",
+        "set",
+        "selp",
+        "slct",
+        "mov",
+        "cvta",
+        "cvt",
+    ]
 )
 """The result depends on the operands alone."""
 

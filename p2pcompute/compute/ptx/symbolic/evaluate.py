@@ -23,7 +23,6 @@ from p2pcompute.compute.ptx.symbolic.ranges import Facts
 from p2pcompute.compute.ptx.symbolic.value import (
     Condition,
     Number,
-    Unknown,
     Value,
     differences,
     inequalities,

@@ -50,7 +50,7 @@ def test_integer_instructions_keep_their_formula(text: str, offset: str) -> None
 
 def test_what_may_wrap_when_widened_is_unknown() -> None:
     (access,) = _of("mul.lo.u32 %x, %t, 0x10000000; mad.wide.u32 %a, %x, 4, %in0; st.global.u8 [%a], %t;", launch=True)
-    assert not list(s for s in access.offset.symbols() if s == "tid.x")
+    assert "tid.x" not in access.offset.symbols()
 
 
 LOOP = """
