@@ -142,13 +142,13 @@ def _share(
 ) -> tuple[LaunchResult, dict[int, BlockAccess]]:
     maps = _Maps(table)
     one = np.zeros(1, np.uint64)
-    launch = kernel.shared_by_threads(parameters, grid, shared_bytes, 1, one)
-    run = Run(launch, maps.table, abort)
+    work = kernel.share(parameters, grid, shared_bytes, 1, one)
+    run = Run(work.launch, maps.table, abort)
     found: dict[int, BlockAccess] = {}
     for number in numbers.tolist():
         one[0] = number
-        launch.next_block.value = 0
-        status = kernel.step(run)
+        work.launch.next_block.value = 0
+        status = work.step(run)
         if status == layout.TRAPPED:
             abort.set()
             return LaunchResult(Status.TRAP, run.trap()), found

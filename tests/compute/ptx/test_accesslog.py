@@ -171,9 +171,7 @@ def test_plain_kernels_are_not_logged() -> None:
 
 def test_plain_code_holds_nothing_of_the_log() -> None:
     source = ptx.parse(ptx.canonicalise(body("st.global.u32 [%in0], %t;")))
-    plain, watched = (
-        lower.lower(source, source.entries["k"], (32, 1, 1), is_logged=on).function for on in (False, True)
-    )
+    plain, watched = (lower.lower(source, source.entries["k"], (32, 1, 1), is_logged=on).warp for on in (False, True))
     assert "touch" in watched
     assert "touch" not in plain
 

@@ -27,8 +27,10 @@ GRID = (5, 3, 2)
 MARK = (5 * 100 + 3) * 100 + 2
 
 
-def _run(blocks: Sequence[int] | np.ndarray[Any, Any], threads: int = 2) -> tuple[ptx.LaunchResult, set[int]]:
-    compiled = ptx.compile_entry(body(WHO_AND_WHERE), "k", (1, 1, 1))
+def _run(
+    blocks: Sequence[int] | np.ndarray[Any, Any], threads: int = 2, block: tuple[int, int, int] = (1, 1, 1)
+) -> tuple[ptx.LaunchResult, set[int]]:
+    compiled = ptx.compile_entry(body(WHO_AND_WHERE), "k", block)
     out = np.zeros(30, np.uint32)
     memory = ptx.Memory([out])
     result = compiled.launch(
@@ -44,6 +46,10 @@ def test_exactly_the_listed_blocks_run_as_blocks_of_the_whole_grid(blocks: list[
     result, ran = _run(blocks, threads)
     assert result.status is ptx.Status.OK
     assert ran == set(blocks)
+
+
+def test_blocks_whose_rows_would_run_together_are_listed_one_by_one() -> None:
+    assert _run([0, 2, 9, 10], threads=1, block=(4, 8, 1))[1] == {0, 2, 9, 10}
 
 
 def test_arrays_of_any_integer_type_are_lists() -> None:
