@@ -18,7 +18,7 @@ from typing import Final
 
 from p2pcompute.compute.ptx import effects, flow
 from p2pcompute.compute.ptx.canonicalise import canonicalise
-from p2pcompute.compute.ptx.ir import Address, Entry, Instruction, Module, Special, registers_of
+from p2pcompute.compute.ptx.ir import Entry, Instruction, Module, Special, registers_of
 from p2pcompute.compute.ptx.launch import canonical_form
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.symbolic import SymbolicAccess
@@ -89,53 +89,69 @@ def _relevant(accesses: Sequence[SymbolicAccess]) -> list[SymbolicAccess]:
 # What stays ----------------------------------------------------------------------------------------------------------
 
 
-def _needed(graph: flow.Graph, accesses: Sequence[SymbolicAccess]) -> _Needed:
-    definitions: dict[str, list[tuple[int, Instruction]]] = {}
-    places: dict[int, tuple[int, Instruction]] = {}
-    for block in graph.blocks:
-        for ins in (*block.core, *([block.end] if block.end else [])):
-            places[ins.line] = (block.index, ins)
-            for register in ins.writes():
-                definitions.setdefault(register.name, []).append((block.index, ins))
-    control = _control(graph)
-    lines: set[int] = set()
-    branches: set[int] = set()
-    found: set[tuple[int, str]] = set()
-    registers: list[str] = []
-    blocks: list[int] = []
-    for access in accesses:
-        index, ins = places[access.line]
+class _Closure:
+    """What stays, found from the accesses backwards."""
+
+    def __init__(self, graph: flow.Graph) -> None:
+        self._graph = graph
+        self._definitions: dict[str, list[tuple[int, Instruction]]] = {}
+        self._places: dict[int, tuple[int, Instruction]] = {}
+        for block in graph.blocks:
+            for ins in (*block.core, *([block.end] if block.end else [])):
+                self._places[ins.line] = (block.index, ins)
+                for register in ins.writes():
+                    self._definitions.setdefault(register.name, []).append((block.index, ins))
+        self._control = _control(graph)
+        self._registers: list[str] = []
+        self._seen: set[str] = set()
+        self._blocks: set[int] = set()
+        self.lines: set[int] = set()
+        self.branches: set[int] = set()
+        self.obstacles: set[tuple[int, str]] = set()
+
+    def start(self, line: int) -> None:
+        """An access: its address and guard are needed, and whatever decides whether it happens."""
+        index, ins = self._places[line]
         address = ins.destinations[0] if ins.opcode == "st" else ins.sources[0]
-        assert isinstance(address, Address)
-        registers += [r.name for r in registers_of(address)] + ([ins.guard.name] if ins.guard else [])
-        blocks.append(index)
-    seen_registers: set[str] = set()
-    seen_blocks: set[int] = set()
-    while registers or blocks:
-        while blocks:
-            index = blocks.pop()
-            if index in seen_blocks:
+        self._registers += [register.name for register in registers_of(address)]
+        self._registers += [ins.guard.name] if ins.guard else []
+        self._run(index)
+
+    def _run(self, index: int) -> None:
+        """A block whose running matters: so do the branches that decide it."""
+        work = [index]
+        while work:
+            index = work.pop()
+            if index in self._blocks:
                 continue
-            seen_blocks.add(index)
-            for branch in control.get(index, ()):
-                end = graph.blocks[branch].end
-                branches.add(branch)
-                blocks.append(branch)
-                registers += [end.guard.name] if end is not None and end.guard is not None else []
-        if not registers:
-            break
-        name = registers.pop()
-        if name in seen_registers:
-            continue
-        seen_registers.add(name)
-        for index, ins in definitions.get(name, ()):
-            obstacle = _obstacle(ins)
-            if obstacle:
-                found.add((ins.line, obstacle))
-            lines.add(ins.line)
-            blocks.append(index)
-            registers += [register.name for register in ins.reads()]
-    return _Needed(frozenset(lines), frozenset(branches), tuple(found))
+            self._blocks.add(index)
+            for branch in self._control.get(index, ()):
+                end = self._graph.blocks[branch].end
+                self.branches.add(branch)
+                self._registers += [end.guard.name] if end is not None and end.guard is not None else []
+                work.append(branch)
+
+    def close(self) -> None:
+        while self._registers:
+            name = self._registers.pop()
+            if name in self._seen:
+                continue
+            self._seen.add(name)
+            for index, ins in self._definitions.get(name, ()):
+                obstacle = _obstacle(ins)
+                if obstacle:
+                    self.obstacles.add((ins.line, obstacle))
+                self.lines.add(ins.line)
+                self._registers += [register.name for register in ins.reads()]
+                self._run(index)
+
+
+def _needed(graph: flow.Graph, accesses: Sequence[SymbolicAccess]) -> _Needed:
+    closure = _Closure(graph)
+    for access in accesses:
+        closure.start(access.line)
+    closure.close()
+    return _Needed(frozenset(closure.lines), frozenset(closure.branches), tuple(sorted(closure.obstacles)))
 
 
 def _control(graph: flow.Graph) -> dict[int, list[int]]:
