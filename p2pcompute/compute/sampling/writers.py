@@ -38,16 +38,18 @@ Words = NDArray[np.uint32]
 class WriterMap:
     """Per stored buffer one word per granule of `granules[buffer]` bytes: the block's number plus one, 0 for none.
     `conflicts`: PTX lines at which a block meets another; empty is the proof. `result`: how the slice ended.
+    Not `is_checked`: nobody looked for conflicts, as there are none in a launch that is proven otherwise.
     """
 
     words: Mapping[str, Words]
     granules: Mapping[str, int]
     conflicts: tuple[int, ...]
     result: LaunchResult
+    is_checked: bool = True
 
     @property
     def is_proof(self) -> bool:
-        return self.result.status is Status.OK and not self.conflicts
+        return self.is_checked and self.result.status is Status.OK and not self.conflicts
 
     def writer(self, buffer: str, byte: int) -> int | None:
         """The block that writes a byte; None for no block."""
@@ -75,8 +77,12 @@ class Mapper:
         self.slice: Slice = cut(canonical, self._entry, accesses, launch.buffers)
         self._kernels = _compiled(canonical_form(self.slice.module)[0], launch.block)
 
-    def run(self, launch: KernelLaunch, sizes: Mapping[str, int], *, threads: int, abort: Abort) -> WriterMap:
-        """Map a launch. `sizes`: bytes of each buffer. Raises UsageError beyond this module's limits."""
+    def run(
+        self, launch: KernelLaunch, sizes: Mapping[str, int], *, threads: int, abort: Abort, is_proven: bool = False
+    ) -> WriterMap:
+        """Map a launch. `sizes`: bytes of each buffer; `is_proven`: leave the second half, the check, out. Raises
+        UsageError beyond this module's limits.
+        """
         if launch.blocks > BLOCKS_MAX:
             raise UsageError(f"A map names at most {BLOCKS_MAX} blocks.")
         granules = self.slice.granules
@@ -87,7 +93,7 @@ class Mapper:
         values = [launch.parameters[p.offset_bytes : p.offset_bytes + p.size_bytes] for p in self._entry.parameters]
         values += [memory.address(number).to_bytes(8, "little") for number in range(len(memory))]
         result = LaunchResult(Status.OK)
-        for kernel in self._kernels:
+        for kernel in self._kernels[:1] if is_proven else self._kernels:
             packed = pack_parameters(kernel.entry, values)
             result = kernel.launch(memory, packed, launch.grid, threads=threads, abort=abort)
             if result.status is not Status.OK:
@@ -95,7 +101,7 @@ class Mapper:
         maps = {name: memory.array(number).view(np.uint32) for number, name in enumerate(words)}
         met = memory.array(len(words)).view(np.uint32)
         lines = tuple(line for line, block in zip(self.slice.lines, met.tolist(), strict=True) if block)
-        return WriterMap(maps, granules, lines, result)
+        return WriterMap(maps, granules, lines, result, is_checked=not is_proven)
 
 
 @lru_cache(maxsize=32)

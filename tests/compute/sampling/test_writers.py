@@ -33,6 +33,16 @@ def test_bytes_that_no_block_writes_are_known(kernels: ptx.Module) -> None:
     assert [found.writer("b0", byte) for byte in (0, 131, 396, 399, 400)] == [0, 1, 3, 3, None]
 
 
+def test_an_unchecked_map_names_writers_and_proves_nothing(kernels: ptx.Module) -> None:
+    module = alone(kernels, "flat")
+    case = setup(
+        module, "flat", *LINE, [np.zeros(128, np.float32), np.zeros(128, np.float32), np.int32(9), np.int32(9)]
+    )
+    found = Mapper(module, case.launch).run(case.launch, case.sizes, threads=1, abort=ptx.Abort(), is_proven=True)
+    assert found.words["b0"].tolist() == [1 + n // 32 for n in range(128)]
+    assert not found.is_proof
+
+
 def test_a_conflict_names_its_line(kernels: ptx.Module) -> None:
     found = mapped(kernels, "neighbour_in_place")
     text = ptx.canonicalise(alone(kernels, "neighbour_in_place")).splitlines()
