@@ -25,7 +25,7 @@ from p2pcompute.compute.ptx.blocklist import BlockList, Blocks, block_list
 from p2pcompute.compute.ptx.launch import CompiledKernel
 from p2pcompute.compute.ptx.memory import Memory, Table
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
-from p2pcompute.compute.ptx.run import Abort, Run, pool
+from p2pcompute.compute.ptx.run import Abort, Arena, Run, pool
 from p2pcompute.compute.ptx.touch import LOADED, PAGE_BITS, STORED
 from p2pcompute.errors import UsageError
 
@@ -143,11 +143,11 @@ def _share(
     maps = _Maps(table)
     one = np.zeros(1, np.uint64)
     work = kernel.share(parameters, grid, shared_bytes, 1, one)
-    run = Run(work.launch, maps.table, abort)
+    run = Run(work.launch, Arena(work.launch), maps.table, abort)
     found: dict[int, BlockAccess] = {}
     for number in numbers.tolist():
         one[0] = number
-        work.launch.next_block.value = 0
+        work.launch.restart()
         status = work.step(run)
         if status == layout.TRAPPED:
             abort.set()
