@@ -73,7 +73,7 @@ numbered:
   %has.shared = icmp ne i64 %shared_bytes.i, 0
   br i1 %has.shared, label %clear, label %cleared
 clear:
-  %clear.at = phi i64 [ 0, %block ], [ %clear.next, %clear ]
+  %clear.at = phi i64 [ 0, %numbered ], [ %clear.next, %clear ]
   %clear.p = getelementptr i8, ptr %shared, i64 %clear.at
   store <16 x i32> zeroinitializer, ptr %clear.p, align 64
   %clear.next = add i64 %clear.at, {LINE_BYTES}
