@@ -85,14 +85,27 @@ class FrameReader:
 
     async def next(self, frame_bytes_max: int) -> bytes:
         """The next frame. Raises FrameError or trio.BrokenResourceError."""
+        frame = await self.next_or_end(frame_bytes_max)
+        if frame is None:
+            raise FrameError("the stream ended before its frame came")
+        return frame
+
+    async def next_or_end(self, frame_bytes_max: int) -> bytes | None:
+        """The next frame; None when the stream ended behind the last one."""
         while (bounds := frame_bounds(self._data, 0, frame_bytes_max)) is None:
             more = await self._stream.receive_some()
+            if not more and not self._data:
+                return None
             if not more:
                 raise FrameError("the stream ended before its frame was complete")
             self._data += more
         frame = bytes(self._data[bounds[0] : bounds[1]])
         del self._data[: bounds[1]]
         return frame
+
+    def rest(self) -> bytes:
+        """What came behind the frames that were taken."""
+        return bytes(self._data)
 
 
 async def read_frame(stream: Stream, frame_bytes_max: int) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
@@ -46,6 +46,8 @@ REQUESTS_PER_PEER_MAX: Final = 128
 """Requests of one peer that we work on at once; more are reset."""
 REQUEST_READ_S: Final = 10.0
 """What a peer has to send us its request."""
+OUTBOUND_KEPT: Final = 32
+"""Connections that we dialled and that are kept, whatever for; searches leave no more behind."""
 REQUEST_HANDLER_S: Final = 300.0
 """What our own handler has to answer: a bound on leaks, the requester's own deadline comes long before."""
 
@@ -286,6 +288,21 @@ class Libp2pTransport:
             raise LocalError("This peer has as many connections as it can hold; disconnect some first.")
         self._start(functools.partial(self._live, connection))
         return connection.peer
+
+    def address_of(self, peer: bytes) -> str | None:
+        """The other end of the connection to a peer; None when there is none."""
+        found = self._peers.get(peer)
+        connection = found.current() if found is not None else None
+        return connection.address if connection is not None else None
+
+    def part_with(self, peers: Iterable[bytes]) -> None:
+        """These were dialled for a moment only: those of no further use go, while there are many."""
+        peers = list(peers)
+        worth = self._usefulness(peers)
+        for peer in peers:
+            found = self._peers.get(peer)
+            if found is not None and worth[peer] <= 0 and self._admission.outbound > OUTBOUND_KEPT:
+                self._close(found)
 
     async def disconnect(self, peer: bytes) -> None:
         """Close every connection to the peer; what was queued is lost. on_peer(down) follows."""
