@@ -16,7 +16,7 @@ import trio
 from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import identify, noise, tcp
+from p2pcompute.transport import circuit, identify, noise, relayed, tcp
 from p2pcompute.transport.address import Address, parse_address, reachable_hosts
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
@@ -25,6 +25,8 @@ from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
 from p2pcompute.transport.mux import Connection, Cork, Stream
 from p2pcompute.transport.peers import Peer, Peers
+from p2pcompute.transport.relay import Relay, RelayLimits
+from p2pcompute.transport.relayed import Place
 from p2pcompute.transport.trimming import Usefulness, least_useful, no_opinion
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ class Libp2pTransport:
     `listen` holds multiaddrs (port 0 takes a free port); `announce` replaces them in `addresses`, for peers behind a
     forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
     identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
-    machine. `usefulness` decides who stays when all room is taken.
+    machine. `usefulness` decides who stays when all room is taken. With `relay` limits, peers that cannot be dialled
+    are reached through this one.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Libp2pTransport:
         announce: Sequence[str] = (),
         libp2p_host: bool = True,
         usefulness: Usefulness = no_opinion,
+        relay: RelayLimits | None = None,
     ) -> None:
         public, sign = noise.signer(seed)
         self.peer = public
@@ -112,8 +116,11 @@ class Libp2pTransport:
         self._peers = Peers(public, self._start)
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
+        self._places: dict[bytes, Place] = {}
+        self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
-        self._guest = Guest(seed, sorted(self._own))
+        spoken = {*self._own, circuit.STOP, *((circuit.HOP,) if relay is not None else ())}
+        self._guest = Guest(seed, sorted(spoken))
         self._nursery: trio.Nursery | None = None
 
     # Life ------------------------------------------------------------------------------------------------------
@@ -139,13 +146,27 @@ class Libp2pTransport:
             self._nursery = None
 
     def addresses(self) -> tuple[str, ...]:
-        """Where others reach us, each with /p2p/ID; empty before `run` listens."""
-        return tuple(str(address) for address in (self._announce or self._bound))
+        """Where others reach us, each with /p2p/ID; empty before `run` listens. Those through a relay stand first: who
+        holds a place there cannot be reached otherwise."""
+        places = [Address(p.address.host, p.address.port, self.peer, p.relay) for p in self._places.values()]
+        return tuple(str(address) for address in (*places, *(self._announce or self._bound)))
 
     def load(self) -> Mapping[str, int]:
-        """How many connections there are, and handshakes in progress."""
+        """How many connections there are, handshakes in progress, and what goes through this peer as a relay."""
         gate = self._admission
-        return {"inbound": gate.inbound, "outbound": gate.outbound, "handshakes": gate.pending}
+        reservations, circuits = self._relay.load() if self._relay is not None else (0, 0)
+        return {
+            "inbound": gate.inbound,
+            "outbound": gate.outbound,
+            "handshakes": gate.pending,
+            "reservations": reservations,
+            "circuits": circuits,
+        }
+
+    def connection_to(self, peer: bytes) -> Connection | None:
+        """The connection in use to a peer."""
+        found = self._peers.get(peer)
+        return found.current() if found is not None else None
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
@@ -169,7 +190,7 @@ class Libp2pTransport:
             secured.session,
             peer=secured.peer,
             outbound=outbound,
-            address=str(Address(remote.host, remote.port, secured.peer)),
+            address=str(Address(remote.host, remote.port, secured.peer, remote.relay)),
             owner=self,
             cork=self._cork,
             early=secured.early,
@@ -208,6 +229,7 @@ class Libp2pTransport:
             self._guest.remove(connection)
             self._release(connection)
             if self._peers.remove(connection):
+                self._places.pop(connection.peer, None)
                 self._tell_peer(connection, up=False)
 
     def _tell_peer(self, connection: Connection, *, up: bool) -> None:
@@ -279,7 +301,7 @@ class Libp2pTransport:
     async def _dial(self, target: Address) -> bytes:
         if target.peer == self.peer:
             raise LocalError("That is this peer's own address.")
-        secured = await tcp.dial(target, self._identity)
+        secured = await (self._dial_relayed(target) if target.relay is not None else tcp.dial(target, self._identity))
         if secured.peer == self.peer:
             await trio.aclose_forcefully(secured.socket)
             raise LocalError("That is this peer's own address.")
@@ -289,10 +311,56 @@ class Libp2pTransport:
         self._start(functools.partial(self._live, connection))
         return connection.peer
 
+    # Through relays --------------------------------------------------------------------------------------------
+
+    async def reserve(self, address: str, *, timeout_s: float = 20) -> float:
+        """Take a place at the relay at `address`, or renew it; for how many seconds it holds. Others reach us there
+        from then on, until the connection to the relay ends or `give_up_place`.
+
+        Raises UsageError, LocalError or RemoteError.
+        """
+        target = parse_address(address)
+        peer = await self.connect(address, timeout_s=timeout_s)
+        connection = self.connection_to(peer)
+        if connection is None or connection.is_relayed or target.relay is not None:
+            raise RemoteError("There is no direct connection to the relay.")
+        place = self._places[peer] = await relayed.reserve(connection, target)
+        return place.expires_s - trio.current_time()
+
+    def give_up_place(self, relay: bytes) -> None:
+        """Be reached through this relay no more; the relay forgets us by itself."""
+        self._places.pop(relay, None)
+
+    def places(self) -> Mapping[bytes, Place]:
+        """The places we hold, by their relay."""
+        return dict(self._places)
+
+    async def _dial_relayed(self, target: Address) -> tcp.Secured:
+        assert target.relay is not None
+        if target.peer is None:
+            raise RemoteError("An address through a relay has to name the peer.")
+        if target.relay == self.peer:
+            raise LocalError("That address leads through this peer itself.")
+        await self._connect(Address(target.host, target.port, target.relay))
+        connection = self.connection_to(target.relay)
+        if connection is None:
+            raise RemoteError(f"Relay {peer_id(target.relay)} is not connected.")
+        stream = await relayed.reach(connection, target.peer)
+        return await tcp.secure_relayed(
+            relayed.bridge(stream, self._start), self._identity, initiator=True, expect=target.peer
+        )
+
+    async def _serve_stop(self, connection: Connection, stream: Stream) -> None:
+        """Somebody comes through a relay: a handshake and a connection as from a socket of the relay's address."""
+        peer = await relayed.agree(stream, expected=connection.peer in self._places)
+        at = parse_address(connection.address)
+        remote = Address(at.host, at.port, peer, connection.peer)
+        socket = relayed.bridge(stream, self._start)
+        await tcp.admit(socket, remote, self._identity, self._admission, self._welcome)
+
     def address_of(self, peer: bytes) -> str | None:
         """The other end of the connection to a peer; None when there is none."""
-        found = self._peers.get(peer)
-        connection = found.current() if found is not None else None
+        connection = self.connection_to(peer)
         return connection.address if connection is not None else None
 
     def part_with(self, peers: Iterable[bytes]) -> None:
@@ -357,8 +425,7 @@ class Libp2pTransport:
     async def open_stream(self, peer: bytes, protocol: str) -> Stream:
         """A stream of `protocol`; negotiation travels with the first data. Raises RemoteError when not connected."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        found = self._peers.get(peer)
-        connection = found.current() if found is not None else None
+        connection = self.connection_to(peer)
         if connection is None:
             raise RemoteError(f"Peer {peer_id(peer)} is not connected.")
         return connection.open_protocol(protocol)
@@ -386,7 +453,11 @@ class Libp2pTransport:
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
     def speaks(self, protocol: str) -> bool:
-        return protocol in self._own or (self._libp2p_host and protocol in GUEST_PROTOCOLS)
+        if protocol in self._own or protocol == circuit.STOP:
+            return True
+        if protocol == circuit.HOP:
+            return self._relay is not None
+        return self._libp2p_host and protocol in GUEST_PROTOCOLS
 
     async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
         if protocol in self._frame_bytes_max:
@@ -395,6 +466,10 @@ class Libp2pTransport:
             await self._serve_request(connection, stream, protocol)
         elif protocol in self._streams:
             await self._events.on_stream(connection.peer, protocol, stream)
+        elif protocol == circuit.STOP:
+            await self._serve_stop(connection, stream)
+        elif protocol == circuit.HOP and self._relay is not None:
+            await self._relay.serve(connection, stream)
         else:
             await self._guest.serve(connection, stream, protocol)
 

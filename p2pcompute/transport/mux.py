@@ -19,6 +19,7 @@ from p2pcompute.errors import RemoteError
 from p2pcompute.transport import multistream, yamux
 from p2pcompute.transport.allowance import Allowance
 from p2pcompute.transport.noise import Session
+from p2pcompute.wire.multiaddr import is_relayed
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,10 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         return self.closed.is_set()
+
+    @property
+    def is_relayed(self) -> bool:
+        return is_relayed(self.address)
 
     @property
     def takes_streams(self) -> bool:

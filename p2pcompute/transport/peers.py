@@ -3,7 +3,7 @@
 Two peers that dial each other at the same moment get two connections. The one with the lower public key decides which
 is kept, and retires the other: no new streams there, those that are open end in peace. The other side follows, so both
 always agree, and nobody sees the peer go down in between. A connection that has been silent gives way to a new one: a
-peer that dials again has lost the old one.
+peer that dials again has lost the old one. A connection through a relay gives way to a direct one.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class Peers:
         peer.connections.append(connection)
         if old is None:
             return False
-        if trio.current_time() - old.heard_at > ALIVE_S:
+        if trio.current_time() - old.heard_at > ALIVE_S or (old.is_relayed and not connection.is_relayed):
             old.retire()
-        elif self._me < connection.peer:
+        elif (connection.is_relayed and not old.is_relayed) or self._me < connection.peer:
             connection.retire()
         else:
             live = [one for one in peer.connections if one.takes_streams]

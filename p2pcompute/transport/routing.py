@@ -1,7 +1,7 @@
-"""The DHT on our connections: answers peers, searches for peers and for providers of a topic, and keeps the table fresh.
+"""The DHT on our connections: answers peers, searches for peers and for providers of a topic, keeps the table fresh.
 
-The rules are protocol/kademlia's; here are streams, dials and deadlines. Rules D1 to D9 of docs/spec/discovery.md. What a
-peer says costs its own stream at most: nothing of it leaves this module as an exception.
+The rules are protocol/kademlia's; here are streams, dials and deadlines (docs/spec/discovery.md). What a peer says
+costs its own stream at most.
 """
 
 from __future__ import annotations
@@ -104,9 +104,10 @@ class Routing:
     async def met(self, peer: bytes, addresses: Sequence[str]) -> bool:
         """A new neighbour and where it says it listens: when it answers a question, it is one for the table."""
         question = Message(Kind.FIND_NODE, peer_id_bytes(self._network.peer))
+        answer: Message | None = None
         with trio.move_on_after(ASK_S):
-            return await self._ask(Contact(peer, tuple(addresses)), question) is not None
-        return False
+            answer = await self._ask(Contact(peer, tuple(addresses)), question)
+        return answer is not None
 
     async def find_peer(self, peer: bytes) -> tuple[str, ...]:
         """Where a peer is reached, as far as anybody knows; nothing when nobody does."""

@@ -146,6 +146,16 @@ async def dial(address: Address, identity: Identity) -> Secured:
         raise RemoteError(f"The connection to {where} broke during the handshake.") from error
 
 
+async def secure_relayed(socket: trio.SocketStream, identity: Identity, *, initiator: bool, expect: bytes) -> Secured:
+    """As `secure`, over a relayed stream. Raises RemoteError with one sentence."""
+    try:
+        return await secure(socket, identity, initiator=initiator, expect=expect)
+    except trio.TooSlowError as error:
+        raise RemoteError(f"The peer did not finish the handshake in {HANDSHAKE_S:.0f} s.") from error
+    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        raise RemoteError("The relayed connection broke during the handshake.") from error
+
+
 def _root(error: OSError) -> OSError:
     """trio.open_tcp_stream wraps the errors of its attempts: the first one says why."""
     cause: BaseException | None = error.__cause__
@@ -184,6 +194,17 @@ async def accept(
         await trio.aclose_forcefully(socket)
         return
     remote = Address(str(name[0]).partition("%")[0], int(name[1]))
+    await admit(socket, remote, identity, admission, handle)
+
+
+async def admit(
+    socket: trio.SocketStream,
+    remote: Address,
+    identity: Identity,
+    admission: Admission,
+    handle: Callable[[Secured, Address], Awaitable[None]],
+) -> None:
+    """As `accept`, for a socket whose other end is known to be `remote`; the peer it names must answer there."""
     with trio.CancelScope() as scope:
         handshake = admission.begin(remote.host, scope.cancel)
         if handshake is None:
@@ -191,7 +212,7 @@ async def accept(
             await trio.aclose_forcefully(socket)
             return
         try:
-            secured = await secure(socket, identity, initiator=False, expect=None)
+            secured = await secure(socket, identity, initiator=False, expect=remote.peer)
         except (RemoteError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             log.debug("handshake with %s: %r", remote, error)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 
@@ -24,7 +25,7 @@ MEMBERS = 12
 async def test_members_that_know_one_other_find_all() -> None:
     nodes = [Node(100 + index) for index in range(MEMBERS)]
     async with running(*nodes):
-        for left, right in zip(nodes, nodes[1:]):
+        for left, right in itertools.pairwise(nodes):
             await join(right, left)
         for node in nodes:
             for wanted in nodes:
@@ -36,7 +37,7 @@ async def test_a_joiner_with_one_bootstrap_finds_the_providers_of_a_topic() -> N
     nodes = [Node(200 + index) for index in range(8)]
     joiner = Node(300)
     async with running(*nodes, joiner):
-        for left, right in zip(nodes, nodes[1:]):
+        for left, right in itertools.pairwise(nodes):
             await join(right, left)
         for provider in nodes[5:]:
             assert await provider.routing.provide(TOPIC)
@@ -134,9 +135,13 @@ async def test_one_search_after_another_is_answered_while_a_peer_floods() -> Non
         await join(friend, node)
         question = pack_frame(encode(Message(Kind.FIND_NODE, os.urandom(38))))
         stream = await flooder.transport.open_stream(node.peer, kademlia.PROTOCOL)
-        with pytest.raises(trio.BrokenResourceError):
+
+        async def flood() -> None:
             while True:
                 await stream.send_all(question)
+
+        with pytest.raises(trio.BrokenResourceError):
+            await flood()
         assert await friend.routing.find_peer(flooder.peer)
 
 

@@ -1,8 +1,8 @@
 """The routing table: peers that answered us, few of them far away and all that are near.
 
 Source: libp2p specification `kad-dht/README.md` ("Kademlia routing table"); the bound per network follows
-go-libp2p-kbucket's peer diversity. An old peer that still answers is never pushed out by a new one: who floods us with identities gains
-nothing (Maymounkov and Mazieres 2002, section 2.2).
+go-libp2p-kbucket's peer diversity. An old peer that still answers is never pushed out by a new one: who floods us with
+identities gains nothing (Maymounkov and Mazieres 2002, section 2.2).
 """
 
 from __future__ import annotations
