@@ -16,7 +16,7 @@ import trio
 from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import circuit, identify, noise, relayed, tcp
+from p2pcompute.transport import circuit, dialback, identify, noise, relayed, tcp
 from p2pcompute.transport.address import Address, parse_address, reachable_hosts
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
@@ -116,10 +116,11 @@ class Libp2pTransport:
         self._peers = Peers(public, self._start)
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
+        self._dialback = dialback.Dialback(self._identity)
         self._places: dict[bytes, Place] = {}
         self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
-        spoken = {*self._own, circuit.STOP, *((circuit.HOP,) if relay is not None else ())}
+        spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, *((circuit.HOP,) if relay is not None else ())}
         self._guest = Guest(seed, sorted(spoken))
         self._nursery: trio.Nursery | None = None
 
@@ -434,6 +435,20 @@ class Libp2pTransport:
         """The IP address under which a peer sees us, by its identify; None when it does not say."""
         return await self._identify(peer, identify.observed_host, identify.ASK_S)
 
+    async def dialled_back(self, peer: bytes) -> bool | None:
+        """Whether a peer that we dialled can dial us; None when it does not say."""
+        connection = self.connection_to(peer)
+        if connection is None or connection.is_relayed:
+            return None
+        own = [str(address) for address in self._announce or self._bound]
+        seen = await self.observed_by(peer)
+        if seen is not None and not self._announce:  # a forwarded port often has the same number
+            own += [str(Address(seen, one.port, self.peer)) for one in self._bound]
+        answer = await dialback.call_back(connection, self.peer, list(dict.fromkeys(own)))
+        return (
+            {dialback.Answer.OK: True, dialback.Answer.NOT_REACHED: False}.get(answer) if answer is not None else None
+        )
+
     async def signed_record(self, peer: bytes) -> bytes:
         """A peer's own signed record of its addresses, unchecked; nothing when it does not give one."""
         return await self._identify(peer, identify.signed_record, identify.RECORD_S) or b""
@@ -453,7 +468,7 @@ class Libp2pTransport:
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
     def speaks(self, protocol: str) -> bool:
-        if protocol in self._own or protocol == circuit.STOP:
+        if protocol in self._own or protocol in (circuit.STOP, dialback.PROTOCOL):
             return True
         if protocol == circuit.HOP:
             return self._relay is not None
@@ -468,6 +483,8 @@ class Libp2pTransport:
             await self._events.on_stream(connection.peer, protocol, stream)
         elif protocol == circuit.STOP:
             await self._serve_stop(connection, stream)
+        elif protocol == dialback.PROTOCOL:
+            await self._dialback.serve(connection, stream)
         elif protocol == circuit.HOP and self._relay is not None:
             await self._relay.serve(connection, stream)
         else:

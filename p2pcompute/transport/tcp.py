@@ -104,10 +104,7 @@ async def _secure(socket: trio.SocketStream, identity: Identity, initiator: bool
     if initiator:
         await socket.send_all(handshake.start())
     while handshake.session is None:
-        size = int.from_bytes(await reader.exactly(2), "big")
-        if size > noise.HANDSHAKE_BYTES_MAX:
-            raise noise.NoiseError("The peer's handshake message is too long.")
-        answer = handshake.receive(await reader.exactly(size))
+        answer = handshake.receive(await _handshake_message(reader))
         if expect is not None and handshake.peer and handshake.peer != expect:
             found, wanted = peer_id(handshake.peer), peer_id(expect)
             raise RemoteError(f"The peer at this address is {found}, not {wanted}.")
@@ -128,6 +125,35 @@ async def _secure(socket: trio.SocketStream, identity: Identity, initiator: bool
     sealed = _Reader(receive)
     await _agree(sealed, lambda data: socket.send_all(bytes(session.seal(data))), YAMUX, initiator=initiator)
     return Secured(socket, session, handshake.peer, sealed.rest)
+
+
+async def probe(address: Address, identity: Identity) -> None:
+    """Whether the peer of `address` answers there: its key is checked, and no connection is made.
+
+    Raises RemoteError with one sentence; the caller's deadline bounds it.
+    """
+    where = f"{address.host} port {address.port}"
+    try:
+        socket = await trio.open_tcp_stream(address.host, address.port)
+        try:
+            reader = _Reader(lambda: socket.receive_some(_READ_BYTES))
+            await _agree(reader, socket.send_all, NOISE, initiator=True)
+            handshake = noise.Handshake(initiator=True, public=identity.public, sign=identity.sign)
+            await socket.send_all(handshake.start())
+            handshake.receive(await _handshake_message(reader))
+        finally:
+            await trio.aclose_forcefully(socket)
+    except (OSError, trio.BrokenResourceError) as error:
+        raise RemoteError(f"Nobody answers at {where}.") from error
+    if handshake.peer != address.peer:
+        raise RemoteError(f"Another peer answers at {where}.")
+
+
+async def _handshake_message(reader: _Reader) -> bytes:
+    size = int.from_bytes(await reader.exactly(2), "big")
+    if size > noise.HANDSHAKE_BYTES_MAX:
+        raise noise.NoiseError("The peer's handshake message is too long.")
+    return await reader.exactly(size)
 
 
 async def dial(address: Address, identity: Identity) -> Secured:
