@@ -9,7 +9,7 @@ the background: the import alone takes a second, and nothing of ours waits for i
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -42,8 +42,8 @@ class Guest:
         self._host: Host | None = None
         self._ready = trio.Event()
 
-    async def run(self, addresses: Sequence[str]) -> None:
-        """Until cancelled. A host that fails is replaced; connections never notice."""
+    async def run(self, addresses: Callable[[], Sequence[str]]) -> None:
+        """Until cancelled; `addresses` tells where others reach us, at any time. A host that fails is replaced; connections never notice."""
         while True:
             try:
                 await trio.to_thread.run_sync(_import_host, abandon_on_cancel=True)  # type: ignore[call-arg]  # old stubs

@@ -7,7 +7,7 @@ inbound streams, its pubsub, and its outbound identify, which runs in trio syste
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -167,7 +167,7 @@ class GuestStream(IMuxedStream):
 class Host:
     """A BasicHost without transports: our connections are added to its swarm, its handlers serve our streams."""
 
-    def __init__(self, seed: bytes, addresses: Sequence[str], own: Sequence[str]) -> None:
+    def __init__(self, seed: bytes, addresses: Callable[[], Sequence[str]], own: Sequence[str]) -> None:
         keys = create_new_key_pair(seed)
         me, peerstore = ID.from_pubkey(keys.public_key), PeerStore()
         peerstore.add_key_pair(me, keys)
@@ -180,7 +180,7 @@ class Host:
         self._swarm = Swarm(me, peerstore, TransportUpgrader({}, {}), [], connection_config=config)
         self.host = BasicHost(
             self._swarm,
-            announce_addrs=[Multiaddr(address) for address in addresses],
+            addrs_factory=lambda _: [Multiaddr(address) for address in addresses()],
             disable_identify_address_discovery=True,
         )
         self._swarm.notifees.clear()  # outbound identify runs in system tasks, where a peer could end the process

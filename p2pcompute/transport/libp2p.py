@@ -138,7 +138,7 @@ class Libp2pTransport:
                 self._nursery = nursery
                 nursery.start_soon(self._watch)
                 if self._libp2p_host:
-                    nursery.start_soon(self._guest.run, self.addresses())
+                    nursery.start_soon(self._guest.run, self.addresses)
                 if listeners:
                     nursery.start_soon(functools.partial(trio.serve_listeners, self._accept, listeners))
                 task_status.started()

@@ -63,7 +63,11 @@ class Routing:
         self.kademlia = Kademlia(network.peer)
         self._searches = trio.Semaphore(SEARCHES_AT_ONCE)
         self._streams: dict[bytes, int] = {}
-        self._grown = trio.Event()
+        self._grown, self._moved = trio.Event(), trio.Event()
+
+    def moved(self) -> None:
+        """Our addresses changed: our provider records are told anew."""
+        self._moved.set()
 
     def __len__(self) -> int:
         """Peers in the table."""
@@ -160,7 +164,9 @@ class Routing:
             if now >= provide_at:
                 told = [await self.provide(topic) for topic in self._topics]
                 provide_at = now + (PROVIDE_S if all(told) else RETRY_S)
-            await trio.sleep_until(min(refresh_at, provide_at))
+            with trio.move_on_at(min(refresh_at, provide_at)):
+                await self._moved.wait()
+                self._moved, provide_at = trio.Event(), 0.0
 
     async def _search(
         self, target: int, question: Message, providers: dict[bytes, Contact] | None = None, count: int = 0
