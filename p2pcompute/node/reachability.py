@@ -1,5 +1,5 @@
-"""Whether others can reach this node, as far as it can tell: who dialled it, who tried on its wish, where others see it,
-and at which relays it holds a place."""
+"""Whether others can reach this node, as far as it can tell: who dialled it, who tried on its wish, where others see
+it, and at which relays it holds a place."""
 
 from __future__ import annotations
 
@@ -76,8 +76,14 @@ class Evidence:
 
     @property
     def only_outbound(self) -> bool:
-        """Whether peers tried in vain to dial this node, and nobody has ever come in."""
-        return self.missed > 0 and not self.reached and not self.inbound
+        """Whether this node wants to be reached, peers tried in vain to dial it, and nobody has come in."""
+        return self.missed > 0 and not self.reached and not self.inbound and not self.stays_here
+
+    @property
+    def stays_here(self) -> bool:
+        """Whether it listens on loopback only, or not at all: then nobody else is meant to reach it directly."""
+        hosts = [_host(text) for text in self.addresses if not is_relayed(text)]
+        return all(host is None or host.is_loopback for host in hosts)
 
 
 def inbound_directly(peers: Mapping[bytes, PeerInfo]) -> int:
@@ -88,14 +94,13 @@ def inbound_directly(peers: Mapping[bytes, PeerInfo]) -> int:
 def describe(evidence: Evidence) -> tuple[str, str]:
     """(what is known, what to do; empty when all is well)."""
     own = [text for text in evidence.addresses if not is_relayed(text)]
-    hosts = [_host(address) for address in own]
     if evidence.reached:
         return f"reached: {evidence.reached} peers dialled back", ""
-    if own and not evidence.relays and all(host is None or host.is_loopback for host in hosts):
+    if evidence.stays_here and not evidence.relays:
         return "reached from this machine only", ""
     if evidence.inbound:
         return f"reached: others hold {evidence.inbound} connections that they opened", ""
-    advice = _advice(evidence, own, {str(host) for host in hosts})
+    advice = _advice(evidence, own, {str(_host(text)) for text in own})
     if evidence.relays:
         return f"reached through {evidence.relays} relays only", advice
     if evidence.missed:
