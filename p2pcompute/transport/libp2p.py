@@ -121,7 +121,7 @@ class Libp2pTransport:
         self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
         spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, *((circuit.HOP,) if relay is not None else ())}
-        self._guest = Guest(seed, sorted(spoken))
+        self._guest = Guest(seed, sorted(spoken), self._dial_for_guest)
         self._nursery: trio.Nursery | None = None
 
     # Life ------------------------------------------------------------------------------------------------------
@@ -372,6 +372,12 @@ class Libp2pTransport:
             found = self._peers.get(peer)
             if found is not None and worth[peer] <= 0 and self._admission.outbound > OUTBOUND_KEPT:
                 self._close(found)
+
+    async def _dial_for_guest(self, address: str) -> Connection:
+        connection = self.connection_to(await self.connect(address))
+        if connection is None:
+            raise RemoteError("The connection ended as soon as it was made.")
+        return connection
 
     async def disconnect(self, peer: bytes) -> None:
         """Close every connection to the peer; what was queued is lost. on_peer(down) follows."""

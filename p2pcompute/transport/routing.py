@@ -215,6 +215,8 @@ class Routing:
                 answer = kademlia.messages.decode(await FrameReader(stream).next(MESSAGE_BYTES_MAX))
             finally:
                 stream.reset()
+            if answer.kind is not question.kind:
+                raise RemoteError("it answers another question")
         except (P2PComputeError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             log.debug("DHT: %s gives no answer: %s", short(contact.peer), error)
             return None

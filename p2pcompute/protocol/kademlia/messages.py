@@ -107,8 +107,8 @@ def decode(data: bytes) -> Message:
         kind = Kind(number)
     except ValueError:
         raise DecodeError("a DHT message is of a kind that is not spoken here") from None
-    if len(key) > KEY_BYTES_MAX or not (key or kind is Kind.PING):
-        raise DecodeError("a DHT message has no key, or one that is too long")
+    if len(key) > KEY_BYTES_MAX:
+        raise DecodeError("a DHT message has a key that is too long")
     return Message(kind, key, tuple(closer), tuple(providers))
 
 

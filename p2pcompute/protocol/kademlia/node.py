@@ -42,6 +42,8 @@ class Kademlia:
         if not self._spend(peer, now_ms):
             raise DecodeError("the peer asks the DHT for too much")
         message = decode(frame)
+        if not message.key and message.kind is not Kind.PING:  # in answers py-libp2p leaves it out
+            raise DecodeError("a question to the DHT names no key")
         if message.kind is Kind.ADD_PROVIDER:
             self._take_record(peer, address, message, now_ms)
             return None  # as go-libp2p and js-libp2p do
