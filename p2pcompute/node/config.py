@@ -25,8 +25,8 @@ DEFAULT_PORT = 9471
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
     `bootstrap` to join through, `direct` for peers by agreement (always connected, never judged), `relays` to be
-    reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the local
-    network, unless only loopback is listened on."""
+    reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
+    local network, unless only loopback is listened on."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)

@@ -94,10 +94,10 @@ def inbound_directly(peers: Mapping[bytes, PeerInfo]) -> int:
 def describe(evidence: Evidence) -> tuple[str, str]:
     """(what is known, what to do; empty when all is well)."""
     own = [text for text in evidence.addresses if not is_relayed(text)]
-    if evidence.reached:
-        return f"reached: {evidence.reached} peers dialled back", ""
     if evidence.stays_here and not evidence.relays:
         return "reached from this machine only", ""
+    if evidence.reached:
+        return f"reached: {evidence.reached} peers dialled back", ""
     if evidence.inbound:
         return f"reached: others hold {evidence.inbound} connections that they opened", ""
     advice = _advice(evidence, own, {str(_host(text)) for text in own})

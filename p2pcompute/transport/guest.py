@@ -43,7 +43,10 @@ class Guest:
         self._ready = trio.Event()
 
     async def run(self, addresses: Callable[[], Sequence[str]]) -> None:
-        """Until cancelled; `addresses` tells at any time where others reach us. A host that fails is replaced; connections never notice."""
+        """Until cancelled; `addresses` tells at any time where others reach us.
+
+        A host that fails is replaced; connections never notice.
+        """
         while True:
             try:
                 await trio.to_thread.run_sync(_import_host, abandon_on_cancel=True)  # type: ignore[call-arg]  # old stubs

@@ -23,6 +23,7 @@ from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
+from p2pcompute.transport.memory import BUFFERED_BYTES_MAX, Memory
 from p2pcompute.transport.mux import Connection, Cork, Stream
 from p2pcompute.transport.peers import Peer, Peers
 from p2pcompute.transport.relay import Relay, RelayLimits
@@ -96,6 +97,7 @@ class Libp2pTransport:
         libp2p_host: bool = True,
         usefulness: Usefulness = no_opinion,
         relay: RelayLimits | None = None,
+        buffered_bytes_max: int = BUFFERED_BYTES_MAX,
     ) -> None:
         public, sign = noise.signer(seed)
         self.peer = public
@@ -113,7 +115,8 @@ class Libp2pTransport:
         self._admission, self._cork, self._allowances = Admission(), Cork(), Allowances()
         self._usefulness = usefulness
         self._admitted: dict[Connection, str] = {}
-        self._peers = Peers(public, self._start)
+        self._memory = Memory(buffered_bytes_max)
+        self._peers = Peers(public, self._start, self._memory)
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
         self._dialback = dialback.Dialback(self._identity)
@@ -162,6 +165,7 @@ class Libp2pTransport:
             "handshakes": gate.pending,
             "reservations": reservations,
             "circuits": circuits,
+            "buffered_bytes": self._memory.bytes,
         }
 
     def connection_to(self, peer: bytes) -> Connection | None:
@@ -196,6 +200,7 @@ class Libp2pTransport:
             cork=self._cork,
             early=secured.early,
             allowance=self._allowances.of(secured.peer, trio.current_time()),
+            memory=self._memory,
         )
         self._admitted[connection] = remote.host
         if self._peers.add(connection):
