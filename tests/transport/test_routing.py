@@ -152,3 +152,15 @@ async def test_a_stream_without_a_question_ends_in_peace() -> None:
         stream = await other.transport.open_stream(node.peer, kademlia.PROTOCOL)
         await stream.send_eof()
         assert await stream.receive_some() == b""
+
+
+async def test_idle_streams_of_one_peer_silence_nobody() -> None:
+    """py-libp2p works on twelve streams of all peers together, and waits for each as long as it takes."""
+    node, idle, friend = Node(370), Node(371), Node(372)
+    async with running(node, idle, friend):
+        await join(idle, node)
+        await join(friend, node)
+        streams = [await idle.transport.open_stream(node.peer, kademlia.PROTOCOL) for _ in range(40)]
+        for stream in streams:
+            await stream.send_all(b"\x10")  # the length of a question that never comes
+        assert await friend.routing.met(node.peer, [node.address])
