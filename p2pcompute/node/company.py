@@ -83,7 +83,7 @@ class Company:
         rng: random.Random,
         directory: Directory,
     ) -> None:
-        self._directory, self._search_at_s = directory, 0.0
+        self._directory, self._search_at_s, self._searching = directory, 0.0, False
         self._transport, self._core, self._known, self._sightings = transport, core, known, sightings
         self._bootstrap = tuple(bootstrap)
         self._rng, self._backoff = rng, Backoff(rng)
@@ -98,7 +98,7 @@ class Company:
                 for address in self._due(wanted):
                     self._dialling.add(address)
                     nursery.start_soon(self._dial, address)
-                if self._is_lonely() and trio.current_time() >= self._search_at_s:
+                if self._is_lonely() and not self._searching and trio.current_time() >= self._search_at_s:
                     self._search_at_s = trio.current_time() + SEARCH_S * self._rng.uniform(1 - JITTER, 1 + JITTER)
                     nursery.start_soon(self._search)
                 await self._ask_who_we_are()
@@ -110,15 +110,20 @@ class Company:
 
     async def _search(self) -> None:
         """Ask the DHT who else serves our topics, and get in touch."""
-        for topic in self._core.topics:
-            for contact in await self._directory.find_providers(topic):
-                if contact.peer in self._core.peers or len(self._core.peers) >= NEIGHBOURS_MIN:
-                    continue
-                for address in contact.addresses:
-                    if self._backoff.is_due(address, trio.current_time()):
-                        await self._dial(address)
-                    if contact.peer in self._core.peers:
-                        break
+        self._searching = True
+        try:
+            for topic in self._core.topics:
+                for contact in await self._directory.find_providers(topic):
+                    await self._meet(contact)
+        finally:
+            self._searching = False
+
+    async def _meet(self, contact: Contact) -> None:
+        for address in contact.addresses:
+            if contact.peer in self._core.peers or len(self._core.peers) >= NEIGHBOURS_MIN:
+                return
+            if self._backoff.is_due(address, trio.current_time()):
+                await self._dial(address)
 
     def _due(self, wanted: Sequence[str]) -> list[str]:
         now_s = trio.current_time()

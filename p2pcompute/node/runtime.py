@@ -272,7 +272,9 @@ class Runtime:
 
     async def _connect(self, peer: bytes, addresses: tuple[str, ...]) -> bool:
         """Whether the peer is connected now. Addresses that lead to someone else do not count; when none leads to it,
-        the DHT is asked for others."""
+        the DHT is asked for others. Without any, nobody is dialled: that is how machines ask for no dial at all."""
+        if not addresses:
+            return False
         if await self._dial(peer, addresses):
             return True
         others = await self.routing.find_peer(peer)

@@ -17,7 +17,7 @@ from p2pcompute.errors import P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id_bytes, short
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.kademlia import MESSAGE_BYTES_MAX, PROTOCOL, Contact, Kademlia, Kind, Message, Search
-from p2pcompute.protocol.kademlia.messages import peer_position, position
+from p2pcompute.protocol.kademlia.messages import ADDRESSES_MAX, peer_position, position
 from p2pcompute.protocol.kademlia.node import believable
 from p2pcompute.protocol.kademlia.search import ASKED_AT_ONCE
 from p2pcompute.transport.channels import FrameReader, pack_frame
@@ -37,8 +37,12 @@ REFRESH_S: Final = 600.0
 """How often the table is refreshed, as the specification has it."""
 PROVIDE_S: Final = 1_800.0
 """How often a topic is told anew: a quarter of the lifetime of a record."""
+FIRST_S: Final = 30.0
+"""The first pause of both; each is twice the one before, since a newcomer knows more peers every minute."""
 RETRY_S: Final = 5.0
 """While nobody is in the table."""
+TELLERS_MIN: Final = 3
+"""Peers that named providers, before a search for them may end early."""
 
 
 class Network(Protocol):
@@ -51,6 +55,31 @@ class Network(Protocol):
     async def connect(self, address: str, *, timeout_s: float) -> bytes: ...
     async def open_stream(self, peer: bytes, protocol: str) -> Stream: ...
     def part_with(self, peers: Iterable[bytes]) -> None: ...
+
+
+class Found:
+    """Providers that several peers named. One of them alone cannot fill the list, nor hide where somebody is."""
+
+    def __init__(self, known: Iterable[Contact], count: int) -> None:
+        self._count, self._tellers = count, 0
+        self._contacts = {one.peer: one for one in known}
+
+    @property
+    def is_enough(self) -> bool:
+        return len(self._contacts) >= self._count and self._tellers >= TELLERS_MIN
+
+    def add(self, contacts: Sequence[Contact]) -> None:
+        """What one peer named."""
+        self._tellers += bool(contacts)
+        for one in contacts:
+            known = self._contacts.get(one.peer)
+            addresses = (*(known.addresses if known is not None else ()), *one.addresses)
+            self._contacts[one.peer] = Contact(one.peer, tuple(dict.fromkeys(addresses))[:ADDRESSES_MAX])
+
+    def some(self, me: bytes) -> list[Contact]:
+        """As many as are wanted, drawn by chance, without `me`."""
+        others = [one for peer, one in self._contacts.items() if peer != me]
+        return random.SystemRandom().sample(others, min(self._count, len(others)))
 
 
 class Routing:
@@ -125,11 +154,9 @@ class Routing:
     async def find_providers(self, topic: str, count: int = 20) -> list[Contact]:
         """Up to `count` peers that say they serve `topic`."""
         key = kademlia.provider_key(topic)
-        found = {one.peer: one for one in self.kademlia.providers.get(key, count, _now_ms())}
-        if len(found) < count:
-            await self._search(position(key), Message(Kind.GET_PROVIDERS, key), found, count)
-        found.pop(self._network.peer, None)
-        return list(found.values())[:count]
+        found = Found(self.kademlia.providers.get(key, count, _now_ms()), count)
+        await self._search(position(key), Message(Kind.GET_PROVIDERS, key), found)
+        return found.some(self._network.peer)
 
     async def provide(self, topic: str) -> int:
         """Tell the peers nearest to a topic that we serve it; how many were told."""
@@ -152,6 +179,7 @@ class Routing:
     async def run(self) -> None:
         """Keep the table and our provider records fresh, until cancelled."""
         refresh_at = provide_at = trio.current_time()
+        refresh_s = provide_s = FIRST_S
         while True:
             if not len(self):
                 with trio.move_on_after(RETRY_S):
@@ -160,18 +188,17 @@ class Routing:
             now = trio.current_time()
             if now >= refresh_at:
                 await self.refresh()
-                refresh_at = now + REFRESH_S
+                refresh_at, refresh_s = now + refresh_s, min(2 * refresh_s, REFRESH_S)
             if now >= provide_at:
                 told = [await self.provide(topic) for topic in self._topics]
-                provide_at = now + (PROVIDE_S if all(told) else RETRY_S)
+                provide_at = now + (provide_s if all(told) else RETRY_S)
+                provide_s = min(2 * provide_s, PROVIDE_S)
             with trio.move_on_at(min(refresh_at, provide_at)):
                 await self._moved.wait()
                 self._moved, provide_at = trio.Event(), 0.0
 
-    async def _search(
-        self, target: int, question: Message, providers: dict[bytes, Contact] | None = None, count: int = 0
-    ) -> Search:
-        """Ask until nobody knows nearer peers, `count` providers are found, or time is up."""
+    async def _search(self, target: int, question: Message, found: Found | None = None) -> Search:
+        """Ask until nobody knows nearer peers, enough is found, or time is up."""
         start = self.kademlia.table.closest(target, kademlia.messages.CLOSER_MAX)
         search, dialled, wake = Search(self._network.peer, target, start), list[bytes](), trio.Event()
 
@@ -187,15 +214,14 @@ class Routing:
                 self.kademlia.table.failed(contact.peer)
             else:
                 search.answered(contact.peer, answer.closer)
-                if providers is not None:
-                    for one in answer.providers:
-                        providers.setdefault(one.peer, one)
+                if found is not None:
+                    found.add(answer.providers)
             wake.set()
 
         async with self._searches:
             with trio.move_on_after(SEARCH_S):
                 async with trio.open_nursery() as nursery:
-                    while not search.done and (providers is None or len(providers) < count):
+                    while not search.done and (found is None or not found.is_enough):
                         wake = trio.Event()
                         for contact in search.next():
                             nursery.start_soon(ask, contact)
@@ -259,7 +285,7 @@ class Routing:
         return True
 
     def _me(self) -> Contact:
-        return Contact(self._network.peer, self._network.addresses()[: kademlia.messages.ADDRESSES_MAX])
+        return Contact(self._network.peer, self._network.addresses()[:ADDRESSES_MAX])
 
 
 def _now_ms() -> int:

@@ -1,4 +1,4 @@
-"""Hostile peers of a real node's DHT, relay and dial-back service: the node stays up, serves others, and grows no larger."""
+"""Hostile peers of a real node's DHT, relay and dial-back service: it stays up, serves others, and grows no larger."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from p2pcompute.protocol.kademlia.messages import encode, peer_position
 from p2pcompute.protocol.kademlia.search import QUESTIONS_MAX
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.mux import Stream
+from p2pcompute.transport.routing import Found
 from tests.transport.dht import Node, join, running
 
 TOPIC = "/p2pcompute/test/offers"
@@ -164,3 +165,35 @@ async def test_idle_streams_of_one_peer_silence_nobody() -> None:
         for stream in streams:
             await stream.send_all(b"\x10")  # the length of a question that never comes
         assert await friend.routing.met(node.peer, [node.address])
+
+
+async def test_one_liar_cannot_fill_the_list_of_providers() -> None:
+    nodes = [Node(380 + index) for index in range(6)]
+    joiner, liar = Node(390), Node(391)
+
+    async def lie(peer: bytes, protocol: str, stream: Stream) -> None:
+        message = kademlia.messages.decode(await FrameReader(stream).next(kademlia.MESSAGE_BYTES_MAX))
+        false = tuple(Contact(key, (f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id(key)}",)) for key in map(os.urandom, [32] * 20))
+        await stream.send_all(pack_frame(encode(Message(message.kind, message.key, (), false))))
+
+    async with running(*nodes, joiner, liar):
+        for left, right in itertools.pairwise(nodes):
+            await join(right, left)
+        for provider in nodes:
+            assert await provider.routing.provide(TOPIC)
+        await join(joiner, liar)
+        await join(joiner, nodes[0])
+        liar.handle = lie
+        found = await joiner.routing.find_providers(TOPIC, 100)
+        assert {one.peer for one in found} >= {one.peer for one in nodes}
+
+
+async def test_two_tellers_of_one_provider_are_both_heard() -> None:
+    key = os.urandom(32)
+    there, elsewhere = (f"/ip4/127.0.0.{n}/tcp/1/p2p/{peer_id(key)}" for n in (1, 2))
+    found = Found([], 1)
+    found.add([Contact(key, (elsewhere,))])
+    assert not found.is_enough
+    found.add([Contact(key, (there, elsewhere))])
+    assert found.some(b"") == [Contact(key, (elsewhere, there))]
+    assert found.some(key) == []

@@ -65,10 +65,13 @@ class Kademlia:
         return (tellable(wanted, address), *closer)[:CLOSER_MAX]
 
     def _take_record(self, peer: bytes, address: str, message: Message, now_ms: int) -> None:
-        """Everybody speaks for themselves only."""
+        """Everybody speaks for themselves only. Who is in the table has said where it is now, too."""
         for contact in message.providers:
             if contact.peer == peer:
-                self.providers.add(message.key, believable(contact, address), now_ms)
+                own = believable(contact, address)
+                self.providers.add(message.key, own, now_ms)
+                if self.table.get(peer) is not None:
+                    self.table.add(own, now_ms)
 
     def _spend(self, peer: bytes, now_ms: int) -> bool:
         tokens, at = self._budgets.pop(peer, (float(QUESTIONS_BURST), now_ms))

@@ -77,3 +77,13 @@ def test_a_provider_record_keeps_believable_addresses_only() -> None:
     record = Message(Kind.ADD_PROVIDER, b"key", providers=(contact(LOCAL, OFFICE, PUBLIC, peer=ASKER),))
     node.answer(ASKER, PUBLIC, encode(record), 0)
     assert node.providers.get(b"key", 5, 0) == [contact(PUBLIC, peer=ASKER)]
+
+
+def test_who_is_in_the_table_says_where_it_is_now() -> None:
+    node, before, now = Kademlia(bytes(32)), contact(PUBLIC, peer=ASKER), contact("/ip4/8.8.4.4/tcp/2", peer=ASKER)
+    record = encode(Message(Kind.ADD_PROVIDER, b"key", providers=(now,)))
+    node.answer(ASKER, PUBLIC, record, 0)
+    assert not len(node.table)
+    node.table.add(before, 0)
+    node.answer(ASKER, PUBLIC, record, 0)
+    assert node.table.get(ASKER) == now
