@@ -26,7 +26,7 @@ from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
-from p2pcompute.protocol.machine import Effect, Environment, Now, Ruling
+from p2pcompute.protocol.machine import Effect, Emit, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
 from p2pcompute.storage.home import Home
@@ -72,7 +72,8 @@ class Peer:
         )
 
     def moved(self) -> None:
-        """The addresses of this peer changed: a standing offer is told anew."""
+        """The addresses of this peer changed: a standing offer and its provider records are told anew."""
+        self.runtime.emit(Emit("node.moved", {"addresses": self.addresses()}))
         terms = self.core.provider.terms
         if terms is not None and not self.core.provider.draining:
             addresses = self.addresses()[: limits.ADDRESSES_MAX]

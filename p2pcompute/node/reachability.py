@@ -12,7 +12,7 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.address import parse_address
-from p2pcompute.wire.multiaddr import is_relayed
+from p2pcompute.wire.multiaddr import Reach, is_relayed, reach_of
 
 OBSERVERS_MAX: Final = 8
 """Peers that are asked, and one answer of each: a few liars change nothing but a hint."""
@@ -43,22 +43,23 @@ class Verdicts:
     """What peers that tried to dial us back have said. Times are seconds on any one clock."""
 
     def __init__(self) -> None:
-        self._said: dict[bytes, tuple[bool | None, float]] = {}
+        self._said: dict[bytes, tuple[bool | None, float, Reach]] = {}
 
     def wants(self, peer: bytes, now_s: float) -> bool:
-        return now_s - self._said.get(peer, (None, -ASK_AGAIN_S))[1] >= ASK_AGAIN_S
+        return peer not in self._said or now_s - self._said[peer][1] >= ASK_AGAIN_S
 
-    def add(self, peer: bytes, reached: bool | None, now_s: float) -> None:
-        """`reached` is None when the peer did not say."""
+    def add(self, peer: bytes, reached: bool | None, now_s: float, reach: Reach) -> None:
+        """`reached` is None when the peer did not say; `reach` is that of its own address."""
         self._said.pop(peer, None)
-        self._said[peer] = reached, now_s
+        self._said[peer] = reached, now_s, reach
         while len(self._said) > OBSERVERS_MAX:
             del self._said[next(iter(self._said))]
 
     def counts(self, now_s: float) -> tuple[int, int]:
-        """(peers that reached us, peers that did not)."""
-        recent = [reached for reached, at_s in self._said.values() if now_s - at_s <= VERDICT_S]
-        return recent.count(True), recent.count(False)
+        """(peers that reached us, peers that did not), of those farthest away: neighbours prove nothing."""
+        recent = [one for one in self._said.values() if one[0] is not None and now_s - one[1] <= VERDICT_S]
+        far = [reached for reached, _, reach in recent if reach == max(reach for _, _, reach in recent)]
+        return far.count(True), far.count(False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,8 +88,11 @@ class Evidence:
 
 
 def inbound_directly(peers: Mapping[bytes, PeerInfo]) -> int:
-    """Of all connections, those that others opened, and not through a relay."""
-    return sum(not info.outbound and not is_relayed(info.address) for info in peers.values())
+    """Of all connections, those that others opened, not through a relay, and from as far away as those that we opened:
+    where strangers are met, neighbours prove nothing."""
+    direct = [info for info in peers.values() if not is_relayed(info.address)]
+    far = max((reach_of(info.address) for info in direct if info.outbound), default=Reach.MACHINE)
+    return sum(not info.outbound and reach_of(info.address) >= far for info in direct)
 
 
 def describe(evidence: Evidence) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from p2pcompute.node.reachability import Evidence, Verdicts
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.address import parse_address
 from p2pcompute.transport.relayed import Place
-from p2pcompute.wire.multiaddr import is_relayed
+from p2pcompute.wire.multiaddr import is_relayed, reach_of
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class Relays:
         for info in list(self._peers.values()):
             now_s = trio.current_time()
             if info.outbound and not is_relayed(info.address) and self._verdicts.wants(info.peer, now_s):
-                self._verdicts.add(info.peer, await self._transport.dialled_back(info.peer), now_s)
+                reached = await self._transport.dialled_back(info.peer)
+                self._verdicts.add(info.peer, reached, now_s, reach_of(info.address))
                 return
 
     async def _renew(self) -> None:

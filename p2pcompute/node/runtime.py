@@ -142,7 +142,7 @@ class Runtime:
         if self._nursery is None:  # connected while the journal is being replayed
             self._early = [*self._early[-EARLY_MAX:], info]
         else:
-            self._emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
+            self.emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now(), info))
             if info.up:
                 self._spawn(self._learn_record, info.peer)
@@ -182,7 +182,7 @@ class Runtime:
                 case Persist():
                     self._last_ticket = self._committer.enqueue(effect.record)
                 case Emit():
-                    self._emit(effect)
+                    self.emit(effect)
                 case Connect():
                     self._spawn(self._connect, effect.peer, effect.addresses)
                 case Disconnect():
@@ -200,7 +200,8 @@ class Runtime:
         assert self._nursery is not None
         self._nursery.start_soon(task, *args)  # type: ignore[arg-type]
 
-    def _emit(self, event: Emit) -> None:
+    def emit(self, event: Emit) -> None:
+        """Tell those who listen."""
         log.debug("%s %s", event.name, event.fields)
         for listener in list(self._listeners):
             try:

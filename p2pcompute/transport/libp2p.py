@@ -152,8 +152,10 @@ class Libp2pTransport:
     def addresses(self) -> tuple[str, ...]:
         """Where others reach us, each with /p2p/ID; empty before `run` listens. Those through a relay stand first: who
         holds a place there cannot be reached otherwise."""
-        places = [Address(p.address.host, p.address.port, self.peer, p.relay) for p in self._places.values()]
-        return tuple(str(address) for address in (*places, *(self._announce or self._bound)))
+        held = self._places.values()
+        at = [(p.relay, one) for p in held for one in (p.address, *p.others)]
+        relayed = [Address(one.host, one.port, self.peer, relay) for relay, one in at]
+        return tuple(str(address) for address in (*relayed, *(self._announce or self._bound)))
 
     def load(self) -> Mapping[str, int]:
         """How many connections there are, handshakes in progress, and what goes through this peer as a relay."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import trio
 
-from p2pcompute.errors import DecodeError, P2PComputeError, RemoteError
+from p2pcompute.errors import DecodeError, P2PComputeError, RemoteError, UsageError
 from p2pcompute.identity.names import peer_id
-from p2pcompute.transport.address import Address
+from p2pcompute.transport.address import Address, parse_address
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.circuit import (
     HOP,
@@ -34,12 +34,14 @@ from p2pcompute.transport.circuit import (
 )
 from p2pcompute.transport.mux import Connection, Stream
 from p2pcompute.transport.relay import copy
+from p2pcompute.wire.multiaddr import reach_of
 
 log = logging.getLogger(__name__)
 
 ASK_S: Final = 10.0
 RESERVATION_S_MIN: Final = 30
 RESERVATION_S_MAX: Final = 24 * 3_600
+OTHER_ADDRESSES_MAX: Final = 2
 CARRIED_BYTES_MAX: Final = 1 << 50
 """Our own end puts no limit on a circuit: the relay does."""
 _REASONS: Final = {
@@ -59,6 +61,8 @@ class Place:
     address: Address
     """Of the relay, as we reach it."""
     expires_s: float
+    others: tuple[Address, ...] = ()
+    """Where else the relay says it is reached, as far as that is not nearer to it than where we reach it."""
 
 
 async def reserve(connection: Connection, address: Address) -> Place:
@@ -70,7 +74,21 @@ async def reserve(connection: Connection, address: Address) -> Place:
     if held is None:
         raise RemoteError("The relay gave a place without saying for how long.")
     lifetime_s = min(max(held.expires_s - time.time(), RESERVATION_S_MIN), RESERVATION_S_MAX)
-    return Place(connection.peer, address, trio.current_time() + lifetime_s)
+    others = tuple(_elsewhere(held.addresses, address, connection.peer))[:OTHER_ADDRESSES_MAX]
+    return Place(connection.peer, address, trio.current_time() + lifetime_s, others)
+
+
+def _elsewhere(told: Sequence[str], known: Address, relay: bytes) -> Iterator[Address]:
+    least = reach_of(str(known))
+    for text in dict.fromkeys(told):
+        try:
+            address = parse_address(text)
+        except UsageError:
+            continue
+        same = (address.host, address.port) == (known.host, known.port)
+        direct = address.relay is None and address.peer in (None, relay) and address.port > 0
+        if direct and not same and reach_of(text) >= least:
+            yield address
 
 
 async def reach(connection: Connection, target: bytes) -> Stream:

@@ -57,6 +57,8 @@ def test_a_node_that_nobody_can_dial_earns_and_submits_through_a_relay(star: Sta
         )
         assert "/p2p-circuit/p2p/" in status(hidden_home)["addresses"][0]
         assert status(hub_home)["reservations"] == 1
+        examined = star.left.run("doctor", "--home", hidden_home, cwd=tmp_path)["findings"]
+        assert [row["found"] for row in examined if row["what"] == "reachability"] == ["reached through 1 relays only"]
 
         for folder in ("bought", "submitted"):
             write_inputs(tmp_path / folder)

@@ -14,6 +14,7 @@ from p2pcompute.node.reachability import (
     inbound_directly,
 )
 from p2pcompute.protocol.machine import PeerInfo
+from p2pcompute.wire.multiaddr import Reach
 
 PRIVATE, LOOPBACK = "/ip4/192.168.1.5/tcp/9471", "/ip4/127.0.0.1/tcp/9471"
 RELAYED = f"/ip4/8.8.4.4/tcp/1/p2p/{peer_id(bytes(32))}/p2p-circuit/p2p/{peer_id(bytes(range(32)))}"
@@ -90,13 +91,27 @@ def test_the_host_seen_most_often_comes_first_and_few_are_asked() -> None:
 def test_verdicts_are_few_and_grow_old() -> None:
     verdicts = Verdicts()
     assert verdicts.wants(b"a", 0.0)
-    verdicts.add(b"a", True, 0.0)
+    verdicts.add(b"a", True, 0.0, Reach.OFFICE)
     assert not verdicts.wants(b"a", ASK_AGAIN_S - 1)
     assert verdicts.wants(b"a", ASK_AGAIN_S)
-    verdicts.add(b"b", False, 1.0)
-    verdicts.add(b"c", None, 1.0)
+    verdicts.add(b"b", False, 1.0, Reach.OFFICE)
+    verdicts.add(b"c", None, 1.0, Reach.OFFICE)
     assert verdicts.counts(2.0) == (1, 1)
     assert verdicts.counts(VERDICT_S + 0.5) == (0, 1)
     for index in range(2 * OBSERVERS_MAX):
-        verdicts.add(bytes([index]), True, 2.0)
+        verdicts.add(bytes([index]), True, 2.0, Reach.OFFICE)
     assert verdicts.counts(2.0) == (OBSERVERS_MAX, 0)
+
+
+def test_neighbours_prove_nothing_where_strangers_are_met() -> None:
+    verdicts = Verdicts()
+    verdicts.add(b"neighbour", True, 0.0, Reach.OFFICE)
+    assert verdicts.counts(0.0) == (1, 0)
+    verdicts.add(b"silent", None, 0.0, Reach.INTERNET)
+    assert verdicts.counts(0.0) == (1, 0)
+    verdicts.add(b"stranger", False, 0.0, Reach.INTERNET)
+    assert verdicts.counts(0.0) == (0, 1)
+    neighbour = PeerInfo(b"1", up=True, address=PRIVATE)
+    assert inbound_directly({b"1": neighbour}) == 1
+    stranger = PeerInfo(b"2", up=True, outbound=True, address="/ip4/8.8.8.8/tcp/1")
+    assert inbound_directly({b"1": neighbour, b"2": stranger}) == 0

@@ -17,6 +17,7 @@ from p2pcompute.node.relays import PLACES_WANTED, RETRY_CONFIGURED_S, RETRY_S, R
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.address import parse_address
 from p2pcompute.transport.relayed import Place
+from p2pcompute.wire.multiaddr import Reach
 
 LIFETIME_S = 3_600.0
 
@@ -150,7 +151,7 @@ async def test_places_that_are_not_needed_any_more_are_given_up(autojump_clock: 
         await trio.sleep(10)
         assert len(world.held) == 2
         for peer in world.peers:
-            world.verdicts.add(peer, True, trio.current_time())
+            world.verdicts.add(peer, True, trio.current_time(), Reach.OFFICE)
         await trio.sleep(10)
         assert list(world.held) == [bytes([9]) * 32]
 

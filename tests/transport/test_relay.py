@@ -11,7 +11,7 @@ import trio
 from p2pcompute.errors import RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.transport import noise, relayed, tcp
-from p2pcompute.transport.address import parse_address
+from p2pcompute.transport.address import Address, parse_address
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.circuit import (
     HOP,
@@ -230,3 +230,14 @@ async def test_a_direct_connection_takes_over_from_a_relayed_one() -> None:
 
 def _suffix(transport: Libp2pTransport) -> str:
     return f"/p2p/{peer_id(transport.peer)}"
+
+
+async def test_where_else_a_relay_is_reached_is_told_too() -> None:
+    async with triangle(reserve=False) as t:
+        far = Address("203.0.113.7", 4001, t.relay.peer)
+        t.relay._announce = (far, *t.relay._bound)
+        await t.hidden.reserve(str(t.relay._bound[0]))
+        told = [parse_address(text) for text in t.hidden.addresses()]
+        assert [(one.host, one.relay) for one in told] == [
+            (host, t.relay.peer) for host in ("127.0.0.1", "203.0.113.7")
+        ]

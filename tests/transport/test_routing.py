@@ -14,6 +14,7 @@ from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.kademlia import Contact, Kind, Message
 from p2pcompute.protocol.kademlia.messages import encode, peer_position
 from p2pcompute.protocol.kademlia.search import QUESTIONS_MAX
+from p2pcompute.transport import libp2p
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.mux import Stream
 from p2pcompute.transport.routing import Found
@@ -197,3 +198,17 @@ async def test_two_tellers_of_one_provider_are_both_heard() -> None:
     found.add([Contact(key, (there, elsewhere))])
     assert found.some(b"") == [Contact(key, (elsewhere, there))]
     assert found.some(key) == []
+
+
+async def test_searches_leave_few_connections_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libp2p, "OUTBOUND_KEPT", 2)
+    nodes = [Node(410 + index) for index in range(8)]
+    async with running(*nodes):
+        for left, right in itertools.pairwise(nodes):
+            await join(right, left)
+        for wanted in nodes[1:]:
+            await nodes[0].routing.find_peer(wanted.peer)
+        await nodes[0].routing.refresh()
+        while nodes[0].transport.load()["outbound"] > 2:
+            await trio.lowlevel.checkpoint()
+        assert nodes[1].peer in nodes[0].up()
