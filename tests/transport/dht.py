@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 import trio
 
 from p2pcompute.protocol.kademlia import PROTOCOL
-from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
 from p2pcompute.transport.routing import Routing
@@ -18,10 +17,10 @@ from tests.transport.harness import LOOPBACK, PATIENCE_S, Recorder
 class Node(Recorder):
     """A transport with a DHT, and nothing else."""
 
-    def __init__(self, index: int, topics: Sequence[str] = (), listen: str = LOOPBACK) -> None:
+    def __init__(self, index: int, topics: Sequence[str] = (), *, libp2p_host: bool = False) -> None:
         super().__init__()
         self.transport = Libp2pTransport(
-            index.to_bytes(2, "big") * 16, listen=[listen], events=self, streams=[PROTOCOL], libp2p_host=False
+            index.to_bytes(2, "big") * 16, listen=[LOOPBACK], events=self, streams=[PROTOCOL], libp2p_host=libp2p_host
         )
         self.routing = Routing(self.transport, topics)
         self.handle = self._answer
@@ -36,9 +35,6 @@ class Node(Recorder):
 
     async def _answer(self, peer: bytes, protocol: str, stream: Stream) -> None:
         await self.routing.serve(peer, stream)
-
-    def on_peer(self, info: PeerInfo) -> None:
-        super().on_peer(info)
 
 
 async def join(node: Node, other: Node) -> None:
