@@ -1,4 +1,4 @@
-"""What was measured of py-libp2p 0.8.1 (docs/adr/0001, docs/adr/0007), and that no node of ours has it.
+"""What was measured of py-libp2p 0.8.1 (docs/adr/0001, docs/adr/0008), and that no node of ours has it.
 
 Each defect has a test here, or where the table says; the table itself is tested, so that none gets lost.
 """

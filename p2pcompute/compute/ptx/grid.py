@@ -8,6 +8,8 @@ from p2pcompute.compute.ptx.schedule import failure, turns
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
 ENTRY_POINT = "grid"
+LINE_BYTES = 64
+"""Shared memory takes whole cache lines: a few stores clear it sooner than memset starts."""
 
 _DECLARATIONS = frozenset(
     {"declare i64 @llvm.umin.i64(i64, i64)", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"}
@@ -63,8 +65,12 @@ block:
   %has.shared = icmp ne i64 %shared_bytes.i, 0
   br i1 %has.shared, label %clear, label %cleared
 clear:
-  call void @llvm.memset.p0.i64(ptr %shared, i8 0, i64 %shared_bytes.i, i1 false)
-  br label %cleared
+  %clear.at = phi i64 [ 0, %block ], [ %clear.next, %clear ]
+  %clear.p = getelementptr i8, ptr %shared, i64 %clear.at
+  store <16 x i32> zeroinitializer, ptr %clear.p, align 64
+  %clear.next = add i64 %clear.at, {LINE_BYTES}
+  %clear.m = icmp ult i64 %clear.next, %shared_bytes.i
+  br i1 %clear.m, label %clear, label %cleared
 cleared:
 {clear_local}{turns(lowered, threads)}finished:
   %n.2 = add i64 %n, {"%run" if lowered.runs_by_rows else 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from p2pcompute.compute.ptx.lower import lower
 from p2pcompute.compute.ptx.memory import Memory, Table
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
 from p2pcompute.compute.ptx.parse import parse
-from p2pcompute.compute.ptx.run import Abort, Launch, Run, pool
+from p2pcompute.compute.ptx.run import Abort, Arena, Launch, Run, pool
 from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.uniform import Layout
 from p2pcompute.errors import PtxError, UsageError
@@ -27,6 +27,10 @@ from p2pcompute.wire.limits import BLOCK_DIMS_MAX, BLOCK_THREADS_MAX, GRID_DIMS_
 
 THREADS_MAX: Final = 1_024
 LOCAL_TOTAL_BYTES_MAX: Final = 1 << 30
+ARENA_KEPT_BYTES_MAX: Final = 1 << 22
+ARENAS_KEPT_MAX: Final = 64
+ARENA_SHAPES_MAX: Final = 4
+"""Memory of host threads that a kernel keeps between launches: of so many sizes, so many of each, if not larger."""
 
 
 def pack_parameters(entry: Entry, values: Sequence[bytes]) -> bytes:
@@ -118,7 +122,30 @@ class _Code:
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
         self._loaded = Loaded(compiled.code)
-        self.function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
+        self._arenas: dict[int, list[Arena]] = {}
+
+    def run(self, launch: Launch, table: Table, abort: Abort) -> tuple[int, Run]:
+        """Take blocks on this host thread until none is left; status and records."""
+        kept = self._arenas.get(launch.shared_bytes, [])
+        try:
+            arena = kept.pop()
+        except IndexError:
+            arena = Arena(launch)
+        run = Run(launch, arena, table, abort)
+        status = int(self._function(run.address))
+        if status != layout.DONE:
+            abort.set()
+        return status, run
+
+    def keep(self, launch: Launch, runs: Iterable[Run]) -> None:
+        """The memory of runs that nobody looks at any more is there for later launches."""
+        if launch.shared_bytes not in self._arenas and len(self._arenas) >= ARENA_SHAPES_MAX:
+            self._arenas.clear()
+        kept = self._arenas.setdefault(launch.shared_bytes, [])
+        for run in runs:
+            if run.arena.size_bytes <= ARENA_KEPT_BYTES_MAX and len(kept) < ARENAS_KEPT_MAX:
+                kept.append(run.arena)
 
 
 class CompiledKernel:
@@ -134,10 +161,16 @@ class CompiledKernel:
         self._prints = any(is_system(instruction) for instruction in self.entry.instructions())
         self._assuming = _Code(compiled)
         self._careful: _Code | None = None
+        self._steps = ranges.decode(compiled.assumed)
+        self._judged = (b"", (0, 0, 0), False)
+        """The last launch's parameters, grid, and whether the assumptions hold; replaced as a whole."""
 
     def _code_for(self, parameters: bytes, grid: tuple[int, int, int]) -> _Code:
         """Code whose assumptions hold for a launch; careful code is made when the first launch needs it."""
-        if ranges.hold(self._compiled.assumed, parameters, grid, self.block):
+        judged = self._judged
+        if judged[:2] != (parameters, grid):
+            judged = self._judged = (parameters, grid, ranges.hold(self._steps, parameters, grid, self.block))
+        if judged[2]:
             return self._assuming
         if self._careful is None:
             self._careful = _Code(self._source.compiled(careful=True))
@@ -175,8 +208,10 @@ class CompiledKernel:
         code = self._code_for(parameters, grid)
         shared = Launch(code.compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints)
         with abort.linked() as own:
-            done = self._run_all(code, shared, table, own, threads)
-        return _outcome(done, self._log(done, shared, memory) if self._prints else "")
+            done = _run_all(code, shared, table, own, threads)
+        outcome = _outcome(done, self._log(done, shared, memory) if self._prints else "")
+        code.keep(shared, [run for _, run in done])
+        return outcome
 
     def _log(self, done: list[tuple[int, Run]], shared: Launch, memory: Memory) -> str:
         found = [record for _, run in done for record in run.records()]
@@ -187,26 +222,19 @@ class CompiledKernel:
         lost = any(run.lost_records for _, run in done)
         return output.text(found, string, shared.block_of, self.block, lost=lost)
 
-    def _run_all(self, code: _Code, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
-        """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
 
-        def step() -> tuple[int, Run]:
-            run = Run(launch, table, abort)
-            status = int(code.function(run.address))
-            if status != layout.DONE:
-                abort.set()
-            return status, run
-
-        others = [pool().submit(step) for _ in range(threads - 1)]
-        done: list[tuple[int, Run]] = []
-        try:
-            done.append(step())
-        except BaseException:
-            abort.set()
-            raise
-        finally:
-            done.extend(other.result() for other in others if not other.cancel())
-        return done
+def _run_all(code: _Code, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
+    """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
+    others = [pool().submit(code.run, launch, table, abort) for _ in range(threads - 1)]
+    done: list[tuple[int, Run]] = []
+    try:
+        done.append(code.run(launch, table, abort))
+    except BaseException:
+        abort.set()
+        raise
+    finally:
+        done.extend(other.result() for other in others if not other.cancel())
+    return done
 
 
 def _outcome(done: list[tuple[int, Run]], log: str) -> LaunchResult:

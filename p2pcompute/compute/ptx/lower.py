@@ -96,7 +96,7 @@ class _Lowering:
         analysis = uniform.analyse(self._graph, threads, self._types, ranges.provable(candidates))
         self._assumed = ranges.encode(entry, candidates, analysis.relied_on(candidates))
         self._invariants = invariants.find(self._graph, analysis)
-        self._early = {id(ins) for level in Level for ins in self._invariants.definitions[level]}
+        self._early = {id(ins) for ins in self._invariants.early(self._graph)}
         plan = nan.NanPlan(self._graph)
         self._frame = Frame(self._code, module, entry, analysis, plan, self._invariants.registers)
         self._access = Access(self._frame, Checked(self._code))
@@ -108,7 +108,7 @@ class _Lowering:
     def run(self) -> Lowered:
         self._frame.allocate(self._types)
         self._check_stack()
-        self._pauses = Pauses(self._frame, self._access, self._graph)
+        self._pauses = Pauses(self._frame, self._access, self._graph, self._compute_again)
         self._barriers = Barriers(self._frame, self._access, self._graph, self._pauses)
         self._prologue()
         for index in range(len(self._graph.blocks)):
@@ -164,25 +164,31 @@ class _Lowering:
             code.do(f"store i32 0, ptr %m{index}")
         code.slot("%alive", "i32")
         code.slot("%exchange", vector("i32"))
-        self._frame.clear()
+        self._frame.open(self._pauses.homes)
+        definitions = self._invariants.definitions
         with code.into(code.entry_lines):
             code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
-            self._compute(Level.LAUNCH)
+            self._compute(definitions[Level.LAUNCH])
         with code.into(code.block_lines):
-            self._compute(Level.BLOCK)
+            self._compute(definitions[Level.BLOCK])
         self._thread_ids()
-        self._compute(Level.WARP)
         self._pauses.dispatch()
         code.label("start")
+        self._compute([ins for ins in definitions[Level.WARP] if id(ins) in self._early])
         code.do("store i32 %full, ptr %m0")
         code.do("store i32 %full, ptr %alive")
         code.do("br label %b0")
         self._barriers.resume()
         self._pauses.resume_slices()
 
-    def _compute(self, level: Level) -> None:
-        for ins in self._invariants.definitions[level]:
+    def _compute(self, definitions: list[Instruction]) -> None:
+        for ins in definitions:
             self._instruction(ins, None)
+
+    def _compute_again(self, blocks: tuple[int, ...]) -> None:
+        """Where a warp goes on, to any of these blocks: the invariants it needs and does not have."""
+        live = frozenset().union(*(self._graph.live_in[block] for block in blocks))
+        self._compute(self._invariants.needed(live, self._early))
 
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
