@@ -6,6 +6,9 @@ and constant differences), `invariants` and `ranges` (what is computed once, and
 with `registers`, `access`, `patterned`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`,
 `conversion`, `moves` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `jit`, `memory`,
 `run`, `launch`.
+
+For sampling: `blocklist` (which blocks run), `touch` and `accesslog` (what each touches), `effects` and `symbolic`
+(addresses as formulas).
 """
 
 from p2pcompute.compute.ptx.canonicalise import canonicalise

@@ -36,6 +36,7 @@ from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
+from p2pcompute.compute.ptx.touch import Touch
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
 from p2pcompute.errors import PtxError
@@ -69,11 +70,13 @@ class Lowered:
     assumed: bytes
 
 
-def lower(module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool = False) -> Lowered:
+def lower(
+    module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool = False, is_logged: bool = False
+) -> Lowered:
     """Raises PtxError for what cannot be lowered, before anything runs. Unless it is `careful`, the code is right only
-    for launches for which `ranges.hold(lowered.assumed, …)`.
+    for launches for which `ranges.hold(lowered.assumed, …)`. `is_logged`: with the access log (`touch`).
     """
-    return _Lowering(module, entry, Layout(block), careful=careful).run()
+    return _Lowering(module, entry, Layout(block), careful=careful, is_logged=is_logged).run()
 
 
 def register_types(entry: Entry) -> dict[str, str]:
@@ -86,7 +89,7 @@ def register_types(entry: Entry) -> dict[str, str]:
 
 
 class _Lowering:
-    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool) -> None:
+    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool, is_logged: bool) -> None:
         self._entry = entry
         self._layout = threads
         self._code = Code()
@@ -100,6 +103,7 @@ class _Lowering:
         plan = nan.NanPlan(self._graph)
         self._frame = Frame(self._code, module, entry, analysis, plan, self._invariants.registers)
         self._access = Access(self._frame, Checked(self._code))
+        self._touch = Touch(self._frame, self._access) if is_logged else None
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
@@ -356,6 +360,8 @@ class _Lowering:
     # Instructions ------------------------------------------------------------------------------------------------
 
     def _instruction(self, ins: Instruction, window: Window | None) -> None:
+        if self._touch is not None:
+            self._touch.emit(ins)
         match ins.opcode:
             case "ld" | "st":
                 self._access.emit(ins, window)

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.blocklist import BlockList
 from p2pcompute.compute.ptx.jit import Compiled
 from p2pcompute.compute.ptx.memory import Table, aligned_zeros
 from p2pcompute.compute.ptx.outcome import Trap, TrapKind
@@ -84,13 +85,15 @@ class Launch:
         shares: int,
         *,
         prints: bool,
+        listed: BlockList | None = None,
     ) -> None:
         self.compiled = compiled
         self.prints = prints
         self.threads = threads
         self.grid = grid
         self.shared_bytes = compiled.shared_bytes + shared_bytes
-        self.blocks = grid[0] * grid[1] * grid[2]
+        self.listed = listed
+        self.blocks = grid[0] * grid[1] * grid[2] if listed is None else len(listed)
         self.chunk = max(1, self.blocks // (shares * CHUNKS_PER_THREAD))
         self._parameters = ctypes.create_string_buffer(parameters, len(parameters) + 1)
         self._next_block = ctypes.c_uint64(0)
@@ -99,10 +102,15 @@ class Launch:
             "next_block": ctypes.addressof(self._next_block),
             "blocks": self.blocks,
             "chunk": self.chunk,
+            "list": 0 if listed is None else listed.ctypes.data,
             **dict(zip(("grid_x", "grid_y", "grid_z"), grid, strict=True)),
         }
         self.fields = [(_FIELD[name], value) for name, value in values.items()]
         """What the launch record holds of it, by number."""
+
+    def restart(self) -> None:
+        """Hand out the blocks from the first on again."""
+        self._next_block.value = 0
 
     def block_of(self, linear: int) -> tuple[int, int, int]:
         x, y, _ = self.grid
