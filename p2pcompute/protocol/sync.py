@@ -111,9 +111,11 @@ class Sync:
         bits = tag.subject[0]
         wanted: list[bytes] = []
         given: list[bytes] = []
+        told: set[int] = set()
         for number, ids in differences:
-            if not 0 <= number < 1 << bits or len(ids) % SHORT_ID_BYTES:
+            if not 0 <= number < 1 << bits or number in told or len(ids) % SHORT_ID_BYTES:
                 raise DecodeError("a difference that cannot be")
+            told.add(number)  # each costs a look through its range, and there is room for 40,000 of them
             theirs = dict.fromkeys(split_ids(ids))
             mine = self._book.index.short_ids(bits, number)
             wanted += [i for i in theirs if i not in mine]

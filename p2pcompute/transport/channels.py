@@ -62,16 +62,23 @@ class Framer:
 
     def __init__(self, frame_bytes_max: int, deliver: Callable[[bytes], None]) -> None:
         self._frame_bytes_max, self._deliver = frame_bytes_max, deliver
-        self._rest = b""
+        self._rest = bytearray()
+        """The beginning of a frame. It grows in place: copied for each piece, a frame that comes a byte at a time
+        would cost the square of its length."""
 
     def __call__(self, data: bytes) -> None:
-        if self._rest:
-            data = self._rest + data
+        rest = self._rest
+        if rest:
+            rest += data
+            if frame_bounds(rest, 0, self._frame_bytes_max) is None:
+                return
+            data, self._rest = bytes(rest), bytearray()
         at = 0
         while (bounds := frame_bounds(data, at, self._frame_bytes_max)) is not None:
             start, at = bounds
             self._deliver(data[start:at])
-        self._rest = data[at:]
+        if at < len(data):
+            self._rest += data[at:]
 
 
 class FrameReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from p2pcompute.transport import yamux
 from p2pcompute.transport.yamux import Flag, Kind
@@ -25,25 +25,29 @@ def feed(data: bytes) -> None:
     """Each piece has a length and an action of ours in front. What we hold stays within the limits."""
     reader = Reader(data)
     mux = yamux.Yamux(client=bool(reader.number() & 1), limits=LIMITS)
-    mux.open()
-    accepted: list[yamux.Stream] = []
+    ours = mux.open()
+    accepted, known = list[yamux.Stream](), {id(ours): ours}
     while reader:
         _ACTIONS[reader.number() % len(_ACTIONS)](mux, accepted)
         mux.receive(reader.piece(1 + reader.number()))
-        check(mux)
+        known.update((id(stream), stream) for stream in (*mux.streams.values(), *mux.backlog))
+        check(mux, known.values())
+    for stream in known.values():  # as whoever uses it will, in the end
+        stream.end()
+        stream.discard()
     mux.lost()
     assert not mux.streams
     assert mux.unread_bytes == mux.grown_bytes == mux._inbound == 0
 
 
-def check(mux: yamux.Yamux) -> None:
-    """The accounts are right, and within the limits."""
+def check(mux: yamux.Yamux, known: Collection[yamux.Stream]) -> None:
+    """The accounts are right, and within the limits. What an ended stream brought may still be read."""
     inbound = [stream for stream in mux.streams.values() if stream.inbound]
     assert len(inbound) == mux._inbound <= LIMITS.streams_max
     assert len(mux.backlog) <= LIMITS.backlog_max
-    unread = sum(stream.received_bytes for stream in mux.streams.values())
+    unread = sum(stream.received_bytes for stream in known)
     assert unread == mux.unread_bytes <= LIMITS.unread_bytes_max
-    assert unread == sum(len(part) for stream in mux.streams.values() for part in stream.received)
+    assert unread == sum(len(part) for stream in known for part in stream.received)
     assert mux.grown_bytes == sum(s.give_back_window() for s in mux.streams.values()) <= LIMITS.window_bytes_total
     assert all(0 <= stream.send_window <= yamux.WINDOW_BYTES_END for stream in mux.streams.values())
 
