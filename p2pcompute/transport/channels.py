@@ -37,22 +37,29 @@ def pack_frame(frame: bytes) -> bytes:
     return bytes(prefix) + frame
 
 
-def frame_bounds(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
-    """Start and end of the frame at `at`; None while it is not complete. Raises FrameError."""
+def frame_length(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
+    """Length and start of the frame at `at`; None while its length is not complete. Raises FrameError."""
     size = shift = 0
-    position = at
-    while position < len(data):
-        byte = data[position]
-        position += 1
+    while at < len(data):
+        byte = data[at]
+        at += 1
         size |= (byte & 127) << shift
         if byte < 128:
             if size > frame_bytes_max:
                 raise FrameError(f"a frame of {size} bytes, where {frame_bytes_max} are allowed")
-            return (position, position + size) if position + size <= len(data) else None
+            return size, at
         shift += 7
         if shift >= _LENGTH_BITS_MAX:
             raise FrameError("a frame length of more than four bytes")
     return None
+
+
+def frame_bounds(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
+    """Start and end of the frame at `at`; None while it is not complete. Raises FrameError."""
+    head = frame_length(data, at, frame_bytes_max)
+    if head is None or head[0] + head[1] > len(data):
+        return None
+    return head[1], head[0] + head[1]
 
 
 class Framer:
@@ -84,22 +91,34 @@ class Framer:
 class FrameReader:
     """Frames one after the other from a stream that is read by one task."""
 
-    __slots__ = ("_data", "_stream")
+    __slots__ = ("_at", "_data", "_stream")
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._data = bytearray()
+        self._data, self._at = b"", 0
 
     async def next(self, frame_bytes_max: int) -> bytes:
         """The next frame. Raises FrameError or trio.BrokenResourceError."""
-        while (bounds := frame_bounds(self._data, 0, frame_bytes_max)) is None:
-            more = await self._stream.receive_some()
-            if not more:
-                raise FrameError("the stream ended before its frame was complete")
-            self._data += more
-        frame = bytes(self._data[bounds[0] : bounds[1]])
-        del self._data[: bounds[1]]
-        return frame
+        while (head := frame_length(self._data, self._at, frame_bytes_max)) is None:
+            self._data, self._at = self._data[self._at :] + await self._more(None), 0
+        size, start = head
+        end = start + size
+        if end <= len(self._data):
+            self._at = end
+            return self._data[start:end]
+        parts, missing = [self._data[start:]], end - len(self._data)
+        while missing > 0:  # no more than the frame: it is joined once and never cut
+            part = await self._more(missing)
+            parts.append(part)
+            missing -= len(part)
+        self._data, self._at = b"", 0
+        return b"".join(parts)
+
+    async def _more(self, bytes_max: int | None) -> bytes:
+        data = await self._stream.receive_some(bytes_max)
+        if not data:
+            raise FrameError("the stream ended before its frame was complete")
+        return data
 
 
 async def read_frame(stream: Stream, frame_bytes_max: int) -> bytes:
