@@ -34,7 +34,10 @@ TIMER: Final = "core.sync"
 PERIOD_MS: Final = 10_000
 """Between two comparisons with a random neighbour when nothing is new."""
 SPREAD_MS: Final = 100
-"""From learning something to telling others."""
+"""From learning or telling much to the next round; doubled while it is little, up to PERIOD_MS, and halved by every
+comparison that finds nothing."""
+MUCH: Final = 32
+"""One part in so many of the book is much. Documents that gossip has under way are a thousandth."""
 SPREAD_PEERS: Final = 4
 SILENT_PEERS: Final = 1
 """Neighbours that gave no answer last time are asked too, but take no place from others."""
@@ -64,6 +67,7 @@ class Sync:
         self._silent: dict[bytes, int] = {}
         """Neighbours that owe an answer, with how many in a row; a word from them clears it."""
         self._due_ms = 0
+        self._pause_ms = SPREAD_MS
 
     # -- when ----------------------------------------------------------------------------------------------------------
 
@@ -78,6 +82,13 @@ class Sync:
             return []
         self._due_ms = now.mono_ms + delay_ms
         return [SetTimer(TIMER, self._due_ms)]
+
+    def _spread(self, now: Now, count: int) -> list[Effect]:
+        """So many documents were not known everywhere: another round soon. It ends with a round that finds all equal;
+        where it never does, since news comes all the time, the rounds become rare."""
+        much = MUCH * count >= len(self._book)
+        self._pause_ms = SPREAD_MS if much else min(PERIOD_MS, 2 * self._pause_ms)
+        return self._within(now, self._pause_ms)
 
     def on_peer(self, now: Now, peer: bytes, *, up: bool, outbound: bool) -> list[Effect]:
         """Whoever dialled compares at once: a newcomer has a book after two round trips."""
@@ -121,7 +132,7 @@ class Sync:
             return self._missed(now, tag.peer)
         try:
             if tag.step == "compare":
-                out = self._on_differences(tag, _differences.decode(outcome.frame))
+                out = self._on_differences(now, tag, _differences.decode(outcome.frame))
             elif tag.step == "get":
                 out = self._on_documents(now, tag, _documents.decode(outcome.frame))
             else:
@@ -138,7 +149,9 @@ class Sync:
         times = self._silent[peer] = self._silent.get(peer, 0) + 1
         return self._within(now, min(PERIOD_MS, AGAIN_MS << min(times - 1, 16)))
 
-    def _on_differences(self, tag: Tag, differences: list[tuple[int, bytes]]) -> list[Effect]:
+    def _on_differences(self, now: Now, tag: Tag, differences: list[tuple[int, bytes]]) -> list[Effect]:
+        if not differences:
+            self._pause_ms = max(SPREAD_MS, self._pause_ms // 2)
         bits = tag.subject[0]
         wanted: list[bytes] = []
         given: list[bytes] = []
@@ -154,7 +167,7 @@ class Sync:
         out: list[Effect] = []
         if given:
             frame = bytes((PUSH,)) + _encode(self._book.documents(given, DOCUMENTS_BYTES_MAX))
-            out.append(self._ask(tag.peer, "push", b"", frame))
+            out += [self._ask(tag.peer, "push", b"", frame), *self._spread(now, len(given))]
         if wanted:
             self._busy[tag.peer] = None
             wanted = wanted[: IDS_BYTES_MAX // SHORT_ID_BYTES]
@@ -176,7 +189,7 @@ class Sync:
             out += events
             news += ruling is Ruling.ACCEPT
         if news:
-            out += self._within(now, SPREAD_MS)
+            out += self._spread(now, news)
         return out, news
 
     # -- answering -----------------------------------------------------------------------------------------------------
