@@ -125,9 +125,9 @@ class PartialBlob:
     def _is_right(self) -> bool:
         if self._chunks and not self._unchecked:
             return True
-        return self._root_of(memoryview(mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) if self.size else b"")) == (
-            self.root
-        )
+        return self._root_of(
+            memoryview(mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) if self.size else b"")
+        ) == (self.root)
 
     def _read_map(self) -> bytearray:
         try:

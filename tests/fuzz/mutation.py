@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 EDITS_MAX = 4
-INTERESTING = (b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff")
+INTERESTING = (
+    b"\0",
+    b"\1",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\xff\xff",
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+)
 
 
 @st.composite

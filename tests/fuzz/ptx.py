@@ -57,6 +57,4 @@ def feeds(data: bytes) -> bool:
     return TARGET.takes(data)
 
 
-TARGET = Target(
-    feed, (PtxError,), seeds, held_bytes_per_byte=4_096, input_bytes_max=8_192
-)
+TARGET = Target(feed, (PtxError,), seeds, held_bytes_per_byte=4_096, input_bytes_max=8_192)
