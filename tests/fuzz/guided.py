@@ -35,7 +35,8 @@ def run(name: str, runs: int, *, seed: int = 1) -> int:
         kept = sorted(Path(folder).glob("defect-*"))
         inputs = "".join(f"\n{path.name}: {path.read_bytes().hex()}" for path in kept)
     finished = re.search(r"Done (\d+) runs", done.stdout)
-    assert done.returncode == 0 and finished, f"{name} under seed {seed}:\n{done.stdout[-8_000:]}{inputs}"
+    if done.returncode or finished is None:
+        raise AssertionError(f"{name} under seed {seed}:\n{done.stdout[-8_000:]}{inputs}")
     return int(finished[1])
 
 

@@ -24,9 +24,10 @@ PANES: Final[tuple[tuple[str, Callable[[Footprint], float]], ...]] = (
 def svg(report: Report) -> str:
     """Witnesses are drawn thick; a line of another node breaks where its process ended."""
     height = len(PANES) * (PANE + GAP) + GAP
+    size = f'width="{WIDTH}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" '
-        'font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">',
+        '<rect width="100%" height="100%" fill="white"/>',
     ]
     for row, (title, value) in enumerate(PANES):
         parts += _pane(report, title, value, GAP + row * (PANE + GAP))

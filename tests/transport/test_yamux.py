@@ -147,7 +147,7 @@ def test_what_nobody_read_of_an_ended_stream_counts_until_it_is_discarded() -> N
 
 
 def test_data_that_comes_a_byte_at_a_time_is_kept_in_few_pieces() -> None:
-    client, server, ours, theirs = connected()
+    _, server, ours, theirs = connected()
     server.receive((header(Kind.DATA, 0, ours.id, 1) + b"x") * 10_000)
     assert len(theirs.received) < 20
     assert theirs.take() == b"x" * 10_000
