@@ -33,7 +33,7 @@ def main() -> None:
         args.chart.write_text(chart.svg(report))
     print("\n".join(report.lines()))
     assert not report.leaks, report.leaks
-    assert not report.defects, report.defects
+    assert not report.defects, "\n".join(report.defects)
     assert max(report.grown_mib_per_min.values()) < GROWTH_MIB_PER_MIN_MAX, report.grown_mib_per_min
 
 

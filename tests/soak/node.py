@@ -27,6 +27,7 @@ TASKS_PER_CONNECTION_MAX: Final = 12
 FILES_PER_CONNECTION: Final = 1
 DEFECTS: Final = ("Traceback", "a defect", "never awaited", "was destroyed but it is pending")
 """What no log may hold, however rudely the others went."""
+DEFECT_LINES: Final = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Node:
         return Footprint(memory_bytes(self.pid), status["files"], status["tasks"], connections)
 
     def defects(self) -> list[str]:
-        """Lines of its log that speak of a defect."""
+        """What its log says of defects: each line that speaks of one, with what follows."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [line for line in lines if any(word in line for word in DEFECTS)]
+        found = [at for at, line in enumerate(lines) if any(word in line for word in DEFECTS)]
+        return ["\n".join(lines[at : at + DEFECT_LINES]) for at in found]
