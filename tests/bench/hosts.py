@@ -77,7 +77,7 @@ async def _run(count: int, directory: Path) -> dict[str, object]:
                 await trio.sleep(0.1)
             await _answered(peers)
         statuses = [await LocalNode(peer).status() for peer in peers]
-        figures = {
+        return {
             "rss_mb_100_hosts": _memory_mb(),
             "rss_mb_without_hosts": before,
             "connect_ms_median": statistics.median(times_ms),
@@ -87,7 +87,6 @@ async def _run(count: int, directory: Path) -> dict[str, object]:
             "tasks": statuses[0]["tasks"],
             "threads": threading.active_count(),
         }
-    return figures
 
 
 async def _answered(peers: Sequence[Peer]) -> None:

@@ -100,10 +100,13 @@ class Node:
         self.process.send_signal(number)
 
     async def end(self, number: int) -> None:
-        """Returns when the process is gone."""
+        """Returns when the process is gone. One that is asked to end does so without an error."""
         assert self.process is not None
         self.signal(number)
         await trio.to_thread.run_sync(self.process.communicate)
+        if self.process.returncode not in (0, -number):
+            with self.log.open("a") as log:
+                log.write(f"a defect: the process ended with {self.process.returncode}\n")
 
     def destroy(self) -> None:
         """Whatever state it is in."""
