@@ -1,9 +1,11 @@
 """PTX on the CPU: parse, canonicalise, classify, analyse, lower to LLVM, run.
 
 The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked against the table in `isa`), `inline`
-(calls), `canonicalise`, `classify`, `flow` (blocks, loops, liveness), `uniform` (scalars and affine values), `nan`,
-`lower` with `registers`, `access`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`, `conversion`,
-`moves` (LLVM IR as text), `grid` (the loop over blocks), `jit`, `memory`, `run`, `launch`.
+(calls), `canonicalise`, `classify`, `flow` (blocks, loops, liveness), `uniform` with `patterns` (scalars, affine values
+and constant differences), `invariants` and `ranges` (what is computed once, and what no launch breaks), `nan`, `lower`
+with `registers`, `access`, `patterned`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`,
+`conversion`, `moves` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `jit`, `memory`, `run`,
+`launch`.
 """
 
 from p2pcompute.compute.ptx.canonicalise import canonicalise

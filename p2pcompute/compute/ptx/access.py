@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.compute.ptx import layout, provenance
+from p2pcompute.compute.ptx import layout, patterned, provenance
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand, Register, Symbol
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.shapes import Shape, Window, shape_of
 from p2pcompute.compute.ptx.types import TYPES
-from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, VARYING, WARP
+from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, VARYING, WARP, Kind
 from p2pcompute.errors import PtxError
 
 STRIDE_BYTES_MAX: Final = 1 << 20
@@ -27,6 +27,8 @@ STRIDE_BYTES_MAX: Final = 1 << 20
 AHEAD: Final = 6
 """Blocks along x between a load and what is prefetched with it; 4 to 8 are alike."""
 LINE_BYTES: Final = 64
+NEAR_ELEMENTS: Final = 2
+"""Lanes up to so many elements apart are loaded with what lies between them."""
 WORD_BYTES: Final = 8
 """Vector elements are gathered together up to this size: a gather costs the same for 4 and for 8 bytes."""
 
@@ -80,6 +82,9 @@ class Access:
             return ins.opcode == "ld"
         if not kind.is_affine or self._frame.layout.segment < SEGMENT_LANES_MIN or abs(kind.stride) > STRIDE_BYTES_MAX:
             return False
+        if kind.is_pattern:
+            offsets = kind.offsets(WARP)
+            return all(o % shape.size_bytes == 0 and abs(o) <= STRIDE_BYTES_MAX * WARP for o in offsets)
         return ins.opcode == "ld" if kind.stride == 0 else kind.stride % shape.size_bytes == 0
 
     def test(self, window: Window) -> str:
@@ -87,18 +92,19 @@ class Access:
         ops = self._frame.ops(SCALAR)
         conditions: list[str] = []
         kind, lanes = window.kind, self._frame.layout.segment
-        reach = abs(kind.stride) * (lanes - 1)
+        offsets = kind.offsets(lanes)
+        lowest, highest = min(offsets), max(offsets)
         if kind.flagged:
             conditions.append(ops.negate_bit(self._frame.wrapped(window.base.name)))
         for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
             first = self._shadow(window, SCALAR if kind.is_uniform else segment)
-            start = ops.by("add", "i64", first, -reach) if kind.stride < 0 else first
+            start = ops.by("add", "i64", first, lowest) if lowest else first
             low = ops.by("add", "i64", start, window.low)
-            host, inside = self._range(window, low, reach + window.high - window.low)
+            host, inside = self._range(window, low, highest - lowest + window.high - window.low)
             conditions.append(inside)
             conditions.extend(self._aligned(window, first))
-            if kind.stride < 0:
-                host = self._code.value(f"getelementptr i8, ptr {host}, i64 {reach}")
+            if lowest:
+                host = self._code.value(f"getelementptr i8, ptr {host}, i64 {-lowest}")
             window.pointers.append(host)
         result = conditions[0]
         for condition in conditions[1:]:
@@ -300,7 +306,7 @@ class Access:
     def trap(self, kind: str, line: int, lane: str, address: str) -> None:
         """Record a trap and leave the warp function."""
         self._code.do(f"call void @trap(ptr %state, i32 {kind}, i32 {line}, i32 {lane}, i64 {address})")
-        self._code.do("br label %trapped")
+        self._code.do("br label %warp.trapped")
 
     def _scalars(self, ins: Instruction, shape: Shape, pointer: str) -> list[str]:
         llvm = TYPES[shape.type_name].llvm
@@ -319,7 +325,9 @@ class Access:
         pointers = [self._code.value(f"getelementptr i8, ptr {p}, i64 {offset}") for p in window.pointers]
         if self.is_streaming and shape.space == "global" and window.kind.stride == shape.size_bytes:
             self._prefetch(ins, shape, window, pointers)
-        if ins.opcode == "st":
+        if self._is_patterned(ins, shape, window.kind):
+            self._patterned(ins, shape, window, pointers[0])
+        elif ins.opcode == "st":
             self._store_window(ins, shape, window.kind.stride, pointers)
         elif window.kind.is_uniform:
             for target, value in zip(shape.elements, self._scalars(ins, shape, pointers[0]), strict=True):
@@ -329,6 +337,29 @@ class Access:
             for index, target in enumerate(shape.elements):
                 value = self.joined([piece[index] for piece in pieces], TYPES[shape.type_name].llvm)
                 self._frame.write(target, value, shape.type_name, VECTOR, ins)
+
+    def _is_patterned(self, ins: Instruction, shape: Shape, kind: Kind) -> bool:
+        """Whether shuffles of whole vectors do better than lane by lane."""
+        if kind.is_pattern or self._frame.layout.segments > 1 or ins.modifier("order") is not None:
+            return kind.is_pattern
+        is_near = 1 < abs(kind.stride) // shape.size_bytes <= NEAR_ELEMENTS
+        return is_near or (kind.stride == shape.size_bytes and ins.opcode == "st" and len(shape.elements) > 1)
+
+    def _patterned(self, ins: Instruction, shape: Shape, window: Window, pointer: str) -> None:
+        llvm, size = TYPES[shape.type_name].llvm, shape.element_bytes
+        count = min(len(shape.elements), max(1, WORD_BYTES // size))
+        word, align = llvm if count == 1 else f"i{8 * count * size}", size
+        for index in range(0, len(shape.elements), count):
+            own = shape.elements[index : index + count]
+            offsets = [offset + index * size for offset in window.kind.offsets(WARP)]
+            if ins.opcode == "st":
+                values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in own]
+                whole = self._put_together(values, word, llvm)
+                patterned.store(self._code, word, count * size, align, pointer, offsets, whole, self._frame.mask)
+                continue
+            whole = patterned.load(self._code, word, count * size, align, pointer, offsets)
+            for target, value in zip(own, self._taken_apart(whole, word, llvm, count), strict=True):
+                self._write_loaded(target, value, shape.type_name, ins)
 
     def _prefetch(self, ins: Instruction, shape: Shape, window: Window, pointers: list[str]) -> None:
         """Ask for what the next blocks along x will load: a tile's rows are too many streams for the hardware's own
@@ -341,7 +372,7 @@ class Access:
         for pointer in pointers:
             for ahead in range(AHEAD * reach, (AHEAD + 1) * reach, LINE_BYTES):
                 place = self._code.value(f"getelementptr i8, ptr {pointer}, i64 {ahead}")
-                self._void("llvm.prefetch.p0", [("ptr", place), ("i32", write), ("i32", "3"), ("i32", "1")])
+                self._code.call("llvm.prefetch.p0", [("ptr", place), ("i32", write), ("i32", "3"), ("i32", "1")])
 
     def _load_piece(self, ins: Instruction, shape: Shape, stride: int, pointer: str) -> list[str]:
         """One segment's lanes, per element."""
@@ -415,7 +446,7 @@ class Access:
             mine = [value if lanes == WARP else self._pick(value, llvm, WARP, own) for value in values]
             if stride == shape.size_bytes and count == 1:
                 name = f"llvm.masked.store.{suffix(llvm, lanes)}.p0"
-                self._void(
+                self._code.call(
                     name,
                     [
                         (vector(llvm, lanes), mine[0]),
@@ -433,11 +464,7 @@ class Access:
                     (vector("ptr", lanes), places),
                     ("i32", str(shape.element_bytes)),
                 ]
-                self._void(name, [*arguments, (vector("i1", lanes), mask)])
-
-    def _void(self, name: str, arguments: list[tuple[str, str]]) -> None:
-        self._code.declarations.add(f"declare void @{name}({', '.join(kind for kind, _ in arguments)})")
-        self._code.do(f"call void @{name}({', '.join(f'{kind} {value}' for kind, value in arguments)})")
+                self._code.call(name, [*arguments, (vector("i1", lanes), mask)])
 
     def _with_helper(self, ins: Instruction, shape: Shape) -> None:
         """Per lane, checked. A vector access is checked whole through its alignment: all of it or nothing of it is
@@ -536,7 +563,7 @@ class Access:
         kind = self._code.value("load i32, ptr %state")
         ok = self._code.fresh("ok")
         self._code.do(
-            f"br i1 {Ops(self._code, 0).compare('eq', 'i32', kind, '0')}, label %{ok}, label %trapped, !prof !2"
+            f"br i1 {Ops(self._code, 0).compare('eq', 'i32', kind, '0')}, label %{ok}, label %warp.trapped, !prof !2"
         )
         self._code.label(ok)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.lower import Lowered
-from p2pcompute.compute.ptx.schedule import turns
+from p2pcompute.compute.ptx.schedule import failure, turns
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
 ENTRY_POINT = "grid"
@@ -25,20 +25,22 @@ attributes #3 = { noinline nounwind "prefer-vector-width"="512" "min-legal-vecto
 
 
 def module_text(lowered: Lowered, threads: Layout) -> str:
-    """The whole LLVM module: the warp, its helpers, and `grid(launch record) -> status`."""
+    """The whole LLVM module: `grid(launch record) -> status`, with the warp's code in it, and its helpers."""
     fields = "\n".join(_field(number, name) for number, name in enumerate(layout.LAUNCH_FIELDS))
     declarations = "\n".join(sorted(lowered.declarations | _DECLARATIONS))
     local_bytes = lowered.local_bytes * WARP * threads.warps
     clear_local = (
-        f"  call void @llvm.memset.p0.i64(ptr %local, i8 0, i64 {local_bytes}, i1 false)\n" if local_bytes else ""
+        f"  call void @llvm.memset.p0.i64(ptr %stacks, i8 0, i64 {local_bytes}, i1 false)\n" if local_bytes else ""
     )
-    return f"""{lowered.function}
+    return f"""{lowered.helpers}
 define i32 @{ENTRY_POINT}(ptr %launch) #0 {{
 entry:
 {fields}
-  %gx = trunc i64 %grid_x.i to i32
-  %gy = trunc i64 %grid_y.i to i32
-  %gz = trunc i64 %grid_z.i to i32
+  %nctaid.x = trunc i64 %grid_x.i to i32
+  %nctaid.y = trunc i64 %grid_y.i to i32
+  %nctaid.z = trunc i64 %grid_z.i to i32
+  %shared.bytes = add i64 %shared_bytes.i, 0
+{lowered.per_thread}
   br label %take
 take:
   %flag = load volatile i32, ptr %abort
@@ -56,9 +58,8 @@ block:
   %x.w = urem i64 %n, %grid_x.i
   %y.w = urem i64 %rows, %grid_y.i
   %z.w = udiv i64 %rows, %grid_y.i
-  %x = trunc i64 %x.w to i32
-  %y = trunc i64 %y.w to i32
-  %z = trunc i64 %z.w to i32
+  %ctaid.y = trunc i64 %y.w to i32
+  %ctaid.z = trunc i64 %z.w to i32
   %has.shared = icmp ne i64 %shared_bytes.i, 0
   br i1 %has.shared, label %clear, label %cleared
 clear:
@@ -66,15 +67,15 @@ clear:
   br label %cleared
 cleared:
 {clear_local}{turns(lowered, threads)}finished:
-  %n.2 = add i64 %n, 1
+  %n.2 = add i64 %n, {"%run" if lowered.runs_by_rows else 1}
   %n.m = icmp ult i64 %n.2, %to
   br i1 %n.m, label %block, label %take
 failed:
-  %s.w = getelementptr i8, ptr %state, i64 {layout.STATE_WARP}
-  store i32 %w, ptr %s.w
+{failure(lowered)}  %s.w = getelementptr i8, ptr %state, i64 {layout.STATE_WARP}
+  store i32 %who, ptr %s.w
   %s.b = getelementptr i8, ptr %state, i64 {layout.STATE_BLOCK}
-  store i64 %n, ptr %s.b
-  ret i32 %status
+  store i64 %n.now, ptr %s.b
+  ret i32 %how
 aborted:
   ret i32 {layout.ABORTED}
 done:

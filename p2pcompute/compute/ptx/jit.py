@@ -18,7 +18,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.grid import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "2"
+ENGINE_VERSION: Final = "3"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
@@ -30,16 +30,17 @@ _PASSES: Final = (
     "simplify_cfg",
     "aggressive_dce",
 )
-_MAGIC: Final = b"p2pcpu01"
-_HEADER: Final = struct.Struct("<8s32sQQQ")
-"""Magic, digest of the rest, context, local and shared bytes."""
+_MAGIC: Final = b"p2pcpu02"
+_HEADER: Final = struct.Struct("<8s32sQQQQ")
+"""Magic, digest of the rest, context, local and shared bytes, length of the assumptions that come before the code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Machine code with the sizes its launcher must provide."""
+    """Machine code with the sizes its launcher must provide, and what it assumes of a launch (see `ranges`)."""
 
     code: bytes
+    assumed: bytes
     context_bytes: int
     local_bytes: int
     shared_bytes: int
@@ -117,20 +118,21 @@ def read_cached(directory: Path, key: str) -> Compiled | None:
         return None
     if len(data) < _HEADER.size:
         return None
-    magic, digest, context, local, shared = _HEADER.unpack_from(data)
+    magic, digest, context, local, shared, length = _HEADER.unpack_from(data)
     if magic != _MAGIC or blake3(data[40:]).digest() != digest:
         return None
-    return Compiled(data[_HEADER.size :], context, local, shared)
+    code = _HEADER.size + length
+    return Compiled(data[code:], data[_HEADER.size : code], context, local, shared)
 
 
 def write_cached(directory: Path, key: str, compiled: Compiled) -> None:
     """Atomic; a cache that cannot be written costs time, not correctness."""
-    sizes = struct.pack("<QQQ", compiled.context_bytes, compiled.local_bytes, compiled.shared_bytes)
-    digest = blake3(sizes + compiled.code).digest()
+    sizes = (compiled.context_bytes, compiled.local_bytes, compiled.shared_bytes, len(compiled.assumed))
+    rest = struct.pack("<QQQQ", *sizes) + compiled.assumed + compiled.code
     try:
         directory.mkdir(parents=True, exist_ok=True)
         partial = directory / f"{key}.tmp"
-        partial.write_bytes(_MAGIC + digest + sizes + compiled.code)
+        partial.write_bytes(_MAGIC + blake3(rest).digest() + rest)
         partial.replace(directory / f"{key}.o")
     except OSError:
         return

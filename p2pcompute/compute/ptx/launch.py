@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.compute.ptx import layout, output
+from p2pcompute.compute.ptx import layout, output, ranges
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
 from p2pcompute.compute.ptx.ir import Entry, Module
@@ -60,22 +61,42 @@ def compile_entry(
     threads = Layout(block)
     if threads.threads > BLOCK_THREADS_MAX:
         raise UsageError(f"A block of {threads.threads} threads exceeds {BLOCK_THREADS_MAX}.")
-    text, digest = canonical_form(module)
-    processor = processor or host()
-    key = cache_key(digest, entry, repr(block), processor=processor)
-    compiled = read_cached(cache_dir, key) if cache_dir is not None else None
-    if compiled is None:
+    _, digest = canonical_form(module)
+    source = _Source(module, entry, threads, processor or host(), cache_dir)
+    return CompiledKernel(source, source.compiled(careful=False), digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a kernel's machine code is made of."""
+
+    module: Module
+    entry: str
+    threads: Layout
+    processor: Processor
+    cache_dir: Path | None
+
+    def compiled(self, *, careful: bool) -> Compiled:
+        """From the cache, if it is there."""
+        text, digest = canonical_form(self.module)
+        way = "careful" if careful else "assuming"
+        key = cache_key(digest, self.entry, repr(self.threads.block), way, processor=self.processor)
+        compiled = read_cached(self.cache_dir, key) if self.cache_dir is not None else None
+        if compiled is None:
+            compiled = self._made(text, careful=careful)
+            if self.cache_dir is not None:
+                write_cached(self.cache_dir, key, compiled)
+        return compiled
+
+    def _made(self, text: str, *, careful: bool) -> Compiled:
         canonical = parse(text)
-        lowered = lower(canonical, canonical.entries[entry], block)
-        if lowered.local_bytes * threads.threads > LOCAL_TOTAL_BYTES_MAX:
+        lowered = lower(canonical, canonical.entries[self.entry], self.threads.block, careful=careful)
+        if lowered.local_bytes * self.threads.threads > LOCAL_TOTAL_BYTES_MAX:
             raise PtxError(
-                f"Kernel '{entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
+                f"Kernel '{self.entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
             )
-        code = assemble(module_text(lowered, threads), processor)
-        compiled = Compiled(code, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
-        if cache_dir is not None:
-            write_cached(cache_dir, key, compiled)
-    return CompiledKernel(module, module.entries[entry], threads, compiled, digest)
+        code = assemble(module_text(lowered, self.threads), self.processor)
+        return Compiled(code, lowered.assumed, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
 
 
 def canonical_form(module: Module) -> tuple[str, str]:
@@ -91,18 +112,36 @@ def _check_shape(what: str, shape: tuple[int, int, int], limits: tuple[int, int,
         raise UsageError(f"The {what} {tuple(shape)} is not within 1 to {limits}.")
 
 
+class _Code:
+    """Machine code linked into this process."""
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+        self._loaded = Loaded(compiled.code)
+        self.function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
+
+
 class CompiledKernel:
     """One entry, ready to run with one block shape. `digest` is that of the canonical PTX."""
 
-    def __init__(self, module: Module, entry: Entry, threads: Layout, compiled: Compiled, digest: str) -> None:
-        self.module = module
-        self.entry = entry
+    def __init__(self, source: _Source, compiled: Compiled, digest: str) -> None:
+        self.module = source.module
+        self.entry = source.module.entries[source.entry]
         self.digest = digest
-        self._threads = threads
+        self._source = source
+        self._threads = source.threads
         self._compiled = compiled
-        self._prints = any(is_system(instruction) for instruction in entry.instructions())
-        self._loaded = Loaded(compiled.code)
-        self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
+        self._prints = any(is_system(instruction) for instruction in self.entry.instructions())
+        self._assuming = _Code(compiled)
+        self._careful: _Code | None = None
+
+    def _code_for(self, parameters: bytes, grid: tuple[int, int, int]) -> _Code:
+        """Code whose assumptions hold for a launch; careful code is made when the first launch needs it."""
+        if ranges.hold(self._compiled.assumed, parameters, grid, self.block):
+            return self._assuming
+        if self._careful is None:
+            self._careful = _Code(self._source.compiled(careful=True))
+        return self._careful
 
     @property
     def block(self) -> tuple[int, int, int]:
@@ -133,9 +172,10 @@ class CompiledKernel:
             raise UsageError(f"{threads} host threads is not within 1 to {THREADS_MAX}.")
         threads = min(threads, grid[0] * grid[1] * grid[2])
         table = memory.table(self.module, self.digest)
-        shared = Launch(self._compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints)
+        code = self._code_for(parameters, grid)
+        shared = Launch(code.compiled, self._threads, parameters, grid, shared_bytes, threads, prints=self._prints)
         with abort.linked() as own:
-            done = self._run_all(shared, table, own, threads)
+            done = self._run_all(code, shared, table, own, threads)
         return _outcome(done, self._log(done, shared, memory) if self._prints else "")
 
     def _log(self, done: list[tuple[int, Run]], shared: Launch, memory: Memory) -> str:
@@ -147,12 +187,12 @@ class CompiledKernel:
         lost = any(run.lost_records for _, run in done)
         return output.text(found, string, shared.block_of, self.block, lost=lost)
 
-    def _run_all(self, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
+    def _run_all(self, code: _Code, launch: Launch, table: Table, abort: Abort, threads: int) -> list[tuple[int, Run]]:
         """Status and records of every host thread that ran. The caller takes part, then calls off those not started."""
 
         def step() -> tuple[int, Run]:
             run = Run(launch, table, abort)
-            status = int(self._function(run.address))
+            status = int(code.function(run.address))
             if status != layout.DONE:
                 abort.set()
             return status, run

@@ -30,7 +30,7 @@ LAUNCH_FIELDS: Final = (
     "shared_bytes",
     "parameters",
     "contexts",
-    "local",
+    "stacks",
     "state",
     "abort",
     "next_block",

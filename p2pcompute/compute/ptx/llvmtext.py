@@ -4,7 +4,9 @@ lanes).
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,13 +28,33 @@ class Code:
     helpers: dict[str, str] = field(default_factory=dict)
     label_now: str = "entry"
     entry_lines: list[str] = field(default_factory=list)
-    """For the start of the function: what every block may use."""
+    """For the start of the function: what everything may use."""
+    block_lines: list[str] = field(default_factory=list)
+    """For the start of each block of threads."""
     _entry_values: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
     def fresh(self, prefix: str = "t") -> str:
         self._count += 1
         return f"{prefix}{self._count}"
+
+    @contextlib.contextmanager
+    def into(self, lines: list[str]) -> Iterator[None]:
+        """Write straight-line code elsewhere."""
+        kept, self.lines = self.lines, lines
+        try:
+            yield
+        finally:
+            self.lines = kept
+
+    def slot(self, name: str, kind: str) -> None:
+        """Memory of the function's frame, which LLVM turns into values."""
+        self.entry_lines.append(f"  {name} = alloca {kind}")
+
+    def leave(self, status: int) -> None:
+        """End or interrupt the warp."""
+        self.do(f"store i32 {status}, ptr %status.cell")
+        self.do("br label %warp.end")
 
     def do(self, text: str) -> None:
         self.lines.append("  " + text)
@@ -58,6 +80,11 @@ class Code:
         self.declarations.add(f"declare {result} @{name}({', '.join(kind for kind, _ in arguments)})")
         passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
         return self.value(f"call {result} @{name}({passed})")
+
+    def call(self, name: str, arguments: list[tuple[str, str]]) -> None:
+        """Call `@name`, which returns nothing, declared on demand."""
+        self.declarations.add(f"declare void @{name}({', '.join(kind for kind, _ in arguments)})")
+        self.do(f"call void @{name}({', '.join(f'{kind} {value}' for kind, value in arguments)})")
 
 
 def vector(llvm: str, lanes: int = WARP) -> str:

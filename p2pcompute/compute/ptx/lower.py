@@ -1,4 +1,4 @@
-"""One entry -> the LLVM function of one warp, as text.
+"""One entry -> the LLVM code of one warp, as text.
 
 Blocks run in one line (see `flow`). A block that touches memory through regular addresses is written twice: behind the
 test of its windows with plain vector accesses, else with checked helpers.
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, half, layout, nan, progression, uniform
+from p2pcompute.compute.ptx import flow, half, invariants, layout, nan, progression, ranges, uniform
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
@@ -18,11 +18,11 @@ from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
 from p2pcompute.compute.ptx.bitwise import BITWISE
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.conversion import convert
+from p2pcompute.compute.ptx.invariants import Level, is_cheap
 from p2pcompute.compute.ptx.ir import (
     CARRY_REGISTER,
     READS_CARRY,
     Entry,
-    Group,
     Instruction,
     Module,
     Operand,
@@ -36,45 +36,44 @@ from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
-from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
 from p2pcompute.errors import PtxError
-
-WARP_FORMAL: Final = (
-    "ptr %table, ptr %shared, i64 %shared.bytes, ptr noalias readonly %parameters, ptr %state, ptr %abort, ptr %local, "
-    "i32 %ctaid.x, i32 %ctaid.y, i32 %ctaid.z, i32 %nctaid.x, i32 %nctaid.y, i32 %nctaid.z, i32 %warpid, ptr %context"
-)
 
 STACK_BYTES_MAX: Final = 3 * 1024 * 1024
 """Of the 8 MiB that a thread has by default; a value may be spilled in the fast and in the slow part of a block."""
 
 _LANE_WISE: Final[Mapping[str, LaneOperation]] = {**ARITHMETIC, **BITWISE, **PACKED, "cvt": convert, "cvta": to_address}
 _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "barrier"})
-_HOISTABLE: Final = frozenset(
-    {"mov", "cvta", "add", "sub", "mul", "mad", "and", "or", "xor", "not", "neg", "shl", "shr", "cvt", "setp", "selp"}
-)
-"""Cheap integer operations that cannot fault: address arithmetic, mostly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """`function` is `@warp` with its helpers. Sizes are what the launcher must provide. `has_pauses`: warps may return
-    before their end; `needs_counts`: and not all of them at the same barriers.
+    """The code of one warp, from label `warp.begin` to `warp.end`, where `%status.cell` says how it ended; and what the
+    function around it computes once per host thread and once per block. Sizes are what the launcher must provide.
+    `has_pauses`: warps may stop before their end; `needs_counts`: and not all of them at the same barriers;
+    `runs_by_rows`: the warps of different blocks may run in any order, and profit from the order of memory.
     """
 
-    function: str
+    warp: str
+    per_thread: str
+    per_block: str
+    helpers: str
     declarations: frozenset[str]
     has_pauses: bool
     needs_counts: bool
+    runs_by_rows: bool
     context_bytes: int
     local_bytes: int
     shared_bytes: int
+    assumed: bytes
 
 
-def lower(module: Module, entry: Entry, block: tuple[int, int, int]) -> Lowered:
-    """Raises PtxError for what cannot be lowered, before anything runs."""
-    return _Lowering(module, entry, Layout(block)).run()
+def lower(module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool = False) -> Lowered:
+    """Raises PtxError for what cannot be lowered, before anything runs. Unless it is `careful`, the code is right only
+    for launches for which `ranges.hold(lowered.assumed, …)`.
+    """
+    return _Lowering(module, entry, Layout(block), careful=careful).run()
 
 
 def register_types(entry: Entry) -> dict[str, str]:
@@ -87,15 +86,19 @@ def register_types(entry: Entry) -> dict[str, str]:
 
 
 class _Lowering:
-    def __init__(self, module: Module, entry: Entry, threads: Layout) -> None:
+    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool) -> None:
         self._entry = entry
         self._layout = threads
         self._code = Code()
         self._graph = flow.build(entry)
         self._types = register_types(entry)
-        analysis = uniform.analyse(self._graph, threads, self._types)
-        self._analysis = analysis
-        self._frame = Frame(self._code, module, entry, analysis, nan.NanPlan(self._graph))
+        candidates = [] if careful else invariants.candidates(self._graph)
+        analysis = uniform.analyse(self._graph, threads, self._types, ranges.provable(candidates))
+        self._assumed = ranges.encode(entry, candidates, analysis.relied_on(candidates))
+        self._invariants = invariants.find(self._graph, analysis)
+        self._early = {id(ins) for level in Level for ins in self._invariants.definitions[level]}
+        plan = nan.NanPlan(self._graph)
+        self._frame = Frame(self._code, module, entry, analysis, plan, self._invariants.registers)
         self._access = Access(self._frame, Checked(self._code))
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
@@ -111,20 +114,33 @@ class _Lowering:
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
-        body = "\n".join([*self._code.entry_lines, *self._code.lines])
-        parts = [f"define internal i32 @warp({WARP_FORMAL}) #0 {{\nentry:\n{body}\n}}", *self._code.helpers.values()]
-        if any("half" in part for part in parts):
-            parts.append(half.LIBRARY)
+        helpers = list(self._code.helpers.values())
+        if any("half" in part for part in (*self._code.lines, *helpers)):
+            helpers.append(half.LIBRARY)
         context = -(-self._pauses.context_bytes // 64) * 64
         return Lowered(
-            "\n".join(parts),
+            "\n".join(self._code.lines),
+            "\n".join(self._code.entry_lines),
+            "\n".join(self._code.block_lines),
+            "\n".join(helpers),
             frozenset(self._code.declarations),
             bool(self._pauses.points),
             self._barriers.are_named or bool(self._pauses.spins),
+            self._runs_by_rows(),
             context,
             self._frame.local_bytes,
             self._shared_bytes,
+            self._assumed,
         )
+
+    def _runs_by_rows(self) -> bool:
+        """Blocks of several rows, straight-line code, nothing that the warps of a block share."""
+        if self._layout.is_linear or self._graph.loops or self._pauses.points or self._frame.local_bytes:
+            return False
+        spaces = {
+            ins.modifier("space") for ins in self._entry.instructions() if ins.opcode in ("ld", "st", "atom", "red")
+        }
+        return spaces <= {"param", "global", "const"}
 
     def _check_stack(self) -> None:
         """What may be live at once must fit a host thread's stack, into which LLVM spills it."""
@@ -141,13 +157,21 @@ class _Lowering:
 
     def _prologue(self) -> None:
         code = self._code
+        code.label("warp.begin")
+        code.slot("%status.cell", "i32")
         for index in range(len(self._graph.blocks) + 1):
-            code.do(f"%m{index} = alloca i32")
+            code.slot(f"%m{index}", "i32")
             code.do(f"store i32 0, ptr %m{index}")
-        code.do("%alive = alloca i32")
-        code.do(f"%exchange = alloca {vector('i32')}")
-        code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
+        code.slot("%alive", "i32")
+        code.slot("%exchange", vector("i32"))
+        self._frame.clear()
+        with code.into(code.entry_lines):
+            code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
+            self._compute(Level.LAUNCH)
+        with code.into(code.block_lines):
+            self._compute(Level.BLOCK)
         self._thread_ids()
+        self._compute(Level.WARP)
         self._pauses.dispatch()
         code.label("start")
         code.do("store i32 %full, ptr %m0")
@@ -155,6 +179,10 @@ class _Lowering:
         code.do("br label %b0")
         self._barriers.resume()
         self._pauses.resume_slices()
+
+    def _compute(self, level: Level) -> None:
+        for ins in self._invariants.definitions[level]:
+            self._instruction(ins, None)
 
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
@@ -195,11 +223,11 @@ class _Lowering:
     def _epilogue(self) -> None:
         code = self._code
         code.label(f"b{len(self._graph.blocks)}")
-        code.do(f"ret i32 {layout.DONE}")
-        code.label("trapped")
-        code.do(f"ret i32 {layout.TRAPPED}")
-        code.label("aborted")
-        code.do(f"ret i32 {layout.ABORTED}")
+        code.leave(layout.DONE)
+        code.label("warp.trapped")
+        code.leave(layout.TRAPPED)
+        code.label("warp.aborted")
+        code.leave(layout.ABORTED)
 
     # Blocks ------------------------------------------------------------------------------------------------------
 
@@ -214,7 +242,7 @@ class _Lowering:
         self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
         in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
         self._access.is_streaming = not in_loop and not self._layout.is_linear
-        self._core(block.core)
+        self._core([ins for ins in block.core if id(ins) not in self._early])
         if block.end is not None and flow.is_block_barrier(block.end):
             self._barriers.arrive(index, block.end, active)
         else:
@@ -312,7 +340,7 @@ class _Lowering:
             code.label(back)
             flag = code.value("load volatile i32, ptr %abort")
             ahead = code.fresh("ahead")
-            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %{ahead}, label %aborted, !prof !2")
+            code.do(f"br i1 {ops.compare('eq', 'i32', flag, '0')}, label %{ahead}, label %warp.aborted, !prof !2")
             code.label(ahead)
             if loop in self._pauses.spins:
                 self._pauses.slice(loop)
@@ -399,14 +427,7 @@ def _hoist(instructions: list[Instruction]) -> tuple[list[Instruction], list[Ins
     touched: set[str] = set()
     for ins in instructions:
         reads, writes = {r.name for r in ins.reads()}, {r.name for r in ins.writes()}
-        is_plain = ins.opcode in _HOISTABLE or (ins.opcode == "ld" and ins.modifier("space") == "param")
-        is_plain = is_plain and ins.guard is None and len(ins.destinations) == 1
-        is_plain = (
-            is_plain
-            and not isinstance(ins.destinations[0], Group)
-            and (ins.opcode == "ld" or not any(TYPES[t].is_float for t in ins.types))
-        )
-        if is_plain and not reads & written and not writes & touched:
+        if is_cheap(ins) and not reads & written and not writes & touched:
             first.append(ins)
         else:
             rest.append(ins)

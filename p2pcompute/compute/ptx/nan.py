@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from p2pcompute.compute.ptx.flow import Graph
-from p2pcompute.compute.ptx.ir import Instruction, Operand, Register, registers_of
+from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand, Register, registers_of
 from p2pcompute.compute.ptx.llvmtext import Ops, float_literal
 from p2pcompute.compute.ptx.types import TYPES
 
 CANONICAL_BITS: Final = {"half": 0x7FFF, "float": 0x7FFFFFFF, "double": 0xFFF8000000000000}
 """PTX fixes f16 and f32. f64 is this project's choice (x86's own default), so that all CPUs agree."""
 
+_EXPONENTS: Final = {"f32": 0xFF << 23, "f64": 0x7FF << 52}
 _COPIES: Final = frozenset({"mov", "selp", "slct"})
 _SIGN_ONLY: Final = frozenset({"abs", "neg", "copysign"})
 _RAW: Final = frozenset({"ld", "shfl", "atom"})
@@ -42,7 +43,7 @@ class NanPlan:
                         for operand in instruction.sources
                         for source in registers_of(operand)
                     )
-                    if not all(isinstance(operand, Register) for operand in instruction.sources):
+                    if not all(isinstance(o, Register) or _is_number(o) for o in instruction.sources):
                         raw.add(register.name)
                 elif makes_nan(instruction):
                     arithmetic.add(register.name)
@@ -53,6 +54,14 @@ class NanPlan:
         _spread(raw, copies)
         self.fixed_at_write = frozenset(arithmetic & raw)
         self.fixed_at_use = frozenset(arithmetic - raw)
+
+
+def _is_number(operand: Operand) -> bool:
+    """A float constant that is no NaN."""
+    if not isinstance(operand, Immediate) or operand.kind not in _EXPONENTS:
+        return False
+    exponent = _EXPONENTS[operand.kind]
+    return operand.value & exponent != exponent or operand.value & (exponent & -exponent) - 1 == 0
 
 
 def _instructions(graph: Graph) -> Iterator[Instruction]:

@@ -198,7 +198,8 @@ class Output:
 
     def _assertion_arguments(self, vectors: list[str]) -> str:
         """File, line and function of the first active lane, as a record keeps them."""
-        place = self._code.value("alloca [3 x i64]")
+        place = f"%{self._code.fresh('witness')}"
+        self._code.slot(place, "[3 x i64]")
         lead = self._access.lead()
         ops = self._frame.ops(VECTOR)
         line = ops.resize("i32", vectors[2], "i64")

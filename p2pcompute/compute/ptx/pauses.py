@@ -60,7 +60,7 @@ class Pauses:
     def _barrier(self, block: flow.Block) -> Point:
         """All living lanes are here, so none is pending elsewhere."""
         target = block.successors[0]
-        return Point(block.index + 1, target, (target,), tuple(sorted(self._graph.live_in[target])))
+        return Point(block.index + 1, target, (target,), self._kept(self._graph.live_in[target]))
 
     def _spin(self, number: int, loop: Loop) -> Point:
         """At the end of a loop lanes wait at its head, behind it, or at the head of a loop around it."""
@@ -68,7 +68,11 @@ class Pauses:
         around = {outer.head for outer in self._graph.loops if outer.head <= loop.head and outer.last >= loop.last}
         blocks = tuple(sorted(behind | around))
         live = frozenset().union(*(self._graph.live_in[block] for block in blocks))
-        return Point(number + 1, loop.head, blocks, tuple(sorted(live)))
+        return Point(number + 1, loop.head, blocks, self._kept(live))
+
+    def _kept(self, live: frozenset[str]) -> tuple[str, ...]:
+        """What must be saved: invariants are computed anew."""
+        return tuple(sorted(live - self._frame.invariant))
 
     def dispatch(self) -> None:
         """At the start of the warp function: go to the start or to where the warp paused."""
@@ -77,9 +81,8 @@ class Pauses:
             code.do("br label %start")
             return
         if self.spins:
-            code.do("%slice = alloca i32")
+            code.slot("%slice", "i32")
             code.do(f"store i32 {SLICE_ITERATIONS}, ptr %slice")
-        code.do("%point = load i32, ptr %context")
         ways = " ".join(f"i32 {point.number}, label %resume{point.number}" for point in self.points)
         code.do(f"switch i32 %point, label %start [ {ways} ]")
 
@@ -104,7 +107,7 @@ class Pauses:
         code.do(f"store i32 {alive}, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
         self._transfer(point, load=False)
         code.do(f"store i32 {point.number}, ptr %context")
-        code.do(f"ret i32 {layout.PAUSED}")
+        code.leave(layout.PAUSED)
 
     def cell(self, offset: int) -> str:
         return self._code.value(f"getelementptr i8, ptr %context, i64 {offset}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from p2pcompute.compute.ptx import ranges
 from p2pcompute.compute.ptx.ir import Instruction, Register, registers_of
 from p2pcompute.compute.ptx.registers import LAST_LANE, SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.uniform import WARP
@@ -37,7 +38,7 @@ def _flag(frame: Frame, ins: Instruction, target: Register, type_name: str, comp
     for source in ins.sources:
         for register in registers_of(source):
             flag = _either(frame, flag, frame.wrapped(register.name))
-    if frame.kind(target.name).widened and (ins.opcode == "cvt" or ins.has("wide")):
+    if ranges.widens(ins) and id(ins) not in frame.analysis.trusted:
         flag = _either(frame, flag, _wraps_here(frame, ins, target, type_name, compute))
     if target.name in frame.analysis.blended:
         ops = frame.ops(SCALAR)

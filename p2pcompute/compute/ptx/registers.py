@@ -47,13 +47,22 @@ class Frame:
     now.
     """
 
-    def __init__(self, code: Code, module: Module, entry: Entry, analysis: Analysis, plan: nan.NanPlan) -> None:
+    def __init__(
+        self,
+        code: Code,
+        module: Module,
+        entry: Entry,
+        analysis: Analysis,
+        plan: nan.NanPlan,
+        invariant: frozenset[str],
+    ) -> None:
         self.code = code
         self.module = module
         self.entry = entry
         self.analysis = analysis
         self.layout = analysis.layout
         self.plan = plan
+        self.invariant = invariant
         self.mask = ""
         self._numbers: dict[str, int] = {}
         self._types: dict[str, str] = {}
@@ -68,18 +77,23 @@ class Frame:
     # Slots -------------------------------------------------------------------------------------------------------
 
     def allocate(self, registers: dict[str, str]) -> None:
-        """A slot for each register (name -> PTX type), zeroed: nothing a kernel reads is ever undefined."""
+        """A slot for each register (name -> PTX type)."""
         for number, (name, type_name) in enumerate(registers.items()):
             self._numbers[name] = number
             self._types[name] = TYPES[type_name].llvm
             for slot, kind in self.slots(name):
-                self.code.do(f"{slot} = alloca {kind}")
-                self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
+                self.code.slot(slot, kind)
             if self.kind(name).flagged:
                 self._lanes[name] = self.context_end
                 self.context_end += slot_bytes(vector(self._types[name]))
         if self.context_end > WRAPPED_BYTES_MAX:
             raise PtxError(f"'{self.entry.name}' (PTX line {self.entry.line}) has too many address registers.")
+
+    def clear(self) -> None:
+        """Zero what is not invariant: nothing a kernel reads is ever undefined."""
+        for name in self._numbers:
+            for slot, kind in self.slots(name) if name not in self.invariant else ():
+                self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
 
     def slots(self, name: str) -> list[tuple[str, str]]:
         """(slot, LLVM type) of everything that holds this register."""
@@ -175,15 +189,14 @@ class Frame:
         return code.value(f"phi {vector(llvm)} [ {value}, %{moved} ], [ {line}, %{plain} ]")
 
     def _at_last(self, first: str, llvm: str, kind: Kind) -> str:
-        return (
-            self.ops(SCALAR).by("add", llvm, first, kind.stride * (self.layout.segment - 1)) if kind.stride else first
-        )
+        last = kind.offsets(self.layout.segment)[-1]
+        return self.ops(SCALAR).by("add", llvm, first, last) if last else first
 
     def _lanes_cell(self, name: str) -> str:
         return self.code.value(f"getelementptr i8, ptr %context, i64 {self._lanes[name]}")
 
     def _line(self, name: str, llvm: str) -> str:
-        """First + lane * stride, per segment."""
+        """First + offset, per segment."""
         kind, count, lanes = self.kind(name), self.layout.segments, self.layout.segment
         firsts = "poison"
         for segment in range(count):
@@ -192,10 +205,11 @@ class Frame:
         order = ", ".join(f"i32 {lane // lanes}" for lane in range(WARP))
         kinds = vector(llvm, count)
         spread = self.code.value(f"shufflevector {kinds} {firsts}, {kinds} poison, <{WARP} x i32> <{order}>")
-        if not kind.stride:
+        offsets = kind.offsets(lanes)
+        if not any(offsets):
             return spread
         ops = self.ops(SCALAR)
-        steps = ", ".join(f"{llvm} {ops.const(llvm, lane % lanes * kind.stride)}" for lane in range(WARP))
+        steps = ", ".join(f"{llvm} {ops.const(llvm, offsets[lane % lanes])}" for lane in range(WARP))
         return self.ops(VECTOR).two("add", llvm, spread, f"<{steps}>")
 
     def _retype(self, ops: Ops, have: str, value: str, want: str, *, signed: bool) -> str:

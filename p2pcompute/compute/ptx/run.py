@@ -112,7 +112,7 @@ class Run:
             "state": layout.STATE_BYTES,
             "shared": launch.shared_bytes,
             "contexts": warps * compiled.context_bytes,
-            "local": warps * WARP * compiled.local_bytes,
+            "stacks": warps * WARP * compiled.local_bytes,
             "log": layout.LOG_RECORDS * layout.LOG_RECORD_BYTES if launch.prints else 0,
         }
         starts = dict(

@@ -1,7 +1,8 @@
 """How the warps of one block take turns, as LLVM text from `cleared` to `finished` or `failed` of the grid function.
 
-Three ways, the simplest that a kernel allows: one warp after the other; rounds from barrier to barrier; or, with named
-barriers or loops that wait, rounds in which every warp that waits for nothing runs on.
+Four ways, the simplest that a kernel allows: one warp after the other; the same warp of all blocks along x, which is
+how a tile's rows lie in memory, if warps have nothing in common and run once through; rounds from barrier to barrier;
+or, with named barriers or loops that wait, rounds in which every warp that waits for nothing runs on.
 """
 
 from __future__ import annotations
@@ -10,25 +11,42 @@ from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.lower import Lowered
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
-ARGUMENTS = (
-    "ptr %table, ptr %shared, i64 %shared_bytes.i, ptr %parameters, ptr %state, ptr %abort, ptr %my.local, "
-    "i32 %x, i32 %y, i32 %z, i32 %gx, i32 %gy, i32 %gz, i32 %w, ptr %context"
-)
+RUN_BLOCKS_MAX = 128
+"""Blocks along x whose warps of one row run one after the other: their rows of some arrays stay in a 1 MiB cache."""
 
 
 def turns(lowered: Lowered, threads: Layout) -> str:
-    if lowered.needs_counts:
-        return _counted(lowered, threads)
-    return _rounds(lowered, threads) if lowered.has_pauses else _in_turn(lowered, threads)
+    if lowered.runs_by_rows:
+        return _by_rows(lowered, threads)
+    ways = _counted if lowered.needs_counts else _rounds if lowered.has_pauses else _in_turn
+    return _one_block(lowered) + ways(lowered, threads)
+
+
+def _one_block(lowered: Lowered) -> str:
+    return f"""  %n.now = add i64 %n, 0
+  %ctaid.x = trunc i64 %x.w to i32
+{lowered.per_block}
+  br label %placed
+placed:
+"""
 
 
 def _places(lowered: Lowered) -> str:
-    """Warp %w's context and stack."""
-    return f"""  %w.o = zext i32 %w to i64
+    """The context and stack of warp %warpid."""
+    return f"""  %w.o = zext i32 %warpid to i64
   %w.c = mul i64 %w.o, {lowered.context_bytes}
   %context = getelementptr i8, ptr %contexts, i64 %w.c
   %w.l = mul i64 %w.o, {lowered.local_bytes * WARP}
-  %my.local = getelementptr i8, ptr %local, i64 %w.l
+  %local = getelementptr i8, ptr %stacks, i64 %w.l
+"""
+
+
+def _step(lowered: Lowered) -> str:
+    """Run the warp to where it ends or pauses; how it did is %status."""
+    return f"""  br label %warp.begin
+{lowered.warp}
+warp.end:
+  %status = load i32, ptr %status.cell
 """
 
 
@@ -36,14 +54,42 @@ def _in_turn(lowered: Lowered, threads: Layout) -> str:
     """Every warp runs to its end."""
     return f"""  br label %warp
 warp:
-  %w = phi i32 [ 0, %cleared ], [ %w.2, %stepped ]
-{_places(lowered)}  %status = call i32 @warp({ARGUMENTS})
-  %bad = icmp ne i32 %status, {layout.DONE}
+  %warpid = phi i32 [ 0, %placed ], [ %w.2, %stepped ]
+{_places(lowered)}{_step(lowered)}  %bad = icmp ne i32 %status, {layout.DONE}
   br i1 %bad, label %failed, label %stepped
 stepped:
-  %w.2 = add i32 %w, 1
+  %w.2 = add i32 %warpid, 1
   %w.m = icmp ult i32 %w.2, {threads.warps}
   br i1 %w.m, label %warp, label %finished
+"""
+
+
+def _by_rows(lowered: Lowered, threads: Layout) -> str:
+    """Every warp number in turn, for as many blocks along x as the range still has in this row of the grid."""
+    return f"""  %to.edge = sub i64 %grid_x.i, %x.w
+  %to.end = sub i64 %to, %n
+  %run.0 = call i64 @llvm.umin.i64(i64 %to.edge, i64 %to.end)
+  %run = call i64 @llvm.umin.i64(i64 %run.0, i64 {RUN_BLOCKS_MAX})
+  br label %row
+row:
+  %warpid = phi i32 [ 0, %cleared ], [ %w.2, %rowed ]
+{_places(lowered)}  br label %warp
+warp:
+  %along = phi i64 [ 0, %row ], [ %along.2, %stepped ]
+  %n.now = add i64 %n, %along
+  %x.now = add i64 %x.w, %along
+  %ctaid.x = trunc i64 %x.now to i32
+{lowered.per_block}
+{_step(lowered)}  %bad = icmp ne i32 %status, {layout.DONE}
+  br i1 %bad, label %failed, label %stepped
+stepped:
+  %along.2 = add i64 %along, 1
+  %along.m = icmp ult i64 %along.2, %run
+  br i1 %along.m, label %warp, label %rowed
+rowed:
+  %w.2 = add i32 %warpid, 1
+  %w.m = icmp ult i32 %w.2, {threads.warps}
+  br i1 %w.m, label %row, label %finished
 """
 
 
@@ -51,7 +97,7 @@ def _reset(lowered: Lowered, threads: Layout, also: str = "") -> str:
     """All warps at their start."""
     return f"""  br label %reset
 reset:
-  %r = phi i32 [ 0, %cleared ], [ %r.2, %reset ]
+  %r = phi i32 [ 0, %placed ], [ %r.2, %reset ]
   %r.o = zext i32 %r to i64
   %r.c = mul i64 %r.o, {lowered.context_bytes}
   %r.p = getelementptr i8, ptr %contexts, i64 %r.c
@@ -67,7 +113,7 @@ def _rounds(lowered: Lowered, threads: Layout) -> str:
     return f"""{_reset(lowered, threads)}round:
   br label %warp
 warp:
-  %w = phi i32 [ 0, %round ], [ %w.2, %stepped ]
+  %warpid = phi i32 [ 0, %round ], [ %w.2, %stepped ]
   %waiting = phi i32 [ 0, %round ], [ %waiting.2, %stepped ]
 {_places(lowered)}  %point = load i32, ptr %context
   %over = icmp eq i32 %point, -1
@@ -75,8 +121,7 @@ warp:
 skipped:
   br label %stepped
 step:
-  %status = call i32 @warp({ARGUMENTS})
-  %bad = icmp ugt i32 %status, {layout.PAUSED}
+{_step(lowered)}  %bad = icmp ugt i32 %status, {layout.PAUSED}
   br i1 %bad, label %failed, label %stopped
 stopped:
   %ended = icmp eq i32 %status, {layout.DONE}
@@ -87,7 +132,7 @@ close:
 stepped:
   %status.2 = phi i32 [ {layout.DONE}, %skipped ], [ %status, %stopped ], [ %status, %close ]
   %waiting.2 = or i32 %waiting, %status.2
-  %w.2 = add i32 %w, 1
+  %w.2 = add i32 %warpid, 1
   %w.m = icmp ult i32 %w.2, {threads.warps}
   br i1 %w.m, label %warp, label %rounded
 rounded:
@@ -127,14 +172,11 @@ def _counted(lowered: Lowered, threads: Layout) -> str:
 {_reset(lowered, threads, clear)}round:
   br label %turn
 turn:
-  %w.t = phi i32 [ 0, %round ], [ %w.2, %stepped ]
+  %warpid = phi i32 [ 0, %round ], [ %w.2, %stepped ]
   %live = phi i32 [ 0, %round ], [ %live.2, %stepped ]
   %ran = phi i32 [ 0, %round ], [ %ran.2, %stepped ]
   %stuck = phi i32 [ 0, %round ], [ %stuck.2, %stepped ]
-  br label %warp
-warp:
-  %w.n = phi i32 [ %w.t, %turn ]
-{_places(lowered).replace("%w ", "%w.n ")}  %point = load i32, ptr %context
+{_places(lowered)}  %point = load i32, ptr %context
   %waits.p = getelementptr i8, ptr %context, i64 {layout.CONTEXT_WAITS}
   %waits = load i32, ptr %waits.p
   %over = icmp eq i32 %point, -1
@@ -143,14 +185,13 @@ warp:
   br i1 %idle, label %skipped, label %step
 skipped:
   %skipped.live = select i1 %over, i32 0, i32 1
-  %skipped.who = select i1 %over, i32 %stuck, i32 %w.n
+  %skipped.who = select i1 %over, i32 %stuck, i32 %warpid
   br label %stepped
 step:
-  %status.n = call i32 @warp({ARGUMENTS.replace("i32 %w,", "i32 %w.n,")})
-  %bad = icmp ugt i32 %status.n, {layout.PAUSED}
-  br i1 %bad, label %gone, label %stopped
+{_step(lowered)}  %bad = icmp ugt i32 %status, {layout.PAUSED}
+  br i1 %bad, label %failed, label %stopped
 stopped:
-  %ended = icmp eq i32 %status.n, {layout.DONE}
+  %ended = icmp eq i32 %status, {layout.DONE}
   br i1 %ended, label %close, label %stepped
 close:
   store i32 -1, ptr %context
@@ -161,7 +202,7 @@ stepped:
   %stuck.2 = phi i32 [ %skipped.who, %skipped ], [ %stuck, %stopped ], [ %stuck, %close ]
   %live.2 = add i32 %live, %is.live
   %ran.2 = or i32 %ran, %has.run
-  %w.2 = add i32 %w.n, 1
+  %w.2 = add i32 %warpid, 1
   %w.m = icmp ult i32 %w.2, {threads.warps}
   br i1 %w.m, label %turn, label %rounded
 rounded:
@@ -220,9 +261,13 @@ never:
   %n.p = getelementptr i8, ptr %contexts, i64 %n.x
   %n.line = load i32, ptr %n.p
   call void @trap(ptr %state, i32 {layout.TRAP_BARRIER}, i32 %n.line, i32 0, i64 0)
-  br label %gone
-gone:
-  %w = phi i32 [ %w.n, %step ], [ %stuck.2, %never ]
-  %status = phi i32 [ %status.n, %step ], [ {layout.TRAPPED}, %never ]
   br label %failed
+"""
+
+
+def failure(lowered: Lowered) -> str:
+    """At `failed`: %who is the warp that failed, %how its status."""
+    stuck = (", [ %stuck.2, %never ]", f", [ {layout.TRAPPED}, %never ]") if lowered.needs_counts else ("", "")
+    return f"""  %who = phi i32 [ %warpid, %warp.end ]{stuck[0]}
+  %how = phi i32 [ %status, %warp.end ]{stuck[1]}
 """

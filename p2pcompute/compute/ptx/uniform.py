@@ -8,9 +8,10 @@ Soundness: an affine register is linear in the lane number modulo 2**width, unle
 break the line, and both set the flag at run time (`progression`), from where it is handed on to all that is computed
 from the register: a widening conversion (cvt, mul.wide) of a value that wraps between two lanes, which shows in the
 distance of first and last lane, since strides stay below 2**(width - 1) / 32, so that a warp wraps at most once; and
-writing a register in some lanes only while others still need its old value (`blended`). Two flagged values with a
-stride are never added, so that what breaks one line cannot mend another. Stride 0 means that all lanes of a segment
-hold the same bits, whatever happened before; such values are never flagged, and vary if they are blended.
+writing a register in some lanes only while others still need its old value (`blended`). A line that is not flagged is
+exact, so it may be widened again. Widenings that break no line in this launch (`trusted`, see `ranges`) need no flag.
+Stride 0 means that all lanes of a segment hold the same bits, whatever happened before; such values are never flagged,
+and vary if they are blended.
 
 Besides, each kind knows how many low bits of a segment's first lane are zero: `tid.x >> 5`, `tid.x & 31` and their
 like, which kernels write all over, then are uniform or affine too.
@@ -18,11 +19,14 @@ like, which kernels write all over, then are uniform or affine too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from p2pcompute.compute.ptx import patterns
 from p2pcompute.compute.ptx.flow import Graph
 from p2pcompute.compute.ptx.ir import Address, Group, Immediate, Instruction, Operand, Register, Special, registers_of
+from p2pcompute.compute.ptx.patterns import Lanes
 from p2pcompute.compute.ptx.types import TYPES
 
 WARP: Final = 32
@@ -32,7 +36,7 @@ SEGMENT_LANES_MIN: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`uniform`, `affine` with a stride, or `varying`."""
+    """`uniform`, `affine` with a stride, `pattern` (the first lane plus constants: see `patterns`), or `varying`."""
 
     name: str
     stride: int = 0
@@ -41,6 +45,8 @@ class Kind:
     """Carries a flag at run time that says when its lanes are not in progression after all (see `progression`)."""
     zeros: int = 0
     """Low bits that are zero in the first lane of each segment (in all lanes if uniform), at most ZEROS_MAX."""
+    lanes: Lanes | None = None
+    """Of patterns, and of affine values where more is known than the stride; in warps of one segment only."""
 
     @property
     def is_uniform(self) -> bool:
@@ -48,10 +54,24 @@ class Kind:
 
     @property
     def is_affine(self) -> bool:
-        return self.name == "affine"
+        """Kept as the scalar of the first lane of each segment."""
+        return self.name in ("affine", "pattern")
+
+    @property
+    def is_pattern(self) -> bool:
+        return self.name == "pattern"
+
+    def offsets(self, lanes: int) -> range | tuple[int, ...]:
+        """What each lane of a segment of so many is more than the first."""
+        if self.is_pattern:
+            assert self.lanes is not None
+            return self.lanes.delta
+        return range(0, lanes * self.stride, self.stride) if self.stride else (0,) * lanes
 
 
 ZEROS_MAX: Final = 5
+PATTERN_REACH_MAX: Final = 1 << 40
+"""Between the first lane and any other."""
 UNIFORM: Final = Kind("uniform")
 VARYING: Final = Kind("varying")
 
@@ -109,8 +129,10 @@ class Layout:
             return UNIFORM
         if self.segment < SEGMENT_LANES_MIN:
             return VARYING
-        is_moving = head == "laneid" or axis == "x"
-        return replace(affine(1), zeros=trailing_zeros(self.segment)) if is_moving else affine(0)
+        if head != "laneid" and axis != "x":
+            return affine(0)
+        lanes = patterns.consecutive(-1 if head == "laneid" else WARP - 1) if self.segments == 1 else None
+        return replace(affine(1), zeros=trailing_zeros(self.segment), lanes=lanes)
 
 
 @dataclass(slots=True)
@@ -121,6 +143,7 @@ class Analysis:
     blended: frozenset[str]
     constants: dict[str, int]
     layout: Layout
+    trusted: frozenset[int] = frozenset()
 
     def kind(self, operand: Operand) -> Kind:
         match operand:
@@ -132,22 +155,35 @@ class Analysis:
                 kinds = [self.kinds.get(register.name, UNIFORM) for register in registers_of(operand)]
                 return UNIFORM if all(kind.is_uniform for kind in kinds) else VARYING
 
+    def relied_on(self, instructions: Iterable[Instruction]) -> frozenset[int]:
+        """The trusted widenings among these of lines that might break."""
+        return frozenset(
+            id(ins)
+            for ins in instructions
+            if id(ins) in self.trusted and any(self.kind(o).stride or self.kind(o).is_pattern for o in ins.sources)
+        )
+
 
 _PLAIN: Final = (Register, Special, Immediate)
 _PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
 
 
-def analyse(graph: Graph, layout: Layout, register_types: dict[str, str]) -> Analysis:
-    """Optimistic fixpoint over kinds, divergent branches and blended registers together; all three only grow."""
-    return _Fixpoint(graph, layout, register_types).run()
+def analyse(
+    graph: Graph, layout: Layout, register_types: dict[str, str], trusted: frozenset[int] = frozenset()
+) -> Analysis:
+    """Optimistic fixpoint over kinds, divergent branches and blended registers together; all three only grow. `trusted`
+    are the widenings (by id) that break no line.
+    """
+    return _Fixpoint(graph, layout, register_types, trusted).run()
 
 
 class _Fixpoint:
-    def __init__(self, graph: Graph, layout: Layout, register_types: dict[str, str]) -> None:
+    def __init__(self, graph: Graph, layout: Layout, register_types: dict[str, str], trusted: frozenset[int]) -> None:
         self._graph = graph
         self._layout = layout
         self._types = register_types
+        self._trusted = trusted
         self._kinds: dict[str, Kind] = dict.fromkeys(graph.live_in[0], UNIFORM)
         self._blended: set[str] = set()
         self._divergent: set[int] = set()
@@ -161,7 +197,7 @@ class _Fixpoint:
                 for instruction in (*block.core, *([block.end] if block.end else [])):
                     changed |= self._update(instruction)
                 changed |= self._diverge(block.index)
-        return Analysis(dict(self._kinds), frozenset(self._blended), self._constants, self._layout)
+        return Analysis(dict(self._kinds), frozenset(self._blended), self._constants, self._layout, self._trusted)
 
     def _update(self, instruction: Instruction) -> bool:
         kind = self._transfer(instruction)
@@ -222,12 +258,40 @@ class _Fixpoint:
             return VARYING
         if instruction.opcode == "mov" and any(isinstance(o, Group) for o in _operands(instruction)):
             return VARYING
+        pattern = self._pattern(instruction, known)
+        if pattern is not None:
+            return pattern
+        if any(kind.is_pattern for kind in known):
+            return VARYING
         if all(kind.stride == 0 for kind in known):
             return affine(0)
         kind = _bounded(self._bitwise(instruction, known) or self._linear(instruction, known), instruction)
         if kind.stride and any(source.flagged for source in known):
             kind = replace(kind, flagged=True)
         return replace(kind, zeros=self._zeros(instruction, known)) if kind.is_affine and not kind.zeros else kind
+
+    def _pattern(self, instruction: Instruction, kinds: list[Kind]) -> Kind | None:
+        """The result if constants are all in which its lanes differ and no flag is needed to say so."""
+        is_integer = instruction.types and all(TYPES[name].kind in "bus" for name in instruction.types)
+        if self._layout.segments > 1 or not is_integer or any(kind.flagged for kind in kinds):
+            return None
+        sources = [self._lanes(operand, kind) for operand, kind in zip(instruction.sources, kinds, strict=True)]
+        lanes = patterns.transfer(instruction, sources, may_widen=id(instruction) in self._trusted)
+        if lanes is None or max(map(abs, lanes.delta)) >= PATTERN_REACH_MAX:
+            return None
+        if lanes.stride is None:
+            return Kind("pattern", lanes=lanes)
+        return replace(
+            affine(lanes.stride) if lanes.stride else UNIFORM, lanes=lanes, zeros=lanes.first_zeros(ZEROS_MAX)
+        )
+
+    def _lanes(self, operand: Operand, kind: Kind) -> Lanes:
+        if kind.lanes is not None:
+            return kind.lanes
+        value = self._constant(operand)
+        if value is not None:
+            return patterns.constant(value)
+        return patterns.line(kind.stride) if kind.stride else patterns.uniform(kind.zeros)
 
     def _zeros(self, instruction: Instruction, kinds: list[Kind]) -> int:
         """Zero low bits of an integer result, from those of its operands."""
@@ -290,7 +354,7 @@ class _Fixpoint:
             case "add" | "sub" if not instruction.has("sat"):
                 return _sum(kinds[0], kinds[1], -1 if instruction.opcode == "sub" else 1)
             case "cvt":
-                return _converted(instruction, kinds[0])
+                return self._converted(instruction, kinds[0])
             case "shl":
                 amount = self._constant(sources[1])
                 return _scaled(kinds[0], 1 << amount) if amount is not None and 0 <= amount < 32 else VARYING
@@ -311,7 +375,22 @@ class _Fixpoint:
         )
         if factor is None or (left.stride and right.stride):
             return VARYING
-        return _scaled(_widen(moving, instruction.types[0]) if instruction.has("wide") else moving, factor)
+        return _scaled(
+            self._widened(moving, instruction, instruction.types[0]) if instruction.has("wide") else moving, factor
+        )
+
+    def _converted(self, instruction: Instruction, kind: Kind) -> Kind:
+        destination, source = (TYPES[name] for name in instruction.types)
+        if instruction.has("sat") or source.bits < 16 or destination.bits < 16:
+            return VARYING
+        if destination.bits <= source.bits:  # a line modulo 2**64 is one modulo 2**32
+            return affine(kind.stride, widened=kind.widened)
+        return self._widened(kind, instruction, source.name)
+
+    def _widened(self, kind: Kind, instruction: Instruction, type_name: str) -> Kind:
+        if not _fits(kind.stride, TYPES[type_name].bits):
+            return VARYING if kind.stride else affine(0)
+        return affine(kind.stride, widened=kind.widened or id(instruction) not in self._trusted)
 
     def _diverge(self, index: int) -> bool:
         """Mark a branch on a varying condition, and what it blends. A register is blended when one side of the branch
@@ -369,8 +448,13 @@ def _constants(graph: Graph) -> dict[str, int]:
 def _join(left: Kind | None, right: Kind | None) -> Kind | None:
     if left is None or right is None or left == right:
         return right if left is None else left
-    if VARYING in (left, right) or left.stride != right.stride:
+    if VARYING in (left, right) or left.stride != right.stride or left.is_pattern != right.is_pattern:
         return VARYING
+    if left.is_pattern:
+        assert left.lanes is not None
+        assert right.lanes is not None
+        same = left.lanes.delta == right.lanes.delta
+        return Kind("pattern", lanes=patterns.differing_by(left.lanes.delta)) if same else VARYING
     zeros = min(left.zeros, right.zeros)
     if left.is_uniform and right.is_uniform:
         return replace(UNIFORM, zeros=zeros)
@@ -390,19 +474,6 @@ def _scaled(kind: Kind, factor: int) -> Kind:
 
 def _fits(stride: int, bits: int) -> bool:
     return abs(stride) * WARP < 1 << (bits - 1)
-
-
-def _widen(kind: Kind, type_name: str) -> Kind:
-    if kind.widened or not _fits(kind.stride, TYPES[type_name].bits):
-        return VARYING if kind.stride else affine(0)
-    return affine(kind.stride, widened=True)
-
-
-def _converted(instruction: Instruction, kind: Kind) -> Kind:
-    destination, source = (TYPES[name] for name in instruction.types)
-    if instruction.has("sat") or source.bits < 16 or destination.bits < 16:
-        return VARYING
-    return _widen(kind, source.name)
 
 
 def _bounded(kind: Kind, instruction: Instruction) -> Kind:
