@@ -23,7 +23,8 @@ from tests.hostile.node import memory_bytes
 START_S: Final = 60.0
 """A start on a machine that does much else at the time."""
 ANSWER_S: Final = 30.0
-TASKS_PER_CONNECTION_MAX: Final = 12
+TASKS_PER_CONNECTION: Final = 9
+"""At rest: a node without work has 21 tasks and 9 for each connection, 18 files and one for each connection."""
 FILES_PER_CONNECTION: Final = 1
 DEFECTS: Final = ("Traceback", "a defect", "never awaited", "was destroyed but it is pending")
 """What no log may hold, however rudely the others went."""
@@ -41,7 +42,7 @@ class Footprint:
 
     @property
     def tasks_beside_connections(self) -> int:
-        return self.tasks - TASKS_PER_CONNECTION_MAX * self.connections
+        return self.tasks - TASKS_PER_CONNECTION * self.connections
 
     @property
     def files_beside_connections(self) -> int:
