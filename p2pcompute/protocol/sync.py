@@ -39,6 +39,8 @@ comparison that finds nothing."""
 MUCH: Final = 32
 """One part in so many of the book is much. Documents that gossip has under way are a thousandth."""
 SPREAD_PEERS: Final = 4
+UNSURE_PEERS_MAX: Final = 12
+"""Neighbours to be asked, by chance, after something new: all that a mesh has, and few of a crowd."""
 SILENT_PEERS: Final = 1
 """Neighbours that gave no answer last time are asked too, but take no place from others."""
 AGAIN_MS: Final = 200
@@ -66,6 +68,8 @@ class Sync:
         self._busy: dict[bytes, None] = {}
         self._silent: dict[bytes, int] = {}
         """Neighbours that owe an answer, with how many in a row; a word from them clears it."""
+        self._unsure: dict[bytes, None] = {}
+        """Neighbours that may not know what we learned last."""
         self._due_ms = 0
         self._pause_ms = SPREAD_MS
 
@@ -84,10 +88,13 @@ class Sync:
         return [SetTimer(TIMER, self._due_ms)]
 
     def _spread(self, now: Now, count: int) -> list[Effect]:
-        """So many documents were not known everywhere: another round soon. It ends with a round that finds all equal;
-        where it never does, since news comes all the time, the rounds become rare."""
+        """So many documents were not known everywhere: rounds until all neighbours were asked, or as many as count.
+        Where there is always news, the rounds become rare."""
         much = MUCH * count >= len(self._book)
         self._pause_ms = SPREAD_MS if much else min(PERIOD_MS, 2 * self._pause_ms)
+        talking = [peer for peer in self._peers if peer not in self._silent]
+        self._post.env.rng.shuffle(talking)
+        self._unsure = dict.fromkeys(talking[:UNSURE_PEERS_MAX])
         return self._within(now, self._pause_ms)
 
     def on_peer(self, now: Now, peer: bytes, *, up: bool, outbound: bool) -> list[Effect]:
@@ -96,20 +103,22 @@ class Sync:
             self._peers.pop(peer, None)
             self._busy.pop(peer, None)
             self._silent.pop(peer, None)
+            self._unsure.pop(peer, None)
             return []
         self._peers[peer] = None
         return self._compare(peer) if outbound else []
 
     def on_timer(self, now: Now) -> list[Effect]:
-        """Compare with randomly chosen neighbours, silent ones last."""
+        """Compare with randomly chosen neighbours: those first that may lack something, silent ones last."""
         idle = [peer for peer in self._peers if peer not in self._busy]
         self._post.env.rng.shuffle(idle)
         self._due_ms = now.mono_ms + PERIOD_MS
         out: list[Effect] = [SetTimer(TIMER, self._due_ms)]
-        talking = [peer for peer in idle if peer not in self._silent]
+        talking = sorted((peer for peer in idle if peer not in self._silent), key=lambda peer: peer not in self._unsure)
         for peer in (*talking[:SPREAD_PEERS], *[peer for peer in idle if peer in self._silent][:SILENT_PEERS]):
+            self._unsure.pop(peer, None)
             out += self._compare(peer)
-        return out
+        return out + (self._within(now, self._pause_ms) if self._unsure else [])
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -146,6 +155,7 @@ class Sync:
         """No answer: soon ask somebody else, and this peer again."""
         if peer not in self._peers:
             return []
+        self._unsure.pop(peer, None)
         times = self._silent[peer] = self._silent.get(peer, 0) + 1
         return self._within(now, min(PERIOD_MS, AGAIN_MS << min(times - 1, 16)))
 
