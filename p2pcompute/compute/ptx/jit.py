@@ -1,7 +1,8 @@
 """LLVM text -> machine code in this process, with a cache of object files.
 
-A lean pipeline: the generated code is already vectorised, so promotion to registers, common subexpressions and dead
-code are what pays; -O3 costs three to five times the compile time for less than a tenth of the run time.
+A lean pipeline: the generated code is already vectorised, so promotion to registers, common subexpressions, jumps over
+masks that are known and dead code are what pays; -O3 costs two to three times the compile time for nothing (0.9 to 1.1
+of the run time, and far more where it undoes what was hidden from it on purpose).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.grid import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "3"
+ENGINE_VERSION: Final = "5"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
     "sroa",
     "instruction_combine",
     "simplify_cfg",
+    "jump_threading",
     "new_gvn",
     "instruction_combine",
     "simplify_cfg",

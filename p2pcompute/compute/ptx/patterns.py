@@ -138,7 +138,8 @@ def _sum(left: Lanes, right: Lanes, sign: int) -> Lanes:
 def _product(left: Lanes, right: Lanes) -> Lanes | None:
     factor, other = (_value(right), left) if _value(right) is not None else (_value(left), right)
     if factor is None:
-        return uniform(0) if left.is_uniform and right.is_uniform else None
+        zeros = left.first_zeros(32) + right.first_zeros(32)
+        return uniform(min(zeros, 63)) if left.is_uniform and right.is_uniform else None
     factor = _signed(factor)
     if factor > 0 and factor & (factor - 1) == 0:
         return _left(other, factor.bit_length() - 1)

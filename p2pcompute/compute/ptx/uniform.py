@@ -19,6 +19,7 @@ like, which kernels write all over, then are uniform or affine too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -187,7 +188,7 @@ class _Fixpoint:
         self._kinds: dict[str, Kind] = dict.fromkeys(graph.live_in[0], UNIFORM)
         self._blended: set[str] = set()
         self._divergent: set[int] = set()
-        self._constants = _constants(graph)
+        self._constants = _constants(graph, layout)
 
     def run(self) -> Analysis:
         changed = True
@@ -335,11 +336,9 @@ class _Fixpoint:
         return None if bits else still
 
     def _constant(self, operand: Operand) -> int | None:
-        if isinstance(operand, Immediate) and operand.kind == "int":
-            return operand.value
         if isinstance(operand, Register):
             return self._constants.get(operand.name)
-        return None
+        return _number(operand, self._layout)
 
     def _linear(self, instruction: Instruction, kinds: list[Kind]) -> Kind:
         """Kind of an integer operation with at least one operand of non-zero stride."""
@@ -425,24 +424,30 @@ def _operands(instruction: Instruction) -> tuple[Operand, ...]:
     return (*instruction.sources, *instruction.destinations)
 
 
-def _constants(graph: Graph) -> dict[str, int]:
-    """Registers written once, by an unguarded move of an integer."""
-    writes: dict[str, int] = {}
+def _constants(graph: Graph, layout: Layout) -> dict[str, int]:
+    """Registers written once, by an unguarded move of an integer, or of the block's size."""
+    writes: Counter[str] = Counter()
     values: dict[str, int] = {}
     for block in graph.blocks:
         for instruction in block.core:
-            for register in instruction.writes():
-                writes[register.name] = writes.get(register.name, 0) + 1
-                source = instruction.sources[0] if instruction.sources else None
-                if (
-                    instruction.opcode == "mov"
-                    and instruction.guard is None
-                    and isinstance(source, Immediate)
-                    and source.kind == "int"
-                ):
-                    values[register.name] = source.value
+            targets = [register.name for register in instruction.writes()]
+            writes.update(targets)
+            if instruction.opcode == "mov" and instruction.guard is None:
+                value = _number(instruction.sources[0], layout)
+                if value is not None:
+                    values.update(dict.fromkeys(targets, value))
     entry_live = graph.live_in[0]
     return {name: value for name, value in values.items() if writes[name] == 1 and name not in entry_live}
+
+
+def _number(operand: Operand, layout: Layout) -> int | None:
+    match operand:
+        case Immediate(value, "int"):
+            return value
+        case Special(name) if name.startswith("ntid."):
+            return layout.block["xyz".index(name[-1])]
+        case _:
+            return None
 
 
 def _join(left: Kind | None, right: Kind | None) -> Kind | None:
