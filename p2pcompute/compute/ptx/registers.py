@@ -241,6 +241,9 @@ class Frame:
 
     def symbol_address(self, name: str) -> int:
         """Address of a variable in its own state space; global and const ones are generic addresses already."""
+        parameter = self.entry.parameter(name)
+        if parameter is not None and name not in self.entry.variables:
+            return parameter.offset_bytes
         variable = self.entry.variables.get(name) or self.module.variables[name]
         if variable.space == "global":
             return GLOBAL_SEGMENT << OFFSET_BITS | variable.offset_bytes
