@@ -118,3 +118,24 @@ extern "C" __global__ void plane(cudaTextureObject_t t, float *y) { y[0] = tex2D
     (left,) = compiled.outcome.left_out
     assert left.kernel == "cube"
     assert "tex.cube" in left.reason
+
+
+async def test_a_member_template_specialised_outside_of_its_class_is_kept(compiler: Compiler) -> None:
+    text = """#include <iostream>
+template <class T> struct R { T x; template <class U> __device__ constexpr U next() noexcept; };
+template <> template <> __device__ constexpr int R<int>::next<int>() noexcept { return ++x; }
+__global__ void f(int *out) { R<int> r{1}; out[0] = r.next<int>(); }
+int main() { std::cout << 1; }
+"""
+    done = await compiler.compile({"k.cu": text}, "k.cu")
+    assert [entry.source_name for entry in done.entries] == ["f"]
+
+
+async def test_other_spellings_of_keywords_are_known(compiler: Compiler) -> None:
+    text = """#include <iostream>
+static __device__ __const__ float table[] = {1, 2};
+__global__ void f(float *out) { __const float x = table[1]; out[0] = x; }
+int main() { std::cout << 1; }
+"""
+    done = await compiler.compile({"k.cu": text}, "k.cu")
+    assert [entry.source_name for entry in done.entries] == ["f"]

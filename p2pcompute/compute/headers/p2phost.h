@@ -16,6 +16,10 @@
 #include <limits>
 #include <type_traits>
 
+#define __const const
+#define __const__ const
+#define __signed__ signed
+
 typedef unsigned char uchar;
 typedef unsigned short ushort;
 typedef unsigned int uint;

@@ -7,7 +7,7 @@ where), `program` (all files together), `select` (what kernels need), `launches`
 
 from p2pcompute.compute.prepare.prepared import KernelInSource, Preparation, Prepared, prepare
 
-VERSION = "1"
+VERSION = "2"
 """Changes whenever `prepare` may give another text for the same sources: part of the toolchain id."""
 
 __all__ = ["VERSION", "KernelInSource", "Preparation", "Prepared", "prepare"]

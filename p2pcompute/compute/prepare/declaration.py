@@ -346,7 +346,7 @@ def parameters_at(parts: Sequence[Part]) -> int:
         named = before.identifier and (before.text not in _WORDS or before.text == "operator")
         if named and (after in _AFTER_PARAMETERS or after in (";", "{", "(") or after in ATTRIBUTES):
             return at
-        if before.text == ">" and after in (";", "{", "", "const"):
+        if before.text == ">" and (after in (";", "{", "", "const") or after in ATTRIBUTES):
             return at
     return -1
 

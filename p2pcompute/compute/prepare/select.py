@@ -17,7 +17,7 @@ from p2pcompute.compute.prepare.program import Place, Program, SourceFile
 
 PASTES_MAX: Final = 64
 """Words joined by `##` whose completions are looked for; each costs a look at every name."""
-SERVED_NAMESPACES: Final = frozenset({"std", "cuda", "cooperative_groups", "nvcuda", "cg"})
+SERVED_NAMESPACES: Final = frozenset({"std", "cuda", "cooperative_groups", "nvcuda", "cg", "cub"})
 VECTOR_TYPES: Final = frozenset(
     f"{base}{lanes}"
     for base in ("char", "uchar", "short", "ushort", "int", "uint", "long", "ulong", "longlong", "float", "double")

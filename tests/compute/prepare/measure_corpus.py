@@ -1,9 +1,12 @@
 """How much of a folder of real `.cu` files can be handed in: prepared and compiled, kernel by kernel accepted.
 
     python -m tests.compute.prepare.measure_corpus FOLDER ... [--include FOLDER] [--define NAME=VALUE] [--json]
+        [--every N] [--first K] [--compile]
 
-Only files with a `__global__` of their own count. `-D` options of a Makefile beside a file are taken over, as by its
-author. Nothing is run.
+Only files with a `__global__` of their own count, and of those not the `pieces` that another `.cu` file includes: who
+hands in that one hands them in too. `-D` options of a Makefile beside a file are taken over, as by its
+author. Kernels are lowered to LLVM for blocks of 256 threads; with `--compile` machine code is made and linked too,
+and the slowest kernels are listed. Nothing is run.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import collections
 import dataclasses
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -21,9 +25,13 @@ import trio
 from p2pcompute.client.headers import included_files, read_source
 from p2pcompute.compute import ptx
 from p2pcompute.compute.compiler import CompiledSource, Compiler
+from p2pcompute.compute.ptx.lower import lower
 from p2pcompute.errors import CompileError, P2PComputeError, PtxError
 
 _DEFINE = re.compile(r"(?<!\S)-D\s*([A-Za-z_]\w*)(?:=([\w.+-]+))?(?!\S)")
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^"<>]+\.cu)[">]', re.MULTILINE)
+_BLOCK = (256, 1, 1)
+_SLOWEST_SHOWN = 10
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -32,6 +40,7 @@ class Tally:
     """Counts over all files; `refusals` by reason, each with one example."""
 
     files: int = 0
+    pieces: int = 0
     as_is: int = 0
     whole: int = 0
     partly: int = 0
@@ -40,6 +49,7 @@ class Tally:
     kernels_compiled: int = 0
     kernels_accepted: int = 0
     seconds: float = 0.0
+    jit_seconds: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     compile_refusals: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     engine_refusals: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
@@ -51,6 +61,7 @@ def main() -> None:
     parser.add_argument("--define", action="append", default=[])
     parser.add_argument("--every", type=int, default=1, help="take each n-th file only")
     parser.add_argument("--first", type=int, default=0, help="beginning with this one")
+    parser.add_argument("--compile", action="store_true", help="make machine code of every kernel")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     tally = trio.run(_measure, options)
@@ -60,16 +71,33 @@ def main() -> None:
 async def _measure(options: argparse.Namespace) -> Tally:
     tally = Tally()
     files = sorted(file for folder in options.folders for file in folder.rglob("*.cu"))
+    included = _included(files)
     async with Compiler() as compiler:
         for file in files[options.first :: options.every]:
             if "__global__" not in _COMMENTS.sub("", file.read_text(errors="replace")):
                 continue
+            if file in included:
+                tally.pieces += 1
+                continue
             tally.files += 1
             defines = dict(item.partition("=")[::2] for item in options.define)
             start = time.monotonic()
-            await _one(compiler, file, options.include, {**_makefile_defines(file), **defines}, tally)
+            compiled = await _one(compiler, file, options.include, {**_makefile_defines(file), **defines}, tally)
             tally.seconds += time.monotonic() - start
+            if compiled is not None:
+                await trio.to_thread.run_sync(_engine, compiled, file, tally, options.compile)
     return tally
+
+
+def _included(files: list[Path]) -> set[Path]:
+    """Files that another one of `files` names in an `#include`."""
+    known, found = set(files), set[Path]()
+    for file in files:
+        for name in _INCLUDE.findall(file.read_text(errors="replace")):
+            target = Path(os.path.normpath(file.parent / name))
+            if target in known and target != file:
+                found.add(target)
+    return found
 
 
 def _makefile_defines(file: Path) -> dict[str, str]:
@@ -79,7 +107,9 @@ def _makefile_defines(file: Path) -> dict[str, str]:
     return {name: value or "1" for name, value in _DEFINE.findall(makefile.read_text(errors="replace"))}
 
 
-async def _one(compiler: Compiler, file: Path, include: list[Path], defines: dict[str, str], tally: Tally) -> None:
+async def _one(
+    compiler: Compiler, file: Path, include: list[Path], defines: dict[str, str], tally: Tally
+) -> CompiledSource | None:
     try:
         sources = {**included_files(file, include), file.name: read_source(file)}
         compiled = await compiler.compile(sources, file.name, defines=defines, timeout_s=60)
@@ -91,13 +121,13 @@ async def _one(compiler: Compiler, file: Path, include: list[Path], defines: dic
             tally.kernels_compiled += len(refused)
             for line in refused:
                 _refuse(tally.engine_refusals, _generic(line.partition("accept: ")[2]), str(file))
-            return
+            return None
         tally.templates_only += "templates of kernels only" in str(error)
         _refuse(tally.compile_refusals, _first_error(str(error)), str(file))
-        return
+        return None
     except P2PComputeError as error:
         _refuse(tally.compile_refusals, str(error)[:100], str(file))
-        return
+        return None
     outcome = compiled.outcome
     by_engine = [left for left in outcome.left_out if "what the engines accept" in left.reason]
     by_compiler = [left for left in outcome.left_out if left not in by_engine]
@@ -110,14 +140,19 @@ async def _one(compiler: Compiler, file: Path, include: list[Path], defines: dic
         _refuse(tally.compile_refusals, f"[kernel] {_first_error(left.reason)}", f"{file}:{left.kernel}")
     for left in by_engine:
         _refuse(tally.engine_refusals, _generic(left.reason.partition("accept: ")[2]), f"{file}:{left.kernel}")
-    await trio.to_thread.run_sync(_engine, compiled, file, tally)
+    return compiled
 
 
-def _engine(compiled: CompiledSource, file: Path, tally: Tally) -> None:
+def _engine(compiled: CompiledSource, file: Path, tally: Tally, with_code: bool) -> None:
     module = ptx.parse(compiled.ptx)
     for entry in compiled.entries:
+        start = time.monotonic()
         try:
-            ptx.compile_entry(module, entry.name, (64, 1, 1))
+            if with_code:
+                ptx.compile_entry(module, entry.name, _BLOCK)
+                tally.jit_seconds.append((time.monotonic() - start, f"{file}:{entry.name}"))
+            else:
+                lower(module, module.entries[entry.name], _BLOCK, careful=False)
             tally.kernels_accepted += 1
         except PtxError as error:
             _refuse(tally.engine_refusals, _generic(str(error)), f"{file}:{entry.name}")
@@ -143,11 +178,17 @@ def _show(tally: Tally, as_json: bool) -> None:
         ranked = collections.Counter({reason: len(where) for reason, where in refusals.items()}).most_common()
         for reason, count in ranked:
             print(f"{count:5} {reason}   e.g. {refusals[reason][0]}")
-    figures = {k: v for k, v in dataclasses.asdict(tally).items() if not isinstance(v, dict)}
+    figures = {k: v for k, v in dataclasses.asdict(tally).items() if not isinstance(v, dict | list)}
     files = max(1, tally.files)
     figures["whole_percent"] = round(100 * tally.whole / files, 1)
     figures["usable_percent"] = round(100 * (tally.whole + tally.partly) / files, 1)
     figures["accepted_percent"] = round(100 * tally.kernels_accepted / max(1, tally.kernels_compiled), 1)
+    times = sorted(tally.jit_seconds, reverse=True)
+    if times:
+        figures["jit_seconds_median"] = round(times[len(times) // 2][0], 3)
+        print("--- slowest to make machine code of")
+        for seconds, where in times[:_SLOWEST_SHOWN]:
+            print(f"{seconds:8.2f} s {where}")
     print(json.dumps(figures) if as_json else "\n".join(f"{k:18} {v}" for k, v in figures.items()))
 
 
