@@ -20,6 +20,10 @@ COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
 Figures = dict[str, object]
 
 
+class MissingPeerError(Exception):
+    """What a benchmark compares with is not installed; the text says what to type."""
+
+
 class Benchmark(Protocol):
     """What a benchmark's module holds."""
 
