@@ -6,7 +6,7 @@ import ctypes
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,13 @@ HERE: Final = Path(__file__).parent
 FLAGS: Final = ("-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 DTYPES: Final = {"u8": np.uint8, "i32": np.int32, "u32": np.uint32, "f32": np.float32, "f64": np.float64}
 CLOSE: Final = 2e-4
+MARGIN_BYTES: Final = 1 << 18
+"""More than any kernel of the list reaches beyond: a plane of 128 x 128 floats."""
 Array = NDArray[Any]
+Outputs = Sequence[Any] | Mapping[int, Any]
+"""Arrays by the number of their argument."""
+Caller = Callable[[Sequence[Any]], Callable[[], object]]
+"""From arguments, a function that runs a kernel on them."""
 
 
 @dataclass(slots=True)
@@ -76,8 +82,11 @@ def _argument(words: list[str], rng: np.random.Generator) -> Any:
 
 
 def _aligned(array: Array) -> Array:
-    whole = np.zeros(array.nbytes + 64, np.uint8)
-    start = -whole.ctypes.data % 64
+    """A copy that begins a cache line, with readable memory on both sides: without range tests, lanes that are switched
+    off may be loaded from beside it.
+    """
+    whole = np.zeros(array.nbytes + 2 * MARGIN_BYTES, np.uint8)
+    start = MARGIN_BYTES - whole.ctypes.data % 64
     mine = whole[start : start + array.nbytes].view(array.dtype)
     mine[:] = array
     return mine
@@ -105,37 +114,47 @@ def build_twins(cases: Sequence[Case], directory: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def twin_call(library: ctypes.CDLL, case: Case, arguments: Sequence[Any]) -> Any:
-    """A function without arguments that runs the twin."""
+def twin_caller(library: ctypes.CDLL, case: Case) -> Caller:
+    """Runs the C++ twin."""
     function = getattr(library, case.name)
     function.restype = None
-    passed = [
-        ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else np.ctypeslib.as_ctypes_type(a.dtype)(a.item())
-        for a in arguments
-    ]
-    return lambda: function(*passed)
+
+    def bound(arguments: Sequence[Any]) -> Callable[[], object]:
+        passed = [
+            ctypes.c_void_p(a.ctypes.data)
+            if isinstance(a, np.ndarray)
+            else np.ctypeslib.as_ctypes_type(a.dtype)(a.item())
+            for a in arguments
+        ]
+        return lambda: function(*passed)
+
+    return bound
 
 
-def kernel_call(kernel: ptx.CompiledKernel, case: Case, arguments: Sequence[Any], threads: int) -> Any:
-    """A function without arguments that launches the kernel."""
-    buffers = [a for a in arguments if isinstance(a, np.ndarray)]
-    memory = ptx.Memory(buffers)
-    numbers = {id(a): number for number, a in enumerate(buffers)}
-    values = [
-        np.uint64(memory.address(numbers[id(a)])).tobytes() if isinstance(a, np.ndarray) else a.tobytes()
-        for a in arguments
-    ]
-    parameters = ptx.pack_parameters(kernel.entry, values)
-    abort = ptx.Abort()
+def kernel_caller(kernel: ptx.CompiledKernel, case: Case, threads: int = 1) -> Caller:
+    """Launches the kernel. A run raises AssertionError when the kernel traps."""
 
-    def call() -> None:
-        result = kernel.launch(memory, parameters, case.grid, case.shared_bytes, threads=threads, abort=abort)
-        assert result.status is ptx.Status.OK, f"{case.name}: {result.trap}"
+    def bound(arguments: Sequence[Any]) -> Callable[[], object]:
+        buffers = [a for a in arguments if isinstance(a, np.ndarray)]
+        memory = ptx.Memory(buffers)
+        numbers = {id(a): number for number, a in enumerate(buffers)}
+        values = [
+            np.uint64(memory.address(numbers[id(a)])).tobytes() if isinstance(a, np.ndarray) else a.tobytes()
+            for a in arguments
+        ]
+        parameters = ptx.pack_parameters(kernel.entry, values)
+        abort = ptx.Abort()
 
-    return call
+        def call() -> None:
+            result = kernel.launch(memory, parameters, case.grid, case.shared_bytes, threads=threads, abort=abort)
+            assert result.status is ptx.Status.OK, f"{case.name}: {result.trap}"
+
+        return call
+
+    return bound
 
 
-def differing(case: Case, mine: Sequence[Any], twins: Sequence[Any]) -> list[int]:
+def differing(case: Case, mine: Outputs, twins: Outputs) -> list[int]:
     """Outputs that do not agree, by the number of their argument."""
     return [number for number in case.outputs if not _agree(case.compare, mine[number], twins[number])]
 

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +56,7 @@ class Rival:
         self._process.stdin.flush()
         return self.answer()
 
-    def open(self, case: ptx_cases.Case, expected: Sequence[Any]) -> None:
+    def open(self, case: ptx_cases.Case, expected: ptx_cases.Outputs) -> None:
         """Compile the twin and run it once. Raises AssertionError unless its outputs agree with `expected`: the
         arguments after one run of the C++ twin."""
         path = self._directory / f"{self.name}.npz"
@@ -66,9 +66,9 @@ class Rival:
         wrong = ptx_cases.differing(case, theirs, expected)
         assert not wrong, f"{case.name}: argument {wrong[0]} of {self.name} differs from the C++ twin's"
 
-    def seconds(self, name: str) -> float:
-        """Processor time of one run of an opened twin."""
-        return float(self._ask(run=name)["seconds"])
+    def clock(self, name: str) -> Callable[[], float]:
+        """A function that runs an opened twin and gives its processor time in seconds."""
+        return lambda: float(self._ask(run=name)["seconds"])
 
 
 @contextmanager
@@ -83,7 +83,8 @@ def running(name: str) -> Iterator[Rival]:
             cwd=ptx_cases.HERE.parent.parent,
             env={**os.environ, **ONE_THREAD, "POCL_CACHE_DIR": directory},
         )
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             rival = Rival(name, process, Path(directory))
             missing = rival.answer().get("missing")
