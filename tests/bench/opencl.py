@@ -91,7 +91,7 @@ class Pocl:
             self._do("clFinish", self._queue)
 
         def read(number: int) -> NDArray[Any]:
-            out = np.empty_like(arguments[number])
+            out: NDArray[Any] = np.empty_like(arguments[number])
             where = out.ctypes.data
             self._do("clEnqueueReadBuffer", self._queue, buffers[number], TRUE, 0, out.nbytes, where, 0, None, None)
             return out

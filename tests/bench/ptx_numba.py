@@ -123,7 +123,7 @@ def mandelbrot(out: Array, w: int, h: int, x0: float, y0: float, dx: float, dy: 
 
 
 @natural
-def _turned(x: int, n: int) -> int:
+def _turned(x: np.uint32, n: int) -> np.uint32:
     return np.uint32((x >> np.uint32(n)) | (x << np.uint32(32 - n)))
 
 

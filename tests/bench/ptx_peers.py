@@ -70,7 +70,8 @@ def main(peer: str) -> None:
             (case,) = ptx_cases.read([command["open"]])
             run, read = opened(case)
             run()
-            np.savez(command["to"], **{str(number): read(number) for number in case.outputs})
+            outputs: dict[str, Any] = {str(number): read(number) for number in case.outputs}
+            np.savez(command["to"], **outputs)
             runs[case.name] = run
             say({"opened": case.name})
         else:
