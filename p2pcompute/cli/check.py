@@ -31,6 +31,14 @@ _COLUMNS: Final = (
     output.Column("instruction", "instruction"),
 )
 
+_SAMPLING: Final = {
+    "static": "yes, for every launch of this kernel",
+    "launch": "yes, proven for this grid, block and scalars",
+    "map": "yes, if running the address slice finds that no blocks meet",
+    "none": "no",
+}
+"""By the tiers of docs/spec/sampling.md."""
+
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +134,10 @@ def _described(found: Preflight) -> dict[str, object]:
             "observed": not found.dependent,
             "reasons": [{"line": line, "reason": reason} for line, reason in found.dependent],
         },
+        "sampling": [
+            {"tier": each.tier.value, "reasons": [dataclasses.asdict(reason) for reason in each.reasons]}
+            for each in found.samples
+        ],
         "findings": [_row(finding) for finding in result.findings],
         "findings_left_out": result.left_out,
         "checked_threads": result.threads,
@@ -155,6 +167,10 @@ def _tell(found: Preflight) -> None:
     else:
         what = "this run" if result.is_complete else "the blocks that were checked"
         output.put(f"blocks: independent, as observed in {what} (no proof for other arguments)")
+    for each in found.samples:
+        output.put(f"sampling: {_SAMPLING[each.tier.value]}")
+        for why in each.reasons:
+            output.put(f"  {why}")
     if result.is_complete:
         output.say(f"{result.threads} threads in {result.blocks} blocks checked; lines are those of the canonical PTX")
     else:

@@ -9,6 +9,7 @@ outputs have the sizes the manifest gives them, and time is measured on this sid
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, TypeVar
@@ -16,14 +17,15 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 import trio
 
-from p2pcompute.compute import jobs, sandbox
+from p2pcompute.compute import blocks, jobs, sandbox
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
 from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.ptx.blocklist import BlockList
 from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
-from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_fault
+from p2pcompute.wire.manifest import Buffer, Manifest, Role, encode_manifest, manifest_fault
 
 _WORKER_MODULE = "p2pcompute.compute.worker"
 _START_S: Final = 60.0
@@ -100,17 +102,81 @@ class CpuEngine:
                 await self._drop()
                 raise
 
+    async def ask(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        state: Mapping[str, bytes | memoryview],
+        order: tuple[int, jobs.Question],
+        numbers: BlockList,
+        room_bytes: int,
+    ) -> tuple[EngineResult, bytes]:
+        """A question about single blocks of one launch; what stands in the room afterwards. Use it through `blocks`,
+        which knows what that means. `outputs` has every buffer but pure inputs. Raises as `run` does.
+        """
+        fault = manifest_fault(manifest) or self._misfit(manifest, ptx_text)
+        fault = fault or next((f for b in manifest.buffers if b.name in state and (f := _size_fault(b, state))), "")
+        if fault:
+            return EngineResult(JobStatus.REFUSED, reason=fault), b""
+        async with self._turn:
+            try:
+                child = await self._ready_child()
+                return await self._ask_child(child, manifest, ptx_text, state, order, numbers, room_bytes)
+            except ChannelClosedError as error:
+                reason = f"the worker {await self._drop()} ({error})"
+                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(reason)), b""
+            except BaseException:
+                await self._drop()
+                raise
+
+    async def _ask_child(
+        self,
+        child: Child,
+        manifest: Manifest,
+        ptx_text: bytes,
+        state: Mapping[str, bytes | memoryview],
+        order: tuple[int, jobs.Question],
+        numbers: BlockList,
+        room_bytes: int,
+    ) -> tuple[EngineResult, bytes]:
+        try:
+            memory = SharedMemory(manifest, ptx_text, state, is_state=True)
+            room, _ = blocks.room(numbers, room_bytes)
+        except OSError as error:
+            return EngineResult(JobStatus.REFUSED, reason=f"no memory for the job's buffers: {error}"), b""
+        try:
+            question = jobs.Blocks(encode_manifest(manifest), order[0], order[1], len(numbers), room_bytes)
+            done = await self._drive(child, manifest, question, [memory.descriptor, room])
+            if done.status is not JobStatus.OK:
+                return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason), done.log), b""
+            if not 0 <= done.answer_bytes <= room_bytes:
+                raise ChannelClosedError("broke its protocol: its answer is larger than the room")
+            outputs: dict[str, bytes] = {}
+            if order[1] in (jobs.Question.RUN, jobs.Question.LOG):
+                outputs = {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.role is not Role.IN}
+            answer = os.pread(room, done.answer_bytes, numbers.nbytes) if done.answer_bytes else b""
+            return EngineResult(JobStatus.OK, outputs, done.device_us, log=done.log), answer
+        finally:
+            os.close(room)
+            memory.close()
+
     def _fault(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> str:
+        misfit = self._misfit(manifest, ptx_text)
+        if misfit:
+            return misfit
+        for buffer in manifest.inputs:
+            if buffer.name not in inputs:
+                return f"input {buffer.name} is missing"
+            fault = _size_fault(buffer, inputs)
+            if fault:
+                return fault
+        return ""
+
+    def _misfit(self, manifest: Manifest, ptx_text: bytes) -> str:
         if manifest.memory_bytes_max > self._memory_bytes_max:
             return f"the job asks for {manifest.memory_bytes_max} bytes; this engine has {self._memory_bytes_max}"
         if len(ptx_text) != manifest.ptx_size_bytes:
             return f"the PTX has {len(ptx_text)} bytes; the manifest says {manifest.ptx_size_bytes}"
-        for buffer in manifest.inputs:
-            if buffer.name not in inputs:
-                return f"input {buffer.name} is missing"
-            size = memoryview(inputs[buffer.name]).nbytes
-            if size != buffer.size_bytes:
-                return f"input {buffer.name} has {size} bytes; the manifest says {buffer.size_bytes}"
         return ""
 
     async def _run_on(
@@ -122,7 +188,7 @@ class CpuEngine:
         except OSError as error:
             return EngineResult(JobStatus.REFUSED, reason=f"no memory for the job's buffers: {error}")
         try:
-            done = await self._drive(child, manifest, memory)
+            done = await self._drive(child, manifest, jobs.Job(encode_manifest(manifest)), [memory.descriptor])
             if done.status is not JobStatus.OK:
                 return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason), done.log)
             out_bytes = sum(buffer.size_bytes for buffer in manifest.outputs)
@@ -151,10 +217,12 @@ class CpuEngine:
             raise SandboxError(f"the CPU engine's worker did not start within {_START_S:.0f} s")
         return self._child
 
-    async def _drive(self, child: Child, manifest: Manifest, memory: SharedMemory) -> jobs.Done:
+    async def _drive(
+        self, child: Child, manifest: Manifest, order: jobs.Job | jobs.Blocks, descriptors: list[int]
+    ) -> jobs.Done:
         """One job on a ready worker. Raises ChannelClosedError when it dies or breaks the protocol."""
         with trio.move_on_after(_PREPARE_S) as preparing:
-            await child.channel.send(jobs.encode(jobs.Job(encode_manifest(manifest))), [memory.descriptor])
+            await child.channel.send(jobs.encode(order), descriptors)
             answer = await self._answer(child)
         if preparing.cancelled_caught:
             return await self._give_up(f"preparing the kernels took longer than {_PREPARE_S:.0f} s", 0)
@@ -175,7 +243,8 @@ class CpuEngine:
         if isinstance(answer, jobs.Started):
             raise ChannelClosedError("broke its protocol: it said Started twice")
         elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
-        return jobs.Done(answer.status, min(answer.device_us, elapsed_us), answer.reason, answer.log)
+        device_us = min(answer.device_us, elapsed_us)
+        return jobs.Done(answer.status, device_us, answer.reason, answer.log, answer.answer_bytes)
 
     async def _answer(self, child: Child) -> jobs.Started | jobs.Done:
         """The worker's next word. Raises ChannelClosedError for anything but a well-formed one."""
@@ -194,6 +263,15 @@ class CpuEngine:
     async def _drop(self) -> str:
         child, self._child = self._child, None
         return await child.aclose() if child else "was closed"
+
+
+def _size_fault(buffer: Buffer, given: Mapping[str, bytes | memoryview]) -> str:
+    size = memoryview(given[buffer.name]).nbytes
+    return (
+        ""
+        if size == buffer.size_bytes
+        else f"input {buffer.name} has {size} bytes; the manifest says {buffer.size_bytes}"
+    )
 
 
 async def _off_the_loop(size_bytes: int, function: Callable[[], _T]) -> _T:

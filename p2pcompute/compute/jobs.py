@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Final, TypeVar
 
 import msgspec
@@ -21,6 +22,27 @@ class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown
     manifest: bytes
 
 
+class Question(enum.IntEnum):
+    """What a `Blocks` order asks of one launch."""
+
+    RUN = 0
+    LOG = 1
+    JUDGE = 2
+    MAP = 3
+
+
+class Blocks(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Parent to worker: one launch of a manifest, on the state in the shared memory. A second piece of memory came
+    along: `count` block numbers of 64 bits each, and behind them `room_bytes` for the answer.
+    """
+
+    manifest: bytes
+    launch: int
+    question: Question
+    count: int
+    room_bytes: int
+
+
 class Abort(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Parent to worker: the running job's time is up; stop it at the next chance and answer `Done`."""
 
@@ -36,15 +58,17 @@ class Started(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unk
 
 
 class Done(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Worker to parent: how the job ended. `device_us`: spent inside launches; `log`: what kernels printed."""
+    """Worker to parent: how the job ended. `device_us`: spent inside launches; `log`: what kernels printed;
+    `answer_bytes`: how much of the room a `Blocks` order gave is filled."""
 
     status: JobStatus
     device_us: int
     reason: str
     log: str = ""
+    answer_bytes: int = 0
 
 
-Order = Job | Abort
+Order = Job | Blocks | Abort
 Answer = Ready | Started | Done
 
 WORKER_STATUSES: Final = frozenset({JobStatus.OK, JobStatus.TRAP, JobStatus.TIMEOUT, JobStatus.REFUSED})

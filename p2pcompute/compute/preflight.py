@@ -7,15 +7,17 @@ looked up in a table. So it needs no jail of its own; the compiler that made the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from p2pcompute.compute import ptx
+from p2pcompute.compute.blockwork import kernel_launch
 from p2pcompute.compute.ptx import interpret
 from p2pcompute.compute.ptx.interpret import CheckResult, Kind
 from p2pcompute.compute.ptx.memory import aligned_zeros
+from p2pcompute.compute.sampling import Eligibility, eligibility
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import DTYPES, Manifest, manifest_fault
@@ -37,6 +39,8 @@ class Preflight:
     reasons: tuple[tuple[int, str], ...]
     dependent: tuple[tuple[int, str], ...]
     result: CheckResult
+    samples: tuple[Eligibility, ...] = ()
+    """Of each launch: may its blocks be recomputed one by one?"""
 
 
 def preflight(
@@ -63,7 +67,12 @@ def preflight(
     launches = list(_launches(manifest, module, memory))
     result = interpret.check(module, memory, notes, launches, steps_max=steps_max, progress=progress)
     entries = list(dict.fromkeys(launch.entry for launch in launches))
-    return _judged(ptx.parse(ptx.canonicalise(module)), entries, result)
+    judged = _judged(ptx.parse(ptx.canonicalise(module)), entries, result)
+    samples = tuple(
+        eligibility(module, launch.entry, kernel_launch(manifest, module, number))
+        for number, launch in enumerate(manifest.launches)
+    )
+    return replace(judged, samples=samples)
 
 
 def _array(size_bytes: int, data: bytes | memoryview | None) -> np.ndarray:

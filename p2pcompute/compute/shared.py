@@ -41,15 +41,16 @@ def layout(manifest: Manifest) -> Layout:
 class SharedMemory:
     """The parent's side: made filled with the inputs, all else zero. Close it when the job is over."""
 
-    def __init__(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> None:
+    def __init__(
+        self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview], *, is_state: bool = False
+    ) -> None:
+        """`is_state`: `inputs` may hold any buffer, not only those that a job starts from."""
         self._layout = layout(manifest)
-        self.descriptor = os.memfd_create("p2pcompute-job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.descriptor = sealed(self._layout.total_bytes)
         try:
-            os.ftruncate(self.descriptor, self._layout.total_bytes)
-            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, _SEALS)
             _write_at(self.descriptor, memoryview(ptx_text), 0)
             for buffer, (offset, _) in zip(manifest.buffers, self._layout.buffers):
-                if buffer.is_input:
+                if (buffer.name in inputs) if is_state else buffer.is_input:
                     _write_at(self.descriptor, memoryview(inputs[buffer.name]).cast("B"), offset)
         except BaseException:
             self.close()
@@ -67,6 +68,18 @@ class SharedMemory:
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+def sealed(size_bytes: int) -> int:
+    """A descriptor of zeroed memory that can neither shrink nor grow; pages take memory when they are touched."""
+    descriptor = os.memfd_create("p2pcompute-job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, size_bytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def attach(descriptor: int, manifest: Manifest) -> mmap.mmap:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from blake3 import blake3
 
-from p2pcompute.compute import jobs, ptx, sandbox, shared
+from p2pcompute.compute import blockwork, jobs, ptx, sandbox, shared
 from p2pcompute.compute.channel import ChannelClosedError, ChildChannel
 from p2pcompute.errors import P2PComputeError, PtxError, SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
@@ -70,7 +70,7 @@ class Worker:
         self._threads = threads
         self._abort = ptx.Abort()
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
-        self._inbox: queue.SimpleQueue[tuple[jobs.Job, list[int]]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[jobs.Job | jobs.Blocks, list[int]]] = queue.SimpleQueue()
 
     def serve(self) -> None:
         """Never returns: the process ends with the channel."""
@@ -78,7 +78,11 @@ class Worker:
         while True:
             job, descriptors = self._inbox.get()
             try:
-                done = self._run(decode_manifest(job.manifest), descriptors[0])
+                manifest = decode_manifest(job.manifest)
+                if isinstance(job, jobs.Blocks):
+                    done = self._answer(job, manifest, descriptors)
+                else:
+                    done = self._run(manifest, descriptors[0])
             except P2PComputeError as error:
                 done = jobs.Done(JobStatus.REFUSED, 0, jobs.sentence(str(error)))
             except MemoryError:
@@ -90,7 +94,7 @@ class Worker:
             while True:
                 frame, descriptors = self._channel.receive()
                 order = jobs.decode_order(frame)
-                if isinstance(order, jobs.Job):
+                if isinstance(order, jobs.Job | jobs.Blocks):
                     self._abort = ptx.Abort()
                     self._inbox.put((order, descriptors))
                 else:
@@ -99,6 +103,27 @@ class Worker:
             os._exit(0)
         finally:
             os._exit(1)
+
+    def _answer(self, order: jobs.Blocks, manifest: Manifest, descriptors: list[int]) -> jobs.Done:
+        """Raises P2PComputeError when the question cannot be asked of this launch."""
+        memory_map = shared.attach(descriptors[0], manifest)
+        place = shared.layout(manifest)
+        program = self._program(memory_map[: place.ptx_size_bytes])
+        everything = np.frombuffer(memory_map, np.uint8)
+        memory = ptx.Memory([everything[offset : offset + size] for offset, size in place.buffers])
+        room = blockwork.Room(descriptors[1], order)
+        work = blockwork.Work(manifest, program.module, memory, order.launch, self._threads, self._abort)
+        prepared = work.prepare(order.question)
+        self._channel.send(jobs.encode(jobs.Started()))
+        start_ns = time.perf_counter_ns()
+        result, answer = work.answer(order.question, prepared, room.blocks)
+        size = room.fill(answer)
+        device_us = (time.perf_counter_ns() - start_ns) // 1000
+        log = jobs.printable(result.log)
+        if result.status is ptx.Status.OK:
+            return jobs.Done(JobStatus.OK, device_us, "", log, size)
+        stopped = _stopped(result, manifest.launches[order.launch], order.launch, 0, device_us)
+        return msgspec.structs.replace(stopped, log=log)
 
     def _run(self, manifest: Manifest, descriptor: int) -> jobs.Done:
         """Raises P2PComputeError when the job cannot be run at all."""

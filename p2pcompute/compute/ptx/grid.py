@@ -8,6 +8,8 @@ from p2pcompute.compute.ptx.schedule import failure, turns
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
 ENTRY_POINT = "grid"
+LINE_BYTES = 64
+"""Shared memory takes whole cache lines: a few stores clear it sooner than memset starts."""
 
 _DECLARATIONS = frozenset(
     {"declare i64 @llvm.umin.i64(i64, i64)", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"}
@@ -53,7 +55,15 @@ claim:
   %to = call i64 @llvm.umin.i64(i64 %to.0, i64 %blocks.i)
   br i1 %some, label %block, label %done
 block:
-  %n = phi i64 [ %from, %claim ], [ %n.2, %finished ]
+  %i = phi i64 [ %from, %claim ], [ %i.2, %finished ]
+  %is.listed = icmp ne i64 %list.i, 0
+  br i1 %is.listed, label %listed, label %numbered
+listed:
+  %list.p = getelementptr i64, ptr %list, i64 %i
+  %list.n = load i64, ptr %list.p
+  br label %numbered
+numbered:
+  %n = phi i64 [ %i, %block ], [ %list.n, %listed ]
   %rows = udiv i64 %n, %grid_x.i
   %x.w = urem i64 %n, %grid_x.i
   %y.w = urem i64 %rows, %grid_y.i
@@ -63,13 +73,17 @@ block:
   %has.shared = icmp ne i64 %shared_bytes.i, 0
   br i1 %has.shared, label %clear, label %cleared
 clear:
-  call void @llvm.memset.p0.i64(ptr %shared, i8 0, i64 %shared_bytes.i, i1 false)
-  br label %cleared
+  %clear.at = phi i64 [ 0, %numbered ], [ %clear.next, %clear ]
+  %clear.p = getelementptr i8, ptr %shared, i64 %clear.at
+  store <16 x i32> zeroinitializer, ptr %clear.p, align 64
+  %clear.next = add i64 %clear.at, {LINE_BYTES}
+  %clear.m = icmp ult i64 %clear.next, %shared_bytes.i
+  br i1 %clear.m, label %clear, label %cleared
 cleared:
 {clear_local}{turns(lowered, threads)}finished:
-  %n.2 = add i64 %n, {"%run" if lowered.runs_by_rows else 1}
-  %n.m = icmp ult i64 %n.2, %to
-  br i1 %n.m, label %block, label %take
+  %i.2 = add i64 %i, {"%run" if lowered.runs_by_rows else 1}
+  %i.m = icmp ult i64 %i.2, %to
+  br i1 %i.m, label %block, label %take
 failed:
 {failure(lowered)}  %s.w = getelementptr i8, ptr %state, i64 {layout.STATE_WARP}
   store i32 %who, ptr %s.w

@@ -19,7 +19,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.grid import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "3"
+ENGINE_VERSION: Final = "5"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (

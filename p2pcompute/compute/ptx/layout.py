@@ -22,7 +22,8 @@ TABLE_ROWS: Final = 256
 """A power of two, above BUFFERS_MAX + BUFFER_SEGMENT. The last row stays empty: wild segments are clamped to it."""
 ROW_BYTES: Final = 32
 TABLE_BYTES: Final = TABLE_ROWS * ROW_BYTES
-ROW_BASE, ROW_READABLE, ROW_WRITABLE = 0, 8, 16
+ROW_BASE, ROW_READABLE, ROW_WRITABLE, ROW_LOG = 0, 8, 16, 24
+"""ROW_LOG: where `touch` finds the maps of the access log; 0 for none."""
 
 LAUNCH_FIELDS: Final = (
     "table",
@@ -36,11 +37,14 @@ LAUNCH_FIELDS: Final = (
     "next_block",
     "blocks",
     "chunk",
+    "list",
     "grid_x",
     "grid_y",
     "grid_z",
 )
-"""The launch record: one 64-bit word each."""
+"""The launch record: one 64-bit word each. `list` is the address of the numbers of the blocks to run, `blocks` many,
+or 0: all from 0 on.
+"""
 
 STATE_KIND, STATE_LINE, STATE_WARP, STATE_LANE, STATE_ADDRESS, STATE_BLOCK = 0, 4, 8, 12, 16, 24
 STATE_LOG, STATE_LOG_COUNT = 32, 40

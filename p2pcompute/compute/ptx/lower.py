@@ -36,6 +36,7 @@ from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
+from p2pcompute.compute.ptx.touch import Touch
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
 from p2pcompute.errors import PtxError
@@ -69,11 +70,13 @@ class Lowered:
     assumed: bytes
 
 
-def lower(module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool = False) -> Lowered:
+def lower(
+    module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool = False, is_logged: bool = False
+) -> Lowered:
     """Raises PtxError for what cannot be lowered, before anything runs. Unless it is `careful`, the code is right only
-    for launches for which `ranges.hold(lowered.assumed, …)`.
+    for launches for which `ranges.hold(lowered.assumed, …)`. `is_logged`: with the access log (`touch`).
     """
-    return _Lowering(module, entry, Layout(block), careful=careful).run()
+    return _Lowering(module, entry, Layout(block), careful=careful, is_logged=is_logged).run()
 
 
 def register_types(entry: Entry) -> dict[str, str]:
@@ -86,7 +89,7 @@ def register_types(entry: Entry) -> dict[str, str]:
 
 
 class _Lowering:
-    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool) -> None:
+    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool, is_logged: bool) -> None:
         self._entry = entry
         self._layout = threads
         self._code = Code()
@@ -96,10 +99,11 @@ class _Lowering:
         analysis = uniform.analyse(self._graph, threads, self._types, ranges.provable(candidates))
         self._assumed = ranges.encode(entry, candidates, analysis.relied_on(candidates))
         self._invariants = invariants.find(self._graph, analysis)
-        self._early = {id(ins) for level in Level for ins in self._invariants.definitions[level]}
+        self._early = {id(ins) for ins in self._invariants.early(self._graph)}
         plan = nan.NanPlan(self._graph)
         self._frame = Frame(self._code, module, entry, analysis, plan, self._invariants.registers)
         self._access = Access(self._frame, Checked(self._code))
+        self._touch = Touch(self._frame, self._access) if is_logged else None
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
@@ -108,7 +112,7 @@ class _Lowering:
     def run(self) -> Lowered:
         self._frame.allocate(self._types)
         self._check_stack()
-        self._pauses = Pauses(self._frame, self._access, self._graph)
+        self._pauses = Pauses(self._frame, self._access, self._graph, self._compute_again)
         self._barriers = Barriers(self._frame, self._access, self._graph, self._pauses)
         self._prologue()
         for index in range(len(self._graph.blocks)):
@@ -164,25 +168,31 @@ class _Lowering:
             code.do(f"store i32 0, ptr %m{index}")
         code.slot("%alive", "i32")
         code.slot("%exchange", vector("i32"))
-        self._frame.clear()
+        self._frame.open(self._pauses.homes)
+        definitions = self._invariants.definitions
         with code.into(code.entry_lines):
             code.do(f"%table.generic = getelementptr i8, ptr %table, i64 {layout.TABLE_BYTES}")
-            self._compute(Level.LAUNCH)
+            self._compute(definitions[Level.LAUNCH])
         with code.into(code.block_lines):
-            self._compute(Level.BLOCK)
+            self._compute(definitions[Level.BLOCK])
         self._thread_ids()
-        self._compute(Level.WARP)
         self._pauses.dispatch()
         code.label("start")
+        self._compute([ins for ins in definitions[Level.WARP] if id(ins) in self._early])
         code.do("store i32 %full, ptr %m0")
         code.do("store i32 %full, ptr %alive")
         code.do("br label %b0")
         self._barriers.resume()
         self._pauses.resume_slices()
 
-    def _compute(self, level: Level) -> None:
-        for ins in self._invariants.definitions[level]:
+    def _compute(self, definitions: list[Instruction]) -> None:
+        for ins in definitions:
             self._instruction(ins, None)
+
+    def _compute_again(self, blocks: tuple[int, ...]) -> None:
+        """Where a warp goes on, to any of these blocks: the invariants it needs and does not have."""
+        live = frozenset().union(*(self._graph.live_in[block] for block in blocks))
+        self._compute(self._invariants.needed(live, self._early))
 
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
@@ -350,6 +360,8 @@ class _Lowering:
     # Instructions ------------------------------------------------------------------------------------------------
 
     def _instruction(self, ins: Instruction, window: Window | None) -> None:
+        if self._touch is not None:
+            self._touch.emit(ins)
         match ins.opcode:
             case "ld" | "st":
                 self._access.emit(ins, window)

@@ -2,14 +2,16 @@
 
 Two kinds of points: barriers, and the ways back of loops that may wait for another warp (`Pauses.slice`). Vectors
 lie in whole cache lines, scalars behind them. Affine registers are scalars here (see `progression`), and the lanes of
-the rare ones that wrapped are in the context already.
+the rare ones that wrapped are in the context already. What one instruction alone writes lives in the context all along,
+and invariants are computed anew; only the rest is copied at every pause.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2pcompute.compute.ptx import flow, layout
+from p2pcompute.compute.ptx import flow, invariants, layout
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.flow import Graph, Loop
 from p2pcompute.compute.ptx.ir import Instruction
@@ -33,11 +35,14 @@ class Point:
 
 
 class Pauses:
-    def __init__(self, frame: Frame, access: Access, graph: Graph) -> None:
+    def __init__(
+        self, frame: Frame, access: Access, graph: Graph, compute_again: Callable[[tuple[int, ...]], None]
+    ) -> None:
         self._frame = frame
         self._access = access
         self._graph = graph
         self._code = frame.code
+        self._compute_again = compute_again
         self.barriers = {b.index: self._barrier(b) for b in graph.blocks if b.end and flow.is_block_barrier(b.end)}
         self.spins: dict[Loop, Point] = {}
         if frame.layout.warps > 1:
@@ -52,6 +57,9 @@ class Pauses:
         for slot, size in sorted(slots.items(), key=lambda item: -item[1]):
             self._places[slot] = self.context_bytes
             self.context_bytes += max(size, SCALAR_BYTES)
+        lasting = invariants.written_once(graph) - frame.analysis.blended
+        self.homes = {s: self._places[s] for name in names if name in lasting for s, _ in frame.slots(name)}
+        """Slots of registers that are written once and live across a pause: they stay in the context."""
 
     @property
     def points(self) -> list[Point]:
@@ -119,6 +127,8 @@ class Pauses:
         """All that is live behind a point, to or from the context."""
         for name in point.registers:
             for slot, kind in self._frame.slots(name):
+                if slot in self.homes:
+                    continue
                 cell = self.cell(self._places[slot])
                 self._copy(kind, *((cell, slot) if load else (slot, cell)))
 
@@ -131,6 +141,7 @@ class Pauses:
         alive = code.value(f"load i32, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
         code.do(f"store i32 {alive}, ptr %alive")
         self._transfer(point, load=True)
+        self._compute_again(point.blocks)
         return alive
 
     def resume_slices(self) -> None:

@@ -149,11 +149,16 @@ class _Launch:
         return (value, value)
 
 
-def hold(steps: bytes, parameters: bytes, grid: tuple[int, int, int], block: tuple[int, int, int]) -> bool:
+def decode(steps: bytes) -> list[Step]:
+    """What `encode` gave, for `hold`."""
+    return msgspec.msgpack.decode(steps, type=list[Step]) if steps else []
+
+
+def hold(steps: Sequence[Step], parameters: bytes, grid: tuple[int, int, int], block: tuple[int, int, int]) -> bool:
     """Whether no line is broken in a launch with these parameters and shapes."""
     launch = _Launch(parameters, grid, block)
     done: list[Interval | None] = []
-    for step in msgspec.msgpack.decode(steps, type=list[Step]) if steps else ():
+    for step in steps:
         sources = [launch.source(source, step, done) for source in step.sources]
         known = [source for source in sources if source is not None]
         result = _compute(step, known) if len(known) == len(sources) else None

@@ -4,7 +4,7 @@ the first lane of a segment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2pcompute.compute.ptx import nan
@@ -77,23 +77,28 @@ class Frame:
     # Slots -------------------------------------------------------------------------------------------------------
 
     def allocate(self, registers: dict[str, str]) -> None:
-        """A slot for each register (name -> PTX type)."""
+        """Number the registers (name -> PTX type) and make room for the lanes of those that may leave their line."""
         for number, (name, type_name) in enumerate(registers.items()):
             self._numbers[name] = number
             self._types[name] = TYPES[type_name].llvm
-            for slot, kind in self.slots(name):
-                self.code.slot(slot, kind)
             if self.kind(name).flagged:
                 self._lanes[name] = self.context_end
                 self.context_end += slot_bytes(vector(self._types[name]))
         if self.context_end > WRAPPED_BYTES_MAX:
             raise PtxError(f"'{self.entry.name}' (PTX line {self.entry.line}) has too many address registers.")
 
-    def clear(self) -> None:
-        """Zero what is not invariant: nothing a kernel reads is ever undefined."""
+    def open(self, homes: Mapping[str, int]) -> None:
+        """A slot for each register: in the context, where it has a home (slot -> offset); else in the function's
+        frame, zeroed unless it is invariant, so that nothing a kernel reads is ever undefined.
+        """
         for name in self._numbers:
-            for slot, kind in self.slots(name) if name not in self.invariant else ():
-                self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
+            for slot, kind in self.slots(name):
+                if slot in homes:
+                    self.code.do(f"{slot} = getelementptr i8, ptr %context, i64 {homes[slot]}")
+                    continue
+                self.code.slot(slot, kind)
+                if name not in self.invariant:
+                    self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
 
     def slots(self, name: str) -> list[tuple[str, str]]:
         """(slot, LLVM type) of everything that holds this register."""

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.blocklist import BlockList
 from p2pcompute.compute.ptx.jit import Compiled
 from p2pcompute.compute.ptx.memory import Table, aligned_zeros
 from p2pcompute.compute.ptx.outcome import Trap, TrapKind
@@ -84,68 +85,98 @@ class Launch:
         shares: int,
         *,
         prints: bool,
+        listed: BlockList | None = None,
     ) -> None:
         self.compiled = compiled
         self.prints = prints
         self.threads = threads
         self.grid = grid
         self.shared_bytes = compiled.shared_bytes + shared_bytes
-        self.blocks = grid[0] * grid[1] * grid[2]
+        self.listed = listed
+        self.blocks = grid[0] * grid[1] * grid[2] if listed is None else len(listed)
         self.chunk = max(1, self.blocks // (shares * CHUNKS_PER_THREAD))
         self._parameters = ctypes.create_string_buffer(parameters, len(parameters) + 1)
-        self.parameters_address = ctypes.addressof(self._parameters)
-        self.next_block = ctypes.c_uint64(0)
+        self._next_block = ctypes.c_uint64(0)
+        values = {
+            "parameters": ctypes.addressof(self._parameters),
+            "next_block": ctypes.addressof(self._next_block),
+            "blocks": self.blocks,
+            "chunk": self.chunk,
+            "list": 0 if listed is None else listed.ctypes.data,
+            **dict(zip(("grid_x", "grid_y", "grid_z"), grid, strict=True)),
+        }
+        self.fields = [(_FIELD[name], value) for name, value in values.items()]
+        """What the launch record holds of it, by number."""
+
+    def restart(self) -> None:
+        """Hand out the blocks from the first on again."""
+        self._next_block.value = 0
 
     def block_of(self, linear: int) -> tuple[int, int, int]:
         x, y, _ = self.grid
         return linear % x, linear // x % y, linear // x // y
 
 
-class Run:
-    """One host thread's records, in one piece of memory that lives as long as this object."""
+class Arena:
+    """What one host thread needs to run blocks of one kernel, in one piece of memory: a launch record, segment tables,
+    a state record, shared memory, contexts, stacks and a log. Launches use it again.
+    """
 
-    def __init__(self, launch: Launch, table: Table, abort: Abort) -> None:
+    def __init__(self, launch: Launch) -> None:
         warps, compiled = launch.threads.warps, launch.compiled
-        self._launch = launch
         sizes = {
-            "table": table.nbytes,
+            "table": 2 * layout.TABLE_BYTES,
             "state": layout.STATE_BYTES,
             "shared": launch.shared_bytes,
             "contexts": warps * compiled.context_bytes,
             "stacks": warps * WARP * compiled.local_bytes,
             "log": layout.LOG_RECORDS * layout.LOG_RECORD_BYTES if launch.prints else 0,
         }
-        starts = dict(
-            zip(sizes, itertools.accumulate((_whole_lines(size) for size in sizes.values()), initial=0), strict=False)
-        )
-        self._bytes = aligned_zeros(sum(map(_whole_lines, sizes.values())))
+        ends = itertools.accumulate(_whole_lines(size) for size in sizes.values())
+        starts = dict(zip(sizes, [0, *ends], strict=False))
+        self.size_bytes = sum(map(_whole_lines, sizes.values()))
+        self._bytes = aligned_zeros(self.size_bytes)
         base = self._bytes.ctypes.data
-        mine = self._bytes[: table.nbytes].view(np.uint64)
-        mine[:] = table.ravel()
-        shared_row = (layout.TABLE_BYTES + layout.SHARED_SEGMENT * layout.ROW_BYTES) // 8
-        mine[shared_row : shared_row + 3] = (base + starts["shared"], launch.shared_bytes, launch.shared_bytes)
-        self._state = self._bytes[starts["state"] : starts["state"] + layout.STATE_BYTES]
-        self._log = self._bytes[starts["log"] : starts["log"] + sizes["log"]]
-        self._state[layout.STATE_LOG : layout.STATE_LOG + 8].view(np.uint64)[0] = base + starts["log"]
-        fields: dict[str, int] = {
-            **{name: base + start for name, start in starts.items()},
-            "shared_bytes": launch.shared_bytes,
-            "parameters": launch.parameters_address,
-            "abort": abort.address,
-            "next_block": ctypes.addressof(launch.next_block),
-            "blocks": launch.blocks,
-            "chunk": launch.chunk,
-            **dict(zip(("grid_x", "grid_y", "grid_z"), launch.grid, strict=True)),
-        }
-        self._record = (ctypes.c_uint64 * len(layout.LAUNCH_FIELDS))(*(fields[name] for name in layout.LAUNCH_FIELDS))
+        self._table = self._bytes[: sizes["table"]].view(np.uint64)
+        self._shared_row = np.array([base + starts["shared"], launch.shared_bytes, launch.shared_bytes], np.uint64)
+        self.state = self._bytes[starts["state"] : starts["state"] + layout.STATE_BYTES].data
+        self.log = self._bytes[starts["log"] : starts["log"] + sizes["log"]]
+        self._clean = bytearray(layout.STATE_BYTES)
+        self._clean[layout.STATE_LOG : layout.STATE_LOG + 8] = (base + starts["log"]).to_bytes(8, "little")
+        self.record = (ctypes.c_uint64 * len(layout.LAUNCH_FIELDS))()
+        for name in ("table", "state", "shared", "contexts", "stacks"):
+            self.record[_FIELD[name]] = base + starts[name]
+        self.record[_FIELD["shared_bytes"]] = launch.shared_bytes
+
+    def prepare(self, launch: Launch, table: Table, abort: Abort) -> None:
+        """Set all that differs between launches."""
+        self._table[:] = table.ravel()
+        self._table[_SHARED_ROW : _SHARED_ROW + 3] = self._shared_row
+        self.state[:] = self._clean
+        for number, value in launch.fields:
+            self.record[number] = value
+        self.record[_FIELD["abort"]] = abort.address
+
+
+_FIELD: Final = {name: number for number, name in enumerate(layout.LAUNCH_FIELDS)}
+_SHARED_ROW: Final = (layout.TABLE_BYTES + layout.SHARED_SEGMENT * layout.ROW_BYTES) // 8
+
+
+class Run:
+    """One host thread's share of a launch. `arena` is its own until `records` and `trap` have been read."""
+
+    def __init__(self, launch: Launch, arena: Arena, table: Table, abort: Abort) -> None:
+        self._launch = launch
+        self.arena = arena
+        arena.prepare(launch, table, abort)
 
     @property
     def address(self) -> int:
         """Host address of the launch record."""
-        return ctypes.addressof(self._record)
+        return ctypes.addressof(self.arena.record)
 
     def _word(self, offset: int, size: int) -> int:
-        return int.from_bytes(self._state[offset : offset + size].tobytes(), "little")
+        return int.from_bytes(self.arena.state[offset : offset + size], "little")
 
     @property
     def trapped_block(self) -> int:
@@ -153,7 +184,8 @@ class Run:
 
     def records(self) -> list[Record]:
         """What the kernel printed on this thread."""
-        return records(self._log.tobytes(), self._word(layout.STATE_LOG_COUNT, 4)) if self._log.size else []
+        log = self.arena.log
+        return records(log.tobytes(), self._word(layout.STATE_LOG_COUNT, 4)) if log.size else []
 
     @property
     def lost_records(self) -> bool:

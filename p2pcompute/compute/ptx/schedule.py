@@ -65,11 +65,14 @@ stepped:
 
 
 def _by_rows(lowered: Lowered, threads: Layout) -> str:
-    """Every warp number in turn, for as many blocks along x as the range still has in this row of the grid."""
+    """Every warp number in turn, for as many blocks along x as the range still has in this row of the grid;
+    listed blocks one by one.
+    """
     return f"""  %to.edge = sub i64 %grid_x.i, %x.w
-  %to.end = sub i64 %to, %n
+  %to.end = sub i64 %to, %i
   %run.0 = call i64 @llvm.umin.i64(i64 %to.edge, i64 %to.end)
-  %run = call i64 @llvm.umin.i64(i64 %run.0, i64 {RUN_BLOCKS_MAX})
+  %run.1 = call i64 @llvm.umin.i64(i64 %run.0, i64 {RUN_BLOCKS_MAX})
+  %run = select i1 %is.listed, i64 1, i64 %run.1
   br label %row
 row:
   %warpid = phi i32 [ 0, %cleared ], [ %w.2, %rowed ]

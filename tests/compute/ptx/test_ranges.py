@@ -28,7 +28,7 @@ INDEX = "mov.u32 %v, %ctaid.x; mad.lo.s32 %i, %v, 32, %t; mul.wide.s32 %o, %i, 4
 @pytest.mark.parametrize(("blocks", "holds"), [(1, True), (1 << 26, True), ((1 << 26) + 1, False)])
 def test_a_signed_index_holds_up_to_its_largest_number(blocks: int, holds: bool) -> None:
     steps, entry = _assumed(f"{INDEX} st.global.u32 [%a], %t;")
-    assert ranges.hold(steps, bytes(entry.parameter_bytes), (blocks, 1, 1), (32, 1, 1)) is holds
+    assert ranges.hold(ranges.decode(steps), bytes(entry.parameter_bytes), (blocks, 1, 1), (32, 1, 1)) is holds
 
 
 def test_a_kernel_without_lines_assumes_nothing() -> None:
