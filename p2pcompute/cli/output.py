@@ -97,8 +97,10 @@ def put_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or value == [] or value == ():
+    if value is None or value == [] or value == () or value == "":
         return "-"
+    if isinstance(value, Mapping):
+        return "  ".join(f"{name} {_plain(one)}" for name, one in value.items()) or "-"
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

@@ -120,10 +120,8 @@ class LocalNode:
     async def status(self) -> dict[str, object]:
         """One row of facts about this peer."""
         core, peer = self.peer.core, self.peer
-        observed, load = peer.sightings.hosts(), peer.runtime.transport.load()
-        reached, _ = reachability.describe(
-            peer.addresses(), observed, load["inbound"], announced=bool(peer.config.announce)
-        )
+        evidence, load = peer.evidence(), peer.runtime.transport.load()
+        reached, remedy = reachability.describe(evidence)
         return {
             "peer": names.peer_id(core.post.env.me),
             "did": names.did_key(core.post.env.me),
@@ -132,8 +130,11 @@ class LocalNode:
             "addresses": list(peer.addresses()),
             "peers": len(core.peers),
             **load,
-            "observed": observed,
+            "observed": list(evidence.observed),
             "reachability": reached,
+            "remedy": remedy,
+            "dht_peers": len(peer.runtime.routing),
+            "gossip": core.gossip_state(),
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "offers": len(core.book),
             "offering": core.provider.terms is not None and not core.provider.draining,

@@ -16,6 +16,7 @@ from p2pcompute.errors import P2PComputeError
 from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Sightings
 from p2pcompute.protocol.core import NEIGHBOURS_MIN, PeerCore
+from p2pcompute.protocol.kademlia import Contact
 from p2pcompute.transport.address import parse_address
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ DIAL_S: Final = 10.0
 TICK_S: Final = 0.5
 RECHECK_S: Final = 5.0
 """How often a node that lacks nobody looks again."""
+SEARCH_S: Final = 15.0
+"""How often a node with few neighbours asks the DHT for more."""
 FAILURES_MAX: Final = 10
 """A peer of earlier days that did not answer so often, while others did, is forgotten."""
 
@@ -38,6 +41,12 @@ class Dialler(Protocol):
 
     async def connect(self, address: str, *, timeout_s: float) -> bytes: ...
     async def observed_by(self, peer: bytes) -> str | None: ...
+
+
+class Directory(Protocol):
+    """The part of the DHT used here."""
+
+    async def find_providers(self, topic: str, count: int = ...) -> list[Contact]: ...
 
 
 class Backoff:
@@ -72,10 +81,12 @@ class Company:
         known: PeersFile,
         sightings: Sightings,
         rng: random.Random,
+        directory: Directory,
     ) -> None:
+        self._directory, self._search_at_s, self._searching = directory, 0.0, False
         self._transport, self._core, self._known, self._sightings = transport, core, known, sightings
         self._bootstrap = tuple(bootstrap)
-        self._backoff = Backoff(rng)
+        self._rng, self._backoff = rng, Backoff(rng)
         self._dialling: set[str] = set()
         self._peer_of: dict[str, bytes] = {}  # of addresses that name no peer, once they were reached
 
@@ -87,9 +98,32 @@ class Company:
                 for address in self._due(wanted):
                     self._dialling.add(address)
                     nursery.start_soon(self._dial, address)
+                if self._is_lonely() and not self._searching and trio.current_time() >= self._search_at_s:
+                    self._search_at_s = trio.current_time() + SEARCH_S * self._rng.uniform(1 - JITTER, 1 + JITTER)
+                    nursery.start_soon(self._search)
                 await self._ask_who_we_are()
                 self._take_notes()
                 await trio.sleep(TICK_S if wanted else RECHECK_S)
+
+    def _is_lonely(self) -> bool:
+        return 0 < len(self._core.peers) < NEIGHBOURS_MIN
+
+    async def _search(self) -> None:
+        """Ask the DHT who else serves our topics, and get in touch."""
+        self._searching = True
+        try:
+            for topic in self._core.topics:
+                for contact in await self._directory.find_providers(topic):
+                    await self._meet(contact)
+        finally:
+            self._searching = False
+
+    async def _meet(self, contact: Contact) -> None:
+        for address in contact.addresses:
+            if contact.peer in self._core.peers or len(self._core.peers) >= NEIGHBOURS_MIN:
+                return
+            if self._backoff.is_due(address, trio.current_time()):
+                await self._dial(address)
 
     def _due(self, wanted: Sequence[str]) -> list[str]:
         now_s = trio.current_time()

@@ -13,6 +13,7 @@ import msgspec
 
 from p2pcompute.errors import UsageError
 from p2pcompute.storage.files import replace_file
+from p2pcompute.transport.address import parse_address
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import Label, Money
 
@@ -23,12 +24,17 @@ DEFAULT_PORT = 9471
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
-    `bootstrap` to join through. `mdns`: find peers of the local network, unless only loopback is listened on."""
+    `bootstrap` to join through, `direct` for peers by agreement (always connected, never judged), `relays` to be
+    reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
+    local network, unless only loopback is listened on."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
     announce: tuple[str, ...] = ()
     bootstrap: tuple[str, ...] = ()
+    direct: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    relay: bool = True
     mdns: bool = True
     region: Label = "any"
     slots: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = 1
@@ -56,9 +62,18 @@ def load_config(path: Path) -> Config:
 def parse_config(text: str, name: str) -> Config:
     """Raises UsageError naming the bad line or field."""
     try:
-        return msgspec.convert(tomllib.loads(text), Config)
+        return _checked(msgspec.convert(tomllib.loads(text), Config))
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise UsageError(f"{name}: {error}") from error
+
+
+def _checked(config: Config) -> Config:
+    """Peers that are named must be. Raises UsageError for an address without its peer's id."""
+    for name in ("direct", "relays"):
+        for text in getattr(config, name):
+            if parse_address(text).peer is None:
+                raise UsageError(f"{name}: {text!r} does not end in /p2p/ID of the peer")
+    return config
 
 
 def dump_config(values: Mapping[str, object]) -> str:
@@ -90,6 +105,6 @@ def with_changes(config: Config, changes: dict[str, object]) -> Config:
     """`config` with the given fields replaced (None leaves one as it is), checked again. Raises UsageError."""
     values = msgspec.to_builtins(config) | {k: v for k, v in changes.items() if v is not None}
     try:
-        return msgspec.convert(values, Config)
+        return _checked(msgspec.convert(values, Config))
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from error

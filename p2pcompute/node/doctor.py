@@ -17,7 +17,7 @@ from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.measure import measure
 from p2pcompute.compute.sandbox import available
 from p2pcompute.errors import P2PComputeError
-from p2pcompute.node import custody, reachability
+from p2pcompute.node import custody
 from p2pcompute.node.config import Config, load_config
 from p2pcompute.node.control import RemoteNode
 from p2pcompute.storage.home import Home, Layout
@@ -68,20 +68,18 @@ async def examine(root: Path) -> AsyncIterator[Finding]:
         for address in config.listen:
             yield _port(address)
     else:
-        yield await _reachability(layout, config)
+        yield await _reachability(layout)
     for finding in _bootstraps(config):
         yield finding
 
 
-async def _reachability(layout: Layout, config: Config) -> Finding:
+async def _reachability(layout: Layout) -> Finding:
     """What the running node knows of it."""
     try:
         status = await RemoteNode(layout.control_socket).status()
     except P2PComputeError as error:
         return Finding("reachability", str(error), "wait until the node has started", hint=True)
-    addresses, observed = (msgspec.convert(status[name], list[str]) for name in ("addresses", "observed"))
-    inbound = msgspec.convert(status["inbound"], int)
-    found, fix = reachability.describe(addresses, observed, inbound, announced=bool(config.announce))
+    found, fix = (msgspec.convert(status[name], str) for name in ("reachability", "remedy"))
     return Finding("reachability", found, fix, hint=True)
 
 

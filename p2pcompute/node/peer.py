@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from p2pcompute.identity import keys
@@ -17,18 +18,22 @@ from p2pcompute.node.config import Config
 from p2pcompute.node.engines import Engine, Engines
 from p2pcompute.node.keyring import Keyring
 from p2pcompute.node.peers_file import PeersFile
-from p2pcompute.node.reachability import Sightings
+from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_directly
+from p2pcompute.node.relays import Relays
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.node.service import open_service
+from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
-from p2pcompute.protocol.machine import Effect, Environment, Now, Ruling
+from p2pcompute.protocol.machine import Effect, Emit, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
 from p2pcompute.storage.home import Home
 from p2pcompute.transport import mdns
 from p2pcompute.transport.address import is_loopback, parse_address
+from p2pcompute.transport.relay import RelayLimits
+from p2pcompute.transport.routing import Routing
 from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.documents import Offer
 
@@ -43,7 +48,7 @@ class Peer:
 
     def __init__(self, home: Home, keyring: Keyring, config: Config, runtime: Runtime, blobs: BlobStore) -> None:
         self.home, self.keyring, self.config, self.runtime, self.blobs = home, keyring, config, runtime, blobs
-        self.sightings = Sightings()
+        self.sightings, self.verdicts = Sightings(), Verdicts()
 
     @property
     def core(self) -> PeerCore:
@@ -52,6 +57,28 @@ class Peer:
     def addresses(self) -> tuple[str, ...]:
         """Where others reach this peer."""
         return self.runtime.transport.addresses()
+
+    def evidence(self) -> Evidence:
+        """What is known of whether others reach this peer."""
+        transport, (reached, missed) = self.runtime.transport, self.verdicts.counts(trio.current_time())
+        return Evidence(
+            addresses=self.addresses(),
+            observed=self.sightings.hosts(),
+            inbound=inbound_directly(self.core.peers),
+            reached=reached,
+            missed=missed,
+            relays=len(transport.places()),
+            announced=bool(self.config.announce),
+        )
+
+    def moved(self) -> None:
+        """The addresses of this peer changed: a standing offer and its provider records are told anew."""
+        self.runtime.emit(Emit("node.moved", {"addresses": self.addresses()}))
+        terms = self.core.provider.terms
+        if terms is not None and not self.core.provider.draining:
+            addresses = self.addresses()[: limits.ADDRESSES_MAX]
+            self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses)))
+        self.runtime.routing.moved()
 
     def offer(self, engine: str, numeric_class: str, *, isolation: str, mflops: int, copy_mb_s: int) -> None:
         """Publish what this peer's engine can do, at the configured price."""
@@ -112,12 +139,15 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 events=runtime,
                 channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
                 requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
-                streams=(exchange.PROTOCOL,),
+                streams=(exchange.PROTOCOL, kademlia.PROTOCOL),
                 older={CHANNEL: OLDER_CHANNELS},
                 announce=config.announce,
                 usefulness=lambda peers: runtime.core.usefulness(peers),
+                relay=RelayLimits() if config.relay else None,
             )
-            runtime.attach(_make_core(home, keyring, config), transport)
+            core = _make_core(home, keyring, config)
+            routing = Routing(transport, core.topics)
+            runtime.attach(core, transport, routing)
             async with open_service() as nursery:
                 await nursery.start(transport.run)
                 records = [record for _, record in home.journal.replay()]
@@ -126,10 +156,12 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 await replayed.wait()
                 known = PeersFile(home.layout.peers)
                 peer = Peer(home, keyring, config, runtime, blobs)
-                company = Company(
-                    transport, runtime.core, config.bootstrap, known, peer.sightings, random.SystemRandom()
-                )
+                wanted = (*config.direct, *config.bootstrap)
+                company = Company(transport, core, wanted, known, peer.sightings, random.SystemRandom(), routing)
+                relays = Relays(transport, core.peers, config.relays, peer.evidence, peer.verdicts, peer.moved)
                 nursery.start_soon(company.run)
+                nursery.start_soon(relays.run)
+                nursery.start_soon(routing.run)
                 if config.mdns and not all(is_loopback(parse_address(text).host) for text in config.listen):
                     nursery.start_soon(mdns.find_neighbours, keyring.node.public, _lan(transport), known.remember)
                 yield peer
@@ -140,7 +172,8 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
 
 def _lan(transport: Libp2pTransport) -> tuple[str, ...]:
     """Our addresses as others on the local network can use them."""
-    return tuple(text for text in transport.addresses() if not is_loopback(parse_address(text).host))
+    found = ((text, parse_address(text)) for text in transport.addresses())
+    return tuple(text for text, address in found if address.relay is None and not is_loopback(address.host))
 
 
 def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
@@ -161,7 +194,13 @@ def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
 
     core = PeerCore(
         env,
-        Gossip(env, validate=validate, deliver=deliver),
+        Gossip(
+            env,
+            validate=validate,
+            deliver=deliver,
+            app_score=lambda peer: holder[0].opinion(peer),
+            direct=[peer for text in config.direct if (peer := parse_address(text).peer) is not None],
+        ),
         network=config.network,
         epoch=home.epoch,
         delegation=keyring.delegation,

@@ -1,17 +1,25 @@
-"""Whether others can reach this node, as far as it can tell: who dialled it, and where others see it."""
+"""Whether others can reach this node, as far as it can tell: who dialled it, who tried on its wish, where others see
+it, and at which relays it holds a place."""
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from p2pcompute.errors import UsageError
+from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.address import parse_address
+from p2pcompute.wire.multiaddr import Reach, is_relayed, reach_of
 
 OBSERVERS_MAX: Final = 8
 """Peers that are asked, and one answer of each: a few liars change nothing but a hint."""
+VERDICT_S: Final = 1_800.0
+"""A verdict older than this counts no more."""
+ASK_AGAIN_S: Final = 600.0
+"""The same peer is asked to dial back no sooner."""
 
 
 class Sightings:
@@ -31,23 +39,91 @@ class Sightings:
         return [host for host, _ in Counter(h for h in self._hosts.values() if h is not None).most_common()]
 
 
-def describe(addresses: Sequence[str], observed: Sequence[str], inbound: int, *, announced: bool) -> tuple[str, str]:
-    """(what is known, what to do; empty when all is well). `inbound` counts connections that others opened."""
-    hosts = [_host(address) for address in addresses]
-    if all(host is None or host.is_loopback for host in hosts):
+class Verdicts:
+    """What peers that tried to dial us back have said. Times are seconds on any one clock."""
+
+    def __init__(self) -> None:
+        self._said: dict[bytes, tuple[bool | None, float, Reach]] = {}
+
+    def wants(self, peer: bytes, now_s: float) -> bool:
+        return peer not in self._said or now_s - self._said[peer][1] >= ASK_AGAIN_S
+
+    def add(self, peer: bytes, reached: bool | None, now_s: float, reach: Reach) -> None:
+        """`reached` is None when the peer did not say; `reach` is that of its own address."""
+        self._said.pop(peer, None)
+        self._said[peer] = reached, now_s, reach
+        while len(self._said) > OBSERVERS_MAX:
+            del self._said[next(iter(self._said))]
+
+    def counts(self, now_s: float) -> tuple[int, int]:
+        """(peers that reached us, peers that did not), of those farthest away: neighbours prove nothing."""
+        recent = [one for one in self._said.values() if one[0] is not None and now_s - one[1] <= VERDICT_S]
+        far = [reached for reached, _, reach in recent if reach == max(reach for _, _, reach in recent)]
+        return far.count(True), far.count(False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known. `inbound` counts connections that others opened directly; `reached` and `missed` the peers
+    that dialled back and those that could not; `relays` the places held."""
+
+    addresses: Sequence[str]
+    observed: Sequence[str]
+    inbound: int
+    reached: int
+    missed: int
+    relays: int
+    announced: bool
+
+    @property
+    def only_outbound(self) -> bool:
+        """Whether this node wants to be reached, peers tried in vain to dial it, and nobody has come in."""
+        return self.missed > 0 and not self.reached and not self.inbound and not self.stays_here
+
+    @property
+    def stays_here(self) -> bool:
+        """Whether it listens on loopback only, or not at all: then nobody else is meant to reach it directly."""
+        hosts = [_host(text) for text in self.addresses if not is_relayed(text)]
+        return all(host is None or host.is_loopback for host in hosts)
+
+
+def inbound_directly(peers: Mapping[bytes, PeerInfo]) -> int:
+    """Of all connections, those that others opened, not through a relay, and from as far away as those that we opened:
+    where strangers are met, neighbours prove nothing."""
+    direct = [info for info in peers.values() if not is_relayed(info.address)]
+    far = max((reach_of(info.address) for info in direct if info.outbound), default=Reach.MACHINE)
+    return sum(not info.outbound and reach_of(info.address) >= far for info in direct)
+
+
+def describe(evidence: Evidence) -> tuple[str, str]:
+    """(what is known, what to do; empty when all is well)."""
+    own = [text for text in evidence.addresses if not is_relayed(text)]
+    if evidence.stays_here and not evidence.relays:
         return "reached from this machine only", ""
-    if inbound:
-        return f"reached: others hold {inbound} connections that they opened", ""
-    public = [host for host in observed if ipaddress.ip_address(host).is_global]
-    listed = {str(host) for host in hosts}
-    if public and not announced and not listed.intersection(public):
-        port = addresses[0].split("/")[4]
-        kind = "ip6" if ":" in public[0] else "ip4"
-        return (
-            f"others see this node at {public[0]}, where it does not listen",
-            f"forward port {port} there, and: p2pcompute config set announce /{kind}/{public[0]}/tcp/{port}",
-        )
+    if evidence.reached:
+        return f"reached: {evidence.reached} peers dialled back", ""
+    if evidence.inbound:
+        return f"reached: others hold {evidence.inbound} connections that they opened", ""
+    advice = _advice(evidence, own, {str(_host(text)) for text in own})
+    if evidence.relays:
+        return f"reached through {evidence.relays} relays only", advice
+    if evidence.missed:
+        seek = "open its port, or name a relay: p2pcompute config set relays ADDRESS"
+        return f"only outbound: {evidence.missed} peers could not dial this node", advice or seek
+    if advice:
+        public = next(host for host in evidence.observed if ipaddress.ip_address(host).is_global)
+        return f"others see this node at {public}, where it does not listen", advice
     return "nobody has dialled this node yet", ""
+
+
+def _advice(evidence: Evidence, own: Sequence[str], listed: set[str]) -> str:
+    """What to forward, where others see this node at an address that it does not have."""
+    public = [host for host in evidence.observed if ipaddress.ip_address(host).is_global]
+    if not public or not own or evidence.announced or listed.intersection(public):
+        return ""
+    port = own[0].split("/")[4]
+    kind = "ip6" if ":" in public[0] else "ip4"
+    return f"forward port {port} there, and: p2pcompute config set announce /{kind}/{public[0]}/tcp/{port}"
 
 
 def _host(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
+from p2pcompute.errors import DecodeError, LocalError, P2PComputeError, RemoteError
 from p2pcompute.node import exchange
 from p2pcompute.node.engines import Engines
+from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
+from p2pcompute.protocol.gossip.exchange import decode_record
 from p2pcompute.protocol.machine import (
     CancelJob,
     Connect,
@@ -45,6 +47,8 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import GroupCommitter, Ticket
 from p2pcompute.transport.mux import Stream
+from p2pcompute.transport.routing import Routing
+from p2pcompute.wire import multiaddr
 
 if TYPE_CHECKING:
     from p2pcompute.transport.libp2p import Libp2pTransport
@@ -69,6 +73,7 @@ class Runtime:
         self._blob_server = exchange.BlobServer(blobs, self._may_read)
         self._core: PeerCore | None = None
         self._transport: Libp2pTransport | None = None
+        self._routing: Routing | None = None
         self._nursery: trio.Nursery | None = None
         self._listeners: list[Listener] = []
         self._ordered: deque[tuple[Ordered, Ticket | None]] = deque()
@@ -85,9 +90,9 @@ class Runtime:
         self._pinned_until_ms: dict[str, int] = {}
         self._early: list[PeerInfo] = []
 
-    def attach(self, core: PeerCore, transport: Libp2pTransport) -> None:
-        """Both exist only after this object, since they call it."""
-        self._core, self._transport = core, transport
+    def attach(self, core: PeerCore, transport: Libp2pTransport, routing: Routing | None = None) -> None:
+        """All exist only after this object, since they call it. A node that dials needs `routing`."""
+        self._core, self._transport, self._routing = core, transport, routing
 
     @property
     def core(self) -> PeerCore:
@@ -98,6 +103,12 @@ class Runtime:
     def transport(self) -> Libp2pTransport:
         assert self._transport is not None
         return self._transport
+
+    @property
+    def routing(self) -> Routing:
+        """The DHT on this peer's connections."""
+        assert self._routing is not None
+        return self._routing
 
     @staticmethod
     def now() -> Now:
@@ -131,7 +142,7 @@ class Runtime:
         if self._nursery is None:  # connected while the journal is being replayed
             self._early = [*self._early[-EARLY_MAX:], info]
         else:
-            self._emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
+            self.emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now(), info))
             if info.up:
                 self._spawn(self._learn_record, info.peer)
@@ -154,7 +165,10 @@ class Runtime:
         return answer[0]
 
     async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
-        await self._blob_server.serve(peer, stream)
+        if protocol == kademlia.PROTOCOL:
+            await self.routing.serve(peer, stream)
+        else:
+            await self._blob_server.serve(peer, stream)
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +182,7 @@ class Runtime:
                 case Persist():
                     self._last_ticket = self._committer.enqueue(effect.record)
                 case Emit():
-                    self._emit(effect)
+                    self.emit(effect)
                 case Connect():
                     self._spawn(self._connect, effect.peer, effect.addresses)
                 case Disconnect():
@@ -186,7 +200,8 @@ class Runtime:
         assert self._nursery is not None
         self._nursery.start_soon(task, *args)  # type: ignore[arg-type]
 
-    def _emit(self, event: Emit) -> None:
+    def emit(self, event: Emit) -> None:
+        """Tell those who listen."""
         log.debug("%s %s", event.name, event.fields)
         for listener in list(self._listeners):
             try:
@@ -257,7 +272,16 @@ class Runtime:
     # -- the network ---------------------------------------------------------------------------------------------------
 
     async def _connect(self, peer: bytes, addresses: tuple[str, ...]) -> bool:
-        """Whether the peer is connected now. Addresses that lead to someone else do not count."""
+        """Whether the peer is connected now. Addresses that lead to someone else do not count; when none leads to it,
+        the DHT is asked for others. Without any, nobody is dialled: that is how machines ask for no dial at all."""
+        if not addresses:
+            return False
+        if await self._dial(peer, addresses):
+            return True
+        others = await self.routing.find_peer(peer)
+        return await self._dial(peer, tuple(one for one in others if one not in addresses))
+
+    async def _dial(self, peer: bytes, addresses: Sequence[str]) -> bool:
         for address in addresses:
             try:
                 if await self.transport.connect(address, timeout_s=DIAL_S) == peer:
@@ -270,6 +294,17 @@ class Runtime:
         """Ask a new neighbour for its signed addresses, to be named to others who look for peers."""
         record = await self.transport.signed_record(peer)
         self._do(self.core.on_record(self.now(), peer, record))
+        await self.routing.met(peer, self._listens_at(peer, record))
+
+    def _listens_at(self, peer: bytes, record: bytes) -> tuple[str, ...]:
+        """Where a neighbour is reached: where we dialled it, and where its own signed record says."""
+        info = self.core.peers.get(peer)
+        found = [info.address] if info is not None and info.outbound else []
+        try:
+            found += decode_record(record, self.core.post.env.verify).addresses if record else ()
+        except DecodeError as error:
+            log.debug("the record of a neighbour: %s", error)
+        return tuple(dict.fromkeys(full for text in found if (full := multiaddr.of_peer(text, peer))))
 
     async def _request(self, effect: Request) -> None:
         outcome: Outcome = Missed.TIMEOUT

@@ -43,6 +43,12 @@ NEIGHBOURS_MIN: Final = 6
 """With fewer connections, dial providers from the book: the mesh's own degree."""
 NEIGHBOURS_MS: Final = 5_000
 DIALS_AT_ONCE: Final = 2
+GOSSIP_SCORE_PER_OFFER: Final = 30.0
+"""Twice the most that deliveries can earn (gossip.score.params, topic_cap)."""
+BANNED_SCORE: Final = -200.0
+"""P5 of a peer whose operator is banned here: below the threshold under which nothing of it is read."""
+DEMERITS_SCORE_MAX: Final = 15
+"""P5 of an operator that was often silent: no more than good deliveries outweigh."""
 OFFER_RENEW_MS: Final = limits.OFFER_LIFETIME_MS // 2
 RPC_CHANNEL: Final = "/p2pcompute/rpc/1"
 
@@ -58,6 +64,8 @@ class GossipPort(Protocol):
     def on_timer(self, now: Now, key: str) -> list[Effect]: ...
     def subscribe(self, now: Now, topic: str) -> list[Effect]: ...
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]: ...
+    def score(self, peer: bytes) -> float: ...
+    def state(self) -> dict[str, object]: ...
 
 
 def offers_topic(network: str, engine: str = "any", region: str = "any", bucket: int = 0) -> str:
@@ -85,6 +93,11 @@ class PeerCore:
         self._sync = Sync(self.post, self.book, self._budget)
         self._topic = offers_topic(network)
         self._heard: list[Effect] = []
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The gossip topics that this peer serves."""
+        return (self._topic,)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -177,9 +190,26 @@ class PeerCore:
         return self._gossip.on_sent(now, peer, outcome)
 
     def usefulness(self, peers: Iterable[bytes]) -> dict[bytes, float]:
-        """What a connection to each peer is worth to us, when some must go: work between us, then an offer."""
+        """What a connection to each peer is worth to us, when some must go: work between us, then an offer, then how it
+        gossips: good gossip weighs half an offer at most, bad gossip undoes one."""
         partners = self.provider.partners() | self.requester.partners()
-        return {peer: 2.0 * (peer in partners) + (self.book.get(peer) is not None) for peer in peers}
+        return {
+            peer: 2.0 * (peer in partners)
+            + (self.book.get(peer) is not None)
+            + min(max(self._gossip.score(peer) / GOSSIP_SCORE_PER_OFFER, -1.0), 0.5)
+            for peer in peers
+        }
+
+    def opinion(self, peer: bytes) -> float:
+        """What our own dealings say of a peer, as a part of its gossip score (P5): demerits of its operator count
+        against it, a wrong result ends its part in the mesh."""
+        listing = self.book.get(peer)
+        demerits = self.reputation.demerits(listing.operator if listing is not None else peer)
+        return BANNED_SCORE if demerits < 0 else -float(min(demerits, DEMERITS_SCORE_MAX))
+
+    def gossip_state(self) -> dict[str, object]:
+        """For people: peers in the mesh of each topic, and totals of messages since the start."""
+        return self._gossip.state()
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]

@@ -13,6 +13,7 @@ import trio
 
 from p2pcompute.errors import RemoteError
 from p2pcompute.protocol.machine import Priority
+from p2pcompute.transport.memory import Memory
 from p2pcompute.transport.mux import Connection, Stream
 
 log = logging.getLogger(__name__)
@@ -85,14 +86,27 @@ class FrameReader:
 
     async def next(self, frame_bytes_max: int) -> bytes:
         """The next frame. Raises FrameError or trio.BrokenResourceError."""
+        frame = await self.next_or_end(frame_bytes_max)
+        if frame is None:
+            raise FrameError("the stream ended before its frame came")
+        return frame
+
+    async def next_or_end(self, frame_bytes_max: int) -> bytes | None:
+        """The next frame; None when the stream ended behind the last one."""
         while (bounds := frame_bounds(self._data, 0, frame_bytes_max)) is None:
             more = await self._stream.receive_some()
+            if not more and not self._data:
+                return None
             if not more:
                 raise FrameError("the stream ended before its frame was complete")
             self._data += more
         frame = bytes(self._data[bounds[0] : bounds[1]])
         del self._data[: bounds[1]]
         return frame
+
+    def rest(self) -> bytes:
+        """What came behind the frames that were taken."""
+        return bytes(self._data)
 
 
 async def read_frame(stream: Stream, frame_bytes_max: int) -> bytes:
@@ -122,11 +136,13 @@ class Outbox:
         versions: Sequence[str],
         connection: Callable[[], Connection | None],
         start: Callable[[Callable[[], Awaitable[None]]], None],
+        memory: Memory | None = None,
     ) -> None:
         self._versions, self._connection, self._start = tuple(versions), connection, start
         self._stream: Stream | None = None
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self._memory = memory or Memory()
         self._draining = False
         self._refused: Connection | None = None
         self._spoken: tuple[Connection | None, int] = (None, 0)
@@ -151,11 +167,22 @@ class Outbox:
         if self._queued_bytes + len(data) > QUEUE_BYTES_MAX[priority]:
             return Sent.FULL
         self._queue.append(data)
-        self._queued_bytes += len(data)
+        self._hold(self._queued_bytes + len(data))
         if not self._draining:
             self._draining = True
             self._start(self._drain)
         return Sent.TAKEN
+
+    def shed(self) -> None:
+        """Let go of what waits, and of the connection that does not take it (memory.Holder)."""
+        self._queue.clear()
+        self._queued_bytes = 0
+        if self._stream is not None:
+            self._stream.connection.shed()
+
+    def _hold(self, size: int) -> None:
+        self._queued_bytes = size
+        self._memory.holds(self, size)
 
     def leave(self, connection: Connection) -> None:
         """End our stream on a connection that is being given up, unless frames still wait for it."""
@@ -218,7 +245,7 @@ class Outbox:
         self._stream = None
         self._refuse(stream.connection)
         self._queue.extendleft(reversed(sent))
-        self._queued_bytes += sum(map(len, sent))
+        self._hold(self._queued_bytes + sum(map(len, sent)))
         return True
 
     def _refuse(self, connection: Connection) -> None:
@@ -247,7 +274,7 @@ class Outbox:
         finally:
             self._draining = False
             self._queue.clear()
-            self._queued_bytes = 0
+            self._hold(0)
 
     def _next(self) -> bytes:
         parts, size = [], 0
@@ -255,5 +282,5 @@ class Outbox:
             part = self._queue.popleft()
             parts.append(part)
             size += len(part)
-        self._queued_bytes -= size
+        self._hold(self._queued_bytes - size)
         return b"".join(parts)

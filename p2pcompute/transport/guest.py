@@ -1,4 +1,4 @@
-"""py-libp2p as a guest on our connections: it serves identify and ping there, and may dial through us.
+"""py-libp2p as a guest on our connections: it serves identify and ping there, and dials through us.
 
 The swarm sees our connections as finished `IMuxedConn`s, so that its own security, multiplexers and listeners stay out
 of the way (secio, plaintext, QUIC and mplex are not even built). Negotiation of inbound streams is done before it sees
@@ -9,7 +9,7 @@ the background: the import alone takes a second, and nothing of ours waits for i
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -36,20 +36,23 @@ others are served all the same."""
 class Guest:
     """Keeps a py-libp2p host running and shows it our connections."""
 
-    def __init__(self, seed: bytes, own: Collection[str]) -> None:
-        self._seed, self._own = seed, tuple(own)
+    def __init__(self, seed: bytes, own: Collection[str], dial: Callable[[str], Awaitable[Connection]]) -> None:
+        self._seed, self._own, self._dial = seed, tuple(own), dial
         self._connections: dict[Connection, int] = {}
         self._host: Host | None = None
         self._ready = trio.Event()
 
-    async def run(self, addresses: Sequence[str]) -> None:
-        """Until cancelled. A host that fails is replaced; connections never notice."""
+    async def run(self, addresses: Callable[[], Sequence[str]]) -> None:
+        """Until cancelled; `addresses` tells at any time where others reach us.
+
+        A host that fails is replaced; connections never notice.
+        """
         while True:
             try:
                 await trio.to_thread.run_sync(_import_host, abandon_on_cancel=True)  # type: ignore[call-arg]  # old stubs
                 from p2pcompute.transport.host import Host
 
-                host = Host(self._seed, addresses, self._own)
+                host = Host(self._seed, addresses, self._own, self._dial)
                 async with host.run():
                     self._host = host
                     for connection in list(self._connections)[:SHOWN_MAX]:
@@ -70,6 +73,8 @@ class Guest:
 
     def remove(self, connection: Connection) -> None:
         del self._connections[connection]
+        if self._host is not None:
+            self._host.forget(connection)
 
     async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
         """Let the host handle an inbound stream. Raises when it is not up in time."""

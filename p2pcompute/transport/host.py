@@ -7,12 +7,12 @@ inbound streams, its pubsub, and its outbound identify, which runs in trio syste
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
-from libp2p.abc import IMuxedConn, IMuxedStream
+from libp2p.abc import IMuxedConn, IMuxedStream, ITransport
 from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
@@ -28,10 +28,11 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamEOF,
     MuxedStreamReset,
 )
+from libp2p.transport.exceptions import OpenConnectionError
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
-from p2pcompute.errors import RemoteError
+from p2pcompute.errors import P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id_bytes
 from p2pcompute.transport import tcp
 from p2pcompute.transport.address import parse_address
@@ -40,6 +41,10 @@ from p2pcompute.transport.mux import Connection, Stream
 
 log = logging.getLogger(__name__)
 
+DIALS_AT_ONCE: Final = 4
+"""Of py-libp2p's own wishes; more wait."""
+Dial = Callable[[str], Awaitable[Connection]]
+"""An address with /p2p/ID -> a connection to that peer, new or not. Raises P2PComputeError."""
 SERVE_S: Final = 3_600.0
 """What one stream of the guest may last; pings of other implementations keep one open."""
 
@@ -164,10 +169,46 @@ class GuestStream(IMuxedStream):
         return self
 
 
-class Host:
-    """A BasicHost without transports: our connections are added to its swarm, its handlers serve our streams."""
+class Dialler(ITransport):
+    """What the swarm dials with: our own connections, admitted and bounded like all others, and finished."""
 
-    def __init__(self, seed: bytes, addresses: Sequence[str], own: Sequence[str]) -> None:
+    provides_native_muxing = True
+
+    def __init__(self, dial: Dial, show: Callable[[Connection], GuestConnection]) -> None:
+        self._dial, self._show = dial, show
+        self._at_once = trio.CapacityLimiter(DIALS_AT_ONCE)
+
+    async def dial(self, maddr: Multiaddr) -> Any:
+        """Raises OpenConnectionError."""
+        try:
+            async with self._at_once:
+                return self._show(await self._dial(str(maddr)))
+        except P2PComputeError as error:
+            raise OpenConnectionError(str(error)) from error
+
+    def can_dial(self, maddr: Multiaddr) -> bool:
+        try:
+            return parse_address(str(maddr)).port > 0
+        except P2PComputeError:
+            return False
+
+    def can_listen(self, maddr: Multiaddr) -> bool:
+        return False
+
+    def protocols(self) -> list[str]:
+        return ["ip4", "ip6", "tcp"]
+
+    def create_listener(self, handler_function: Any) -> Any:
+        """Raises OpenConnectionError: what listens is ours."""
+        raise OpenConnectionError("py-libp2p has no listeners here")
+
+
+class Host:
+    """A BasicHost without sockets: our connections are added to its swarm, which dials through us; its handlers serve
+    our streams."""
+
+    def __init__(self, seed: bytes, addresses: Callable[[], Sequence[str]], own: Sequence[str], dial: Dial) -> None:
+        self._shown: dict[Connection, GuestConnection] = {}
         keys = create_new_key_pair(seed)
         me, peerstore = ID.from_pubkey(keys.public_key), PeerStore()
         peerstore.add_key_pair(me, keys)
@@ -177,10 +218,12 @@ class Host:
             low_watermark=0,
             high_watermark=2 * CONNECTIONS_MAX,
         )
-        self._swarm = Swarm(me, peerstore, TransportUpgrader({}, {}), [], connection_config=config)
+        self._swarm = Swarm(
+            me, peerstore, TransportUpgrader({}, {}), [Dialler(dial, self._show)], connection_config=config
+        )
         self.host = BasicHost(
             self._swarm,
-            announce_addrs=[Multiaddr(address) for address in addresses],
+            addrs_factory=lambda _: [Multiaddr(address) for address in addresses()],
             disable_identify_address_discovery=True,
         )
         self._swarm.notifees.clear()  # outbound identify runs in system tasks, where a peer could end the process
@@ -203,9 +246,22 @@ class Host:
         if self._nursery is not None:
             self._nursery.start_soon(self._add, connection)
 
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._shown.pop(connection, None)
+
+    def _show(self, connection: Connection) -> GuestConnection:
+        """The one face that a connection has here: the swarm tells by it that it knows a connection already."""
+        found = self._shown.get(connection)
+        if found is None or found.is_closed:
+            found = GuestConnection(connection)
+            if not connection.is_closed:
+                self._shown[connection] = found
+        return found
+
     async def _add(self, connection: Connection) -> None:
         try:
-            await self._swarm.add_conn(GuestConnection(connection), "outbound" if connection.outbound else "inbound")
+            await self._swarm.add_conn(self._show(connection), "outbound" if connection.outbound else "inbound")
         except Exception as error:
             log.debug("the swarm does not take %s: %r", connection.address, error)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
@@ -16,15 +16,18 @@ import trio
 from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import identify, noise, tcp
+from p2pcompute.transport import circuit, dialback, identify, noise, relayed, tcp
 from p2pcompute.transport.address import Address, parse_address, reachable_hosts
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
+from p2pcompute.transport.memory import BUFFERED_BYTES_MAX, Memory
 from p2pcompute.transport.mux import Connection, Cork, Stream
 from p2pcompute.transport.peers import Peer, Peers
+from p2pcompute.transport.relay import Relay, RelayLimits
+from p2pcompute.transport.relayed import Place
 from p2pcompute.transport.trimming import Usefulness, least_useful, no_opinion
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ REQUESTS_PER_PEER_MAX: Final = 128
 """Requests of one peer that we work on at once; more are reset."""
 REQUEST_READ_S: Final = 10.0
 """What a peer has to send us its request."""
+OUTBOUND_KEPT: Final = 32
+"""Connections that we dialled and that are kept, whatever for; searches leave no more behind."""
 REQUEST_HANDLER_S: Final = 300.0
 """What our own handler has to answer: a bound on leaks, the requester's own deadline comes long before."""
 
@@ -74,7 +79,8 @@ class Libp2pTransport:
     `listen` holds multiaddrs (port 0 takes a free port); `announce` replaces them in `addresses`, for peers behind a
     forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
     identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
-    machine. `usefulness` decides who stays when all room is taken.
+    machine. `usefulness` decides who stays when all room is taken. With `relay` limits, peers that cannot be dialled
+    are reached through this one.
     """
 
     def __init__(
@@ -90,6 +96,8 @@ class Libp2pTransport:
         announce: Sequence[str] = (),
         libp2p_host: bool = True,
         usefulness: Usefulness = no_opinion,
+        relay: RelayLimits | None = None,
+        buffered_bytes_max: int = BUFFERED_BYTES_MAX,
     ) -> None:
         public, sign = noise.signer(seed)
         self.peer = public
@@ -107,11 +115,16 @@ class Libp2pTransport:
         self._admission, self._cork, self._allowances = Admission(), Cork(), Allowances()
         self._usefulness = usefulness
         self._admitted: dict[Connection, str] = {}
-        self._peers = Peers(public, self._start)
+        self._memory = Memory(buffered_bytes_max)
+        self._peers = Peers(public, self._start, self._memory)
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
+        self._dialback = dialback.Dialback(self._identity)
+        self._places: dict[bytes, Place] = {}
+        self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
-        self._guest = Guest(seed, sorted(self._own))
+        spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, *((circuit.HOP,) if relay is not None else ())}
+        self._guest = Guest(seed, sorted(spoken), self._dial_for_guest)
         self._nursery: trio.Nursery | None = None
 
     # Life ------------------------------------------------------------------------------------------------------
@@ -128,7 +141,7 @@ class Libp2pTransport:
                 self._nursery = nursery
                 nursery.start_soon(self._watch)
                 if self._libp2p_host:
-                    nursery.start_soon(self._guest.run, self.addresses())
+                    nursery.start_soon(self._guest.run, self.addresses)
                 if listeners:
                     nursery.start_soon(functools.partial(trio.serve_listeners, self._accept, listeners))
                 task_status.started()
@@ -137,13 +150,30 @@ class Libp2pTransport:
             self._nursery = None
 
     def addresses(self) -> tuple[str, ...]:
-        """Where others reach us, each with /p2p/ID; empty before `run` listens."""
-        return tuple(str(address) for address in (self._announce or self._bound))
+        """Where others reach us, each with /p2p/ID; empty before `run` listens. Those through a relay stand first: who
+        holds a place there cannot be reached otherwise."""
+        held = self._places.values()
+        at = [(p.relay, one) for p in held for one in (p.address, *p.others)]
+        relayed = [Address(one.host, one.port, self.peer, relay) for relay, one in at]
+        return tuple(str(address) for address in (*relayed, *(self._announce or self._bound)))
 
     def load(self) -> Mapping[str, int]:
-        """How many connections there are, and handshakes in progress."""
+        """How many connections there are, handshakes in progress, and what goes through this peer as a relay."""
         gate = self._admission
-        return {"inbound": gate.inbound, "outbound": gate.outbound, "handshakes": gate.pending}
+        reservations, circuits = self._relay.load() if self._relay is not None else (0, 0)
+        return {
+            "inbound": gate.inbound,
+            "outbound": gate.outbound,
+            "handshakes": gate.pending,
+            "reservations": reservations,
+            "circuits": circuits,
+            "buffered_bytes": self._memory.bytes,
+        }
+
+    def connection_to(self, peer: bytes) -> Connection | None:
+        """The connection in use to a peer."""
+        found = self._peers.get(peer)
+        return found.current() if found is not None else None
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
@@ -167,11 +197,12 @@ class Libp2pTransport:
             secured.session,
             peer=secured.peer,
             outbound=outbound,
-            address=str(Address(remote.host, remote.port, secured.peer)),
+            address=str(Address(remote.host, remote.port, secured.peer, remote.relay)),
             owner=self,
             cork=self._cork,
             early=secured.early,
             allowance=self._allowances.of(secured.peer, trio.current_time()),
+            memory=self._memory,
         )
         self._admitted[connection] = remote.host
         if self._peers.add(connection):
@@ -206,6 +237,7 @@ class Libp2pTransport:
             self._guest.remove(connection)
             self._release(connection)
             if self._peers.remove(connection):
+                self._places.pop(connection.peer, None)
                 self._tell_peer(connection, up=False)
 
     def _tell_peer(self, connection: Connection, *, up: bool) -> None:
@@ -277,7 +309,7 @@ class Libp2pTransport:
     async def _dial(self, target: Address) -> bytes:
         if target.peer == self.peer:
             raise LocalError("That is this peer's own address.")
-        secured = await tcp.dial(target, self._identity)
+        secured = await (self._dial_relayed(target) if target.relay is not None else tcp.dial(target, self._identity))
         if secured.peer == self.peer:
             await trio.aclose_forcefully(secured.socket)
             raise LocalError("That is this peer's own address.")
@@ -286,6 +318,73 @@ class Libp2pTransport:
             raise LocalError("This peer has as many connections as it can hold; disconnect some first.")
         self._start(functools.partial(self._live, connection))
         return connection.peer
+
+    # Through relays --------------------------------------------------------------------------------------------
+
+    async def reserve(self, address: str, *, timeout_s: float = 20) -> float:
+        """Take a place at the relay at `address`, or renew it; for how many seconds it holds. Others reach us there
+        from then on, until the connection to the relay ends or `give_up_place`.
+
+        Raises UsageError, LocalError or RemoteError.
+        """
+        target = parse_address(address)
+        peer = await self.connect(address, timeout_s=timeout_s)
+        connection = self.connection_to(peer)
+        if connection is None or connection.is_relayed or target.relay is not None:
+            raise RemoteError("There is no direct connection to the relay.")
+        place = self._places[peer] = await relayed.reserve(connection, target)
+        return place.expires_s - trio.current_time()
+
+    def give_up_place(self, relay: bytes) -> None:
+        """Be reached through this relay no more; the relay forgets us by itself."""
+        self._places.pop(relay, None)
+
+    def places(self) -> Mapping[bytes, Place]:
+        """The places we hold, by their relay."""
+        return dict(self._places)
+
+    async def _dial_relayed(self, target: Address) -> tcp.Secured:
+        assert target.relay is not None
+        if target.peer is None:
+            raise RemoteError("An address through a relay has to name the peer.")
+        if target.relay == self.peer:
+            raise LocalError("That address leads through this peer itself.")
+        await self._connect(Address(target.host, target.port, target.relay))
+        connection = self.connection_to(target.relay)
+        if connection is None:
+            raise RemoteError(f"Relay {peer_id(target.relay)} is not connected.")
+        stream = await relayed.reach(connection, target.peer)
+        return await tcp.secure_relayed(
+            relayed.bridge(stream, self._start), self._identity, initiator=True, expect=target.peer
+        )
+
+    async def _serve_stop(self, connection: Connection, stream: Stream) -> None:
+        """Somebody comes through a relay: a handshake and a connection as from a socket of the relay's address."""
+        peer = await relayed.agree(stream, expected=connection.peer in self._places)
+        at = parse_address(connection.address)
+        remote = Address(at.host, at.port, peer, connection.peer)
+        socket = relayed.bridge(stream, self._start)
+        await tcp.admit(socket, remote, self._identity, self._admission, self._welcome)
+
+    def address_of(self, peer: bytes) -> str | None:
+        """The other end of the connection to a peer; None when there is none."""
+        connection = self.connection_to(peer)
+        return connection.address if connection is not None else None
+
+    def part_with(self, peers: Iterable[bytes]) -> None:
+        """These were dialled for a moment only: those of no further use go, while there are many."""
+        peers = list(peers)
+        worth = self._usefulness(peers)
+        for peer in peers:
+            found = self._peers.get(peer)
+            if found is not None and worth[peer] <= 0 and self._admission.outbound > OUTBOUND_KEPT:
+                self._close(found)
+
+    async def _dial_for_guest(self, address: str) -> Connection:
+        connection = self.connection_to(await self.connect(address))
+        if connection is None:
+            raise RemoteError("The connection ended as soon as it was made.")
+        return connection
 
     async def disconnect(self, peer: bytes) -> None:
         """Close every connection to the peer; what was queued is lost. on_peer(down) follows."""
@@ -340,8 +439,7 @@ class Libp2pTransport:
     async def open_stream(self, peer: bytes, protocol: str) -> Stream:
         """A stream of `protocol`; negotiation travels with the first data. Raises RemoteError when not connected."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        found = self._peers.get(peer)
-        connection = found.current() if found is not None else None
+        connection = self.connection_to(peer)
         if connection is None:
             raise RemoteError(f"Peer {peer_id(peer)} is not connected.")
         return connection.open_protocol(protocol)
@@ -349,6 +447,20 @@ class Libp2pTransport:
     async def observed_by(self, peer: bytes) -> str | None:
         """The IP address under which a peer sees us, by its identify; None when it does not say."""
         return await self._identify(peer, identify.observed_host, identify.ASK_S)
+
+    async def dialled_back(self, peer: bytes) -> bool | None:
+        """Whether a peer that we dialled can dial us; None when it does not say."""
+        connection = self.connection_to(peer)
+        if connection is None or connection.is_relayed:
+            return None
+        own = [str(address) for address in self._announce or self._bound]
+        seen = await self.observed_by(peer)
+        if seen is not None and not self._announce:  # a forwarded port often has the same number
+            own += [str(Address(seen, one.port, self.peer)) for one in self._bound]
+        answer = await dialback.call_back(connection, self.peer, list(dict.fromkeys(own)))
+        return (
+            {dialback.Answer.OK: True, dialback.Answer.NOT_REACHED: False}.get(answer) if answer is not None else None
+        )
 
     async def signed_record(self, peer: bytes) -> bytes:
         """A peer's own signed record of its addresses, unchecked; nothing when it does not give one."""
@@ -369,7 +481,11 @@ class Libp2pTransport:
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
     def speaks(self, protocol: str) -> bool:
-        return protocol in self._own or (self._libp2p_host and protocol in GUEST_PROTOCOLS)
+        if protocol in self._own or protocol in (circuit.STOP, dialback.PROTOCOL):
+            return True
+        if protocol == circuit.HOP:
+            return self._relay is not None
+        return self._libp2p_host and protocol in GUEST_PROTOCOLS
 
     async def serve(self, connection: Connection, stream: Stream, protocol: str) -> None:
         if protocol in self._frame_bytes_max:
@@ -378,6 +494,12 @@ class Libp2pTransport:
             await self._serve_request(connection, stream, protocol)
         elif protocol in self._streams:
             await self._events.on_stream(connection.peer, protocol, stream)
+        elif protocol == circuit.STOP:
+            await self._serve_stop(connection, stream)
+        elif protocol == dialback.PROTOCOL:
+            await self._dialback.serve(connection, stream)
+        elif protocol == circuit.HOP and self._relay is not None:
+            await self._relay.serve(connection, stream)
         else:
             await self._guest.serve(connection, stream, protocol)
 

@@ -18,7 +18,9 @@ import trio
 from p2pcompute.errors import RemoteError
 from p2pcompute.transport import multistream, yamux
 from p2pcompute.transport.allowance import Allowance
+from p2pcompute.transport.memory import Memory
 from p2pcompute.transport.noise import Session
+from p2pcompute.wire.multiaddr import is_relayed
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class Connection:
         early: bytes = b"",
         limits: yamux.Limits | None = None,
         allowance: Allowance | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.peer, self.outbound, self.address = peer, outbound, address
         self.mux = yamux.Yamux(client=outbound, limits=limits)
@@ -96,6 +99,7 @@ class Connection:
         self._socket, self._fd, self._session = socket, socket.socket.fileno(), session
         self._owner, self._cork, self._early = owner, cork, early
         self._allowance = allowance or Allowance(self.heard_at)
+        self._memory = memory or Memory()
         self._left: bytes | memoryview = b""  # ciphertext that the kernel did not take yet
         self._wake, self._room = trio.Event(), trio.Event()
         self._scope = trio.CancelScope()
@@ -104,6 +108,10 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         return self.closed.is_set()
+
+    @property
+    def is_relayed(self) -> bool:
+        return is_relayed(self.address)
 
     @property
     def takes_streams(self) -> bool:
@@ -128,10 +136,21 @@ class Connection:
         finally:
             self.closed.set()
             self.mux.lost()
+            self._left = b""
+            self.mux.out = bytearray()
+            self._memory.holds(self, 0)
             self._wake.set()
             self._room.set()
             with trio.CancelScope(shield=True):
                 await self._socket.aclose()
+
+    def shed(self) -> None:
+        """End the connection at once, with all that it buffers (memory.Holder)."""
+        self._scope.cancel()
+        self.mux.lost()
+
+    def _account(self) -> None:
+        self._memory.holds(self, self.mux.unread_bytes + len(self.mux.out) + len(self._left))
 
     def close(self) -> None:
         """End the connection now; what the kernel takes at once still leaves."""
@@ -180,7 +199,10 @@ class Connection:
 
     def _write_now(self) -> None:
         out = self.mux.out
-        if not out or len(self._left) or self.is_closed:
+        if not out or self.is_closed:
+            return
+        if len(self._left):
+            self._account()
             return
         self.mux.out = bytearray()
         sealed = self._session.seal(out)
@@ -195,6 +217,7 @@ class Connection:
         if count < len(sealed):
             self._left = memoryview(sealed)[count:]
             self._wake.set()
+            self._account()
 
     async def _write(self) -> None:
         while True:
@@ -205,6 +228,7 @@ class Connection:
                     await self._socket.send_all(self._left)
                 self._left = b""
                 self._write_now()
+                self._account()
                 if not self.is_full:
                     self._room.set()
                     self._room = trio.Event()
@@ -222,6 +246,7 @@ class Connection:
                     nursery.start_soon(self._inbound, Stream(self, self.mux.backlog.popleft()))
                 if self.mux.out:
                     self.flush()
+            self._account()
             unasked, self.mux.unasked_bytes = self.mux.unasked_bytes, 0
             pause_s = self._allowance.spend(unasked, self.heard_at)
             if pause_s:

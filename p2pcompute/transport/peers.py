@@ -3,7 +3,7 @@
 Two peers that dial each other at the same moment get two connections. The one with the lower public key decides which
 is kept, and retires the other: no new streams there, those that are open end in peace. The other side follows, so both
 always agree, and nobody sees the peer go down in between. A connection that has been silent gives way to a new one: a
-peer that dials again has lost the old one.
+peer that dials again has lost the old one. A connection through a relay gives way to a direct one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from p2pcompute.transport.channels import Outbox
+from p2pcompute.transport.memory import Memory
 from p2pcompute.transport.mux import Connection
 
 ALIVE_S: Final = 5.0
@@ -31,8 +32,8 @@ Start = Callable[[Callable[[], Awaitable[None]]], None]
 class Peer:
     """One remote key and what leads to it."""
 
-    def __init__(self, key: bytes, start: Start) -> None:
-        self.key = key
+    def __init__(self, key: bytes, start: Start, memory: Memory) -> None:
+        self.key, self._memory = key, memory
         self.connections: list[Connection] = []
         self.requests_in = 0
         self.requests_out = trio.Semaphore(REQUESTS_OUT_MAX)
@@ -50,7 +51,7 @@ class Peer:
         """Our frames on a channel, whose protocol ids are `versions`, best first."""
         found = self._outboxes.get(channel)
         if found is None:
-            found = self._outboxes[channel] = Outbox(versions, self.current, self._start)
+            found = self._outboxes[channel] = Outbox(versions, self.current, self._start, self._memory)
         return found
 
     def leave(self, connection: Connection) -> None:
@@ -61,8 +62,8 @@ class Peer:
 class Peers:
     """All peers that are connected, by public key."""
 
-    def __init__(self, me: bytes, start: Start) -> None:
-        self._me, self._start = me, start
+    def __init__(self, me: bytes, start: Start, memory: Memory | None = None) -> None:
+        self._me, self._start, self._memory = me, start, memory or Memory()
         self._peers: dict[bytes, Peer] = {}
 
     def get(self, key: bytes) -> Peer | None:
@@ -75,16 +76,16 @@ class Peers:
         """Take a connection in; whether its peer was not connected before."""
         peer = self._peers.get(connection.peer)
         if peer is None:
-            peer = self._peers[connection.peer] = Peer(connection.peer, self._start)
+            peer = self._peers[connection.peer] = Peer(connection.peer, self._start, self._memory)
             peer.connections.append(connection)
             return True
         old = peer.current()
         peer.connections.append(connection)
         if old is None:
             return False
-        if trio.current_time() - old.heard_at > ALIVE_S:
+        if trio.current_time() - old.heard_at > ALIVE_S or (old.is_relayed and not connection.is_relayed):
             old.retire()
-        elif self._me < connection.peer:
+        elif (connection.is_relayed and not old.is_relayed) or self._me < connection.peer:
             connection.retire()
         else:
             live = [one for one in peer.connections if one.takes_streams]

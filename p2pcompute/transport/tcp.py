@@ -104,10 +104,7 @@ async def _secure(socket: trio.SocketStream, identity: Identity, initiator: bool
     if initiator:
         await socket.send_all(handshake.start())
     while handshake.session is None:
-        size = int.from_bytes(await reader.exactly(2), "big")
-        if size > noise.HANDSHAKE_BYTES_MAX:
-            raise noise.NoiseError("The peer's handshake message is too long.")
-        answer = handshake.receive(await reader.exactly(size))
+        answer = handshake.receive(await _handshake_message(reader))
         if expect is not None and handshake.peer and handshake.peer != expect:
             found, wanted = peer_id(handshake.peer), peer_id(expect)
             raise RemoteError(f"The peer at this address is {found}, not {wanted}.")
@@ -130,6 +127,35 @@ async def _secure(socket: trio.SocketStream, identity: Identity, initiator: bool
     return Secured(socket, session, handshake.peer, sealed.rest)
 
 
+async def probe(address: Address, identity: Identity) -> None:
+    """Whether the peer of `address` answers there: its key is checked, and no connection is made.
+
+    Raises RemoteError with one sentence; the caller's deadline bounds it.
+    """
+    where = f"{address.host} port {address.port}"
+    try:
+        socket = await trio.open_tcp_stream(address.host, address.port)
+        try:
+            reader = _Reader(lambda: socket.receive_some(_READ_BYTES))
+            await _agree(reader, socket.send_all, NOISE, initiator=True)
+            handshake = noise.Handshake(initiator=True, public=identity.public, sign=identity.sign)
+            await socket.send_all(handshake.start())
+            handshake.receive(await _handshake_message(reader))
+        finally:
+            await trio.aclose_forcefully(socket)
+    except (OSError, trio.BrokenResourceError) as error:
+        raise RemoteError(f"Nobody answers at {where}.") from error
+    if handshake.peer != address.peer:
+        raise RemoteError(f"Another peer answers at {where}.")
+
+
+async def _handshake_message(reader: _Reader) -> bytes:
+    size = int.from_bytes(await reader.exactly(2), "big")
+    if size > noise.HANDSHAKE_BYTES_MAX:
+        raise noise.NoiseError("The peer's handshake message is too long.")
+    return await reader.exactly(size)
+
+
 async def dial(address: Address, identity: Identity) -> Secured:
     """Connect and secure. Raises RemoteError with one sentence; the caller's deadline bounds the connecting."""
     where = f"{address.host} port {address.port}"
@@ -144,6 +170,16 @@ async def dial(address: Address, identity: Identity) -> Secured:
         raise RemoteError(f"The peer at {where} did not finish the handshake in {HANDSHAKE_S:.0f} s.") from error
     except (OSError, trio.BrokenResourceError) as error:
         raise RemoteError(f"The connection to {where} broke during the handshake.") from error
+
+
+async def secure_relayed(socket: trio.SocketStream, identity: Identity, *, initiator: bool, expect: bytes) -> Secured:
+    """As `secure`, over a relayed stream. Raises RemoteError with one sentence."""
+    try:
+        return await secure(socket, identity, initiator=initiator, expect=expect)
+    except trio.TooSlowError as error:
+        raise RemoteError(f"The peer did not finish the handshake in {HANDSHAKE_S:.0f} s.") from error
+    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        raise RemoteError("The relayed connection broke during the handshake.") from error
 
 
 def _root(error: OSError) -> OSError:
@@ -184,6 +220,17 @@ async def accept(
         await trio.aclose_forcefully(socket)
         return
     remote = Address(str(name[0]).partition("%")[0], int(name[1]))
+    await admit(socket, remote, identity, admission, handle)
+
+
+async def admit(
+    socket: trio.SocketStream,
+    remote: Address,
+    identity: Identity,
+    admission: Admission,
+    handle: Callable[[Secured, Address], Awaitable[None]],
+) -> None:
+    """As `accept`, for a socket whose other end is known to be `remote`; the peer it names must answer there."""
     with trio.CancelScope() as scope:
         handshake = admission.begin(remote.host, scope.cancel)
         if handshake is None:
@@ -191,7 +238,7 @@ async def accept(
             await trio.aclose_forcefully(socket)
             return
         try:
-            secured = await secure(socket, identity, initiator=False, expect=None)
+            secured = await secure(socket, identity, initiator=False, expect=remote.peer)
         except (RemoteError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             log.debug("handshake with %s: %r", remote, error)
             return

@@ -76,9 +76,9 @@ class JsPeer:
 
 
 @asynccontextmanager
-async def js_peer(topic: str) -> AsyncIterator[JsPeer]:
-    """A running js peer that listens on loopback."""
-    command = [node_command(), str(HERE / "peer.mjs"), topic]
+async def js_peer(*arguments: str, script: str = "peer.mjs") -> AsyncIterator[JsPeer]:
+    """A running js peer. peer.mjs takes a topic and listens on loopback."""
+    command = [node_command(), str(HERE / script), *arguments]
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(  # type: ignore[assignment]
             lambda task_status: trio.run_process(

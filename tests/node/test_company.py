@@ -1,8 +1,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from p2pcompute.node.company import JITTER, REDIAL_S_MAX, REDIAL_S_MIN, Backoff
+import trio
+from trio.testing import MockClock
+
+from p2pcompute.identity.names import peer_id
+from p2pcompute.node.company import JITTER, REDIAL_S_MAX, REDIAL_S_MIN, SEARCH_S, Backoff, Company
+from p2pcompute.node.peers_file import PeersFile
+from p2pcompute.node.reachability import Sightings
+from p2pcompute.protocol.core import NEIGHBOURS_MIN
+from p2pcompute.protocol.kademlia import Contact
+from p2pcompute.protocol.machine import PeerInfo
+from p2pcompute.transport.address import parse_address
 
 ADDRESS = "/ip4/127.0.0.1/tcp/1"
 
@@ -38,3 +52,68 @@ def test_pauses_of_two_nodes_differ() -> None:
         backoff.failed(ADDRESS, 0.0)
         pauses.add(next(t / 1_000 for t in range(10_000) if backoff.is_due(ADDRESS, t / 1_000)))
     assert len(pauses) > 4
+
+
+class Directory:
+    """A DHT that knows what it was told."""
+
+    def __init__(self, contacts: Sequence[Contact]) -> None:
+        self._contacts, self.asked = list(contacts), 0
+
+    async def find_providers(self, topic: str, count: int = 20) -> list[Contact]:
+        self.asked += 1
+        return self._contacts[:count]
+
+
+class Network:
+    """A transport whose every dial succeeds, and the core that hears of it."""
+
+    topics = ("/topic",)
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.peers: dict[bytes, PeerInfo] = {}
+        self.book: dict[bytes, object] = {}
+        self.dialled: list[str] = []
+        self.post = SimpleNamespace(env=SimpleNamespace(me=bytes(32)))
+        self._known = PeersFile(tmp_path / "peers.txt")
+
+    async def connect(self, address: str, *, timeout_s: float) -> bytes:
+        self.dialled.append(address)
+        key = parse_address(address).peer
+        assert key is not None
+        self.peers[key] = PeerInfo(key, up=True, outbound=True, address=address)
+        return key
+
+    async def observed_by(self, peer: bytes) -> str | None:
+        return None
+
+    def company(self, bootstrap: Sequence[str], directory: Directory) -> Company:
+        core: Any = self
+        return Company(self, core, bootstrap, self._known, Sightings(), random.Random(1), directory)
+
+
+def member(index: int) -> Contact:
+    peer = bytes([index]) * 32
+    return Contact(peer, (f"/ip4/10.0.0.{index}/tcp/1/p2p/{peer_id(peer)}",))
+
+
+async def test_a_lonely_node_asks_the_dht_for_company_until_it_has_enough(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    bootstrap, others = member(1), [member(index) for index in range(2, 20)]
+    network, directory = Network(tmp_path), Directory(others)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.company(bootstrap.addresses, directory).run)
+        await trio.sleep(2 * SEARCH_S)
+        nursery.cancel_scope.cancel()
+    assert network.dialled == [one.addresses[0] for one in (bootstrap, *others)][:NEIGHBOURS_MIN]
+    assert directory.asked == 1
+
+
+async def test_nobody_is_asked_before_somebody_is_met(tmp_path: Path, autojump_clock: MockClock) -> None:
+    network, directory = Network(tmp_path), Directory([member(2)])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.company([], directory).run)
+        await trio.sleep(4 * SEARCH_S)
+        nursery.cancel_scope.cancel()
+    assert not directory.asked

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from p2pcompute.errors import UsageError
+from p2pcompute.identity.names import peer_id
 from p2pcompute.node.config import Config, load_config, parse_config, with_changes
 
 
@@ -26,3 +27,12 @@ def test_changes_are_checked_like_a_file() -> None:
     assert with_changes(Config(), {"slots": 2, "region": None}).slots == 2
     with pytest.raises(UsageError, match="slots"):
         with_changes(Config(), {"slots": 0})
+
+
+@pytest.mark.parametrize("name", ["direct", "relays"])
+def test_peers_that_are_named_have_an_id(name: str) -> None:
+    named = f"/ip4/192.0.2.1/tcp/1/p2p/{peer_id(bytes(32))}"
+    assert getattr(parse_config(f"{name} = ['{named}']", "x"), name) == (named,)
+    for text in ("/ip4/192.0.2.1/tcp/1", "nonsense"):
+        with pytest.raises(UsageError):
+            parse_config(f"{name} = ['{text}']", "x")

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from p2pcompute.cli.app import run
 from p2pcompute.node.control import RemoteNode
 from p2pcompute.storage.home import Layout
 from tests.cli.command import Provider, serving, start
@@ -64,3 +65,34 @@ def test_a_node_says_how_others_see_it(tmp_path: Path) -> None:
 
 def _inbound(provider: Provider) -> int:
     return int(status(provider.home)["inbound"])
+
+
+def test_a_node_learns_of_others_through_the_dht_and_counts_its_gossip(tmp_path: Path) -> None:
+    with serving(tmp_path / "first") as one, serving(tmp_path / "second", "--bootstrap", one.address) as two:
+        until(lambda: min(status(node.home)["dht_peers"] for node in (one, two)) == 1)
+        until(lambda: sum(status(node.home)["gossip"]["accepted"] for node in (one, two)) > 0)
+        until(lambda: status(two.home)["gossip"]["mesh"] == {"/p2pcompute/main/offers/any/any/0": 1})
+
+
+def test_a_node_on_ipv6_is_dialled_and_dials(tmp_path: Path) -> None:
+    with serving(tmp_path / "first", "--listen", "/ip6/::1/tcp/0") as one:
+        assert "/ip6/::1/tcp/" in one.address + str(one.listening["addresses"])
+        address = next(text for text in one.listening["addresses"] if text.startswith("/ip6/"))
+        with serving(tmp_path / "second", "--bootstrap", address) as two:
+            until(lambda: status(two.home)["peers"] == 1)
+            until(lambda: status(two.home)["reachability"].startswith("reached"))
+
+
+def test_a_direct_peer_is_connected_without_a_bootstrap(tmp_path: Path) -> None:
+    with serving(tmp_path / "first") as one:
+        home = tmp_path / "second"
+        assert run(["init", "--home", str(home), "--no-passphrase"]) == 0
+        assert run(["config", "set", "direct", one.address, "--home", str(home)]) == 0
+        two = start("serve", "--json", "--home", home, "--listen", "/ip4/127.0.0.1/tcp/0", "--memory", "64MiB")
+        try:
+            assert two.stdout is not None
+            assert two.stdout.readline()
+            until(lambda: status(home)["peers"] == 1)
+        finally:
+            two.kill()
+            two.communicate()

@@ -121,6 +121,12 @@ class SilentGossip:
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]:
         return []
 
+    def score(self, peer: bytes) -> float:
+        return 0.0
+
+    def state(self) -> dict[str, object]:
+        return {}
+
 
 def right(manifest: bytes) -> tuple[tuple[bytes, int], ...]:
     """What honest engines compute."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from p2pcompute.protocol import budget, core
 from p2pcompute.protocol.commands import Publish, Withdraw
+from p2pcompute.protocol.gossip import Thresholds
 from p2pcompute.protocol.machine import Connect, Emit, Ok, PeerInfo, Reply, Request, Ruling, SetTimer
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -147,3 +148,40 @@ def test_a_lonely_peer_dials_providers_from_its_book(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(core, "NEIGHBOURS_MIN", 1)
     lonely.core.on_peer(stage.now, PeerInfo(PEER.public, True))
     assert not any(isinstance(e, Connect) for e in lonely.core.on_timer(stage.now, "core.neighbours"))
+
+
+class Scored:
+    """A gossip machine of which only the scores matter."""
+
+    def __init__(self, scores: dict[bytes, float]) -> None:
+        self._scores = scores
+
+    def score(self, peer: bytes) -> float:
+        return self._scores.get(peer, 0.0)
+
+
+def test_a_connection_is_worth_work_then_an_offer_then_good_gossip() -> None:
+    stage = Stage()
+    seller, buyer = stage.providers(1)[0], stage.actor("buyer")
+    stage.introduce()
+    good, bad, worst = (key_of(name).public for name in ("good", "bad", "worst"))
+    buyer.core._gossip = Scored({good: 15.0, bad: -15.0, worst: -1_000.0, seller.peer: -1_000.0})  # type: ignore[assignment]
+    worth = buyer.core.usefulness([good, bad, worst, seller.peer, key_of("stranger").public])
+    assert worth == {good: 0.5, bad: -0.5, worst: -1.0, seller.peer: 0.0, key_of("stranger").public: 0.0}
+
+
+def test_own_dealings_are_a_part_of_the_gossip_score() -> None:
+    stage = Stage()
+    seller, buyer = stage.providers(1)[0], stage.actor("buyer")
+    stage.introduce()
+    listing = buyer.core.book.get(seller.peer)
+    assert listing is not None
+    assert buyer.core.opinion(seller.peer) == 0.0
+    for _ in range(3):
+        buyer.core.reputation.slow(listing.operator)
+    assert buyer.core.opinion(seller.peer) == -3.0
+    for _ in range(2 * core.DEMERITS_SCORE_MAX):
+        buyer.core.reputation.slow(listing.operator)
+    assert buyer.core.opinion(seller.peer) == -core.DEMERITS_SCORE_MAX
+    buyer.core.reputation.ban(listing.operator, "wrong")
+    assert buyer.core.opinion(seller.peer) < Thresholds().graylist

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from libp2p.network.exceptions import SwarmException
 from trio.testing import MockClock
 
 from p2pcompute.transport import guest, host
@@ -65,3 +66,35 @@ async def test_the_host_advertises_what_we_announce() -> None:
         assert transport._guest._host is not None
         told = [str(address) for address in transport._guest._host.host.get_addrs()]
         assert [parse_address(text).port for text in told] == [parse_address(transport.addresses()[0]).port]
+
+
+async def test_what_the_swarm_dials_is_a_connection_of_ours() -> None:
+    left, right = Recorder(), Recorder()
+    a, b = make(1, left, libp2p_host=True), make(2, right)
+    async with running(a, b):
+        await a._guest._ready.wait()
+        inner = a._guest._host
+        assert inner is not None
+        peer_id = host.ID(host.peer_id_bytes(b.peer))
+        inner.host.get_peerstore().add_addrs(peer_id, [host.Multiaddr(b.addresses()[0])], 60)
+        [connection] = await inner._swarm.dial_peer(peer_id)
+        assert connection.muxed_conn.connection is a.connection_to(b.peer)
+        assert a.load()["outbound"] == 1
+        assert await a.request(b.peer, REQUEST, b"x", timeout_s=5) == b"x"
+        assert await inner._swarm.dial_peer(peer_id) == [connection]
+        assert inner._swarm.get_connections(peer_id) == [connection]
+
+
+async def test_what_the_swarm_cannot_dial_costs_nothing() -> None:
+    transport = make(1, Recorder(), libp2p_host=True)
+    async with running(transport):
+        await transport._guest._ready.wait()
+        inner = transport._guest._host
+        assert inner is not None
+        nobody = host.ID(host.peer_id_bytes(bytes(32)))
+        for address in (transport.addresses()[0].partition("/p2p/")[0], "/ip4/127.0.0.1/udp/1/quic-v1"):
+            inner.host.get_peerstore().clear_addrs(nobody)
+            inner.host.get_peerstore().add_addrs(nobody, [host.Multiaddr(address)], 60)
+            with pytest.raises(SwarmException):
+                await inner._swarm.dial_peer(nobody)
+        assert transport.load()["outbound"] == 0

@@ -9,7 +9,7 @@ from types import ModuleType
 from p2pcompute.node import company, peers_file, reachability
 from p2pcompute.protocol import core
 from p2pcompute.protocol.machine import Priority
-from p2pcompute.transport import admission, allowance, channels, libp2p, mux, peers, tcp, yamux
+from p2pcompute.transport import admission, allowance, channels, libp2p, memory, mux, peers, tcp, yamux
 
 PAGE = Path(__file__).parents[2] / "docs" / "spec" / "transport.md"
 NAMED: dict[ModuleType, tuple[str, ...]] = {
@@ -32,9 +32,10 @@ NAMED: dict[ModuleType, tuple[str, ...]] = {
         "CONTROL_COST_BYTES",
         "PAUSE_S_MAX",
     ),
+    memory: ("BUFFERED_BYTES_MAX",),
     peers: ("ALIVE_S",),
     peers_file: ("PEERS_MAX",),
-    core: ("NEIGHBOURS_MIN",),
+    core: ("NEIGHBOURS_MIN", "DEMERITS_SCORE_MAX", "BANNED_SCORE"),
     company: ("DIALS_AT_ONCE", "REDIAL_S_MIN", "REDIAL_S_MAX", "FAILURES_MAX"),
     reachability: ("OBSERVERS_MAX",),
 }
@@ -48,7 +49,7 @@ def limits() -> dict[str, float]:
 
 
 def test_the_table_of_limits_is_the_codes() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (-?[\d.]+) \|", PAGE.read_text(), re.MULTILINE)
     assert {name: float(value) for name, value in rows} == limits()
 
 

@@ -24,6 +24,7 @@ from p2pcompute.protocol.gossip.params import (
     RECORD_BYTES_MAX,
     TOPIC_BYTES_MAX,
 )
+from p2pcompute.wire.protobuf import read_fields, varint, write_field
 
 SIGN_PREFIX: Final = b"libp2p-pubsub:"
 ID_BYTES: Final = 20
@@ -86,21 +87,6 @@ class Rpc:
 # Encoding ---------------------------------------------------------------------------------------------------------
 
 
-def varint(number: int) -> bytes:
-    if number < 128:
-        return bytes((number,))
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def write_field(number: int, data: bytes) -> bytes:
-    return bytes((number << 3 | 2,)) + varint(len(data)) + data
-
-
 def encode_subscription(topic: str, *, subscribe: bool) -> bytes:
     return write_field(1, bytes((0x08, subscribe)) + write_field(2, topic.encode()))
 
@@ -146,41 +132,6 @@ def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: 
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
-
-
-def read_fields(data: bytes, at: int, end: int, count_max: int) -> list[tuple[int, int, int]]:
-    """(number, start, end) of each length-delimited field, and (number, value, -1) of each varint."""
-    out: list[tuple[int, int, int]] = []
-    while at < end:
-        tag, at = _varint(data, at, end)
-        value, at = _varint(data, at, end)
-        kind = tag & 7
-        if kind == 2:
-            if at + value > end:
-                raise DecodeError("A gossip frame ends inside a field.")
-            out.append((tag >> 3, at, at + value))
-            at += value
-        elif kind == 0:
-            out.append((tag >> 3, value, -1))
-        else:
-            raise DecodeError("A gossip frame holds a field of unknown kind.")
-        if len(out) > count_max:
-            raise DecodeError("A gossip frame holds too many fields.")
-    return out
-
-
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    if at < end and (byte := data[at]) < 128:
-        return byte, at + 1
-    value = shift = 0
-    while at < end and shift <= 63:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-    raise DecodeError("A gossip frame holds a bad number.")
 
 
 def _text(data: bytes) -> str:

@@ -1,29 +1,26 @@
 """Signed peer records: what one peer may tell another about a third, since the third has signed it.
 
-Source: libp2p RFC 0002 "signed envelopes" and RFC 0003 "routing records"; multiaddr's binary form, of which only
-ip4 and ip6 with tcp are read: what our transport can dial. py-libp2p puts /p2p/ID behind each, others do not.
+Source: libp2p RFC 0002 "signed envelopes" and RFC 0003 "routing records". Of the addresses only those are read that our
+transport can dial (wire/multiaddr.py). py-libp2p puts /p2p/ID behind each, others do not.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
-from p2pcompute.errors import DecodeError, UsageError
-from p2pcompute.identity.names import PEER_ID_PREFIX
-from p2pcompute.protocol.gossip.codec import read_fields, varint, write_field
+from p2pcompute.errors import DecodeError
+from p2pcompute.identity.names import PEER_ID_PREFIX, peer_id
 from p2pcompute.protocol.gossip.params import RECORD_BYTES_MAX, RECORDS_MAX
+from p2pcompute.wire import multiaddr
+from p2pcompute.wire.protobuf import read_fields, varint, write_field
 
 ADDRESSES_MAX: Final = 8
 """Of a record; further ones are not read."""
 _DOMAIN: Final = b"libp2p-peer-record"
 _PAYLOAD_TYPE: Final = b"\x03\x01"
 _KEY_PREFIX: Final = PEER_ID_PREFIX[2:]
-_IP4, _IP6, _TCP = b"\x04", b"\x29", b"\x06"
-_P2P: Final = b"\xa5\x03\x26"
-"""The code 421, and the 38 bytes of an ed25519 peer id."""
 _FIELDS_MAX: Final = 64
 
 
@@ -38,7 +35,7 @@ class PeerRecord:
 
 def encode_record(record: PeerRecord, sign: Callable[[bytes], bytes]) -> bytes:
     """The envelope with `sign`, the signature of `record.peer`. Raises UsageError for an address of another kind."""
-    addresses = b"".join(write_field(3, write_field(1, _encode_address(text))) for text in record.addresses)
+    addresses = b"".join(write_field(3, write_field(1, multiaddr.encode(text))) for text in record.addresses)
     payload = write_field(1, PEER_ID_PREFIX + record.peer) + b"\x10" + varint(record.sequence) + addresses
     signature = sign(_signed(payload))
     parts = ((1, _KEY_PREFIX + record.peer), (2, _PAYLOAD_TYPE), (3, payload), (5, signature))
@@ -63,8 +60,8 @@ def decode_record(envelope: bytes, verify: Callable[[bytes, bytes, bytes], bool]
         elif number == 2 and end < 0:
             sequence = start
         elif number == 3 and end >= 0 and len(addresses) < ADDRESSES_MAX:
-            text = _decode_address(_singular(payload[start:end]).get(1, b""), peer)
-            addresses += [text] if text else []
+            text = multiaddr.of_peer(multiaddr.decode(_singular(payload[start:end]).get(1, b"")), peer)
+            addresses += [_without_peer(text, peer)] if text else []
     if named != PEER_ID_PREFIX + peer:
         raise DecodeError("A peer record names another peer than the one that signed it.")
     return PeerRecord(peer, sequence, tuple(addresses))
@@ -72,10 +69,7 @@ def decode_record(envelope: bytes, verify: Callable[[bytes, bytes, bytes], bool]
 
 def is_public(address: str) -> bool:
     """Whether an address leads into the internet rather than into somebody's own network."""
-    try:
-        return ipaddress.ip_address(address.split("/")[2]).is_global
-    except (IndexError, ValueError):
-        return False
+    return multiaddr.reach_of(address) is multiaddr.Reach.INTERNET
 
 
 class Records:
@@ -106,24 +100,11 @@ def _signed(payload: bytes) -> bytes:
     return b"".join(varint(len(part)) + part for part in (_DOMAIN, _PAYLOAD_TYPE, payload))
 
 
+def _without_peer(text: str, peer: bytes) -> str:
+    """A socket's address without the peer, whom the record names anyway; a relayed one is of no use without."""
+    return text if multiaddr.is_relayed(text) else text.removesuffix(f"/p2p/{peer_id(peer)}")
+
+
 def _singular(data: bytes) -> dict[int, bytes]:
     """Length-delimited fields by number; the last one counts."""
     return {number: data[start:end] for number, start, end in read_fields(data, 0, len(data), _FIELDS_MAX) if end >= 0}
-
-
-def _encode_address(text: str) -> bytes:
-    parts: Sequence[str] = text.split("/")
-    if len(parts) < 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp":
-        raise UsageError(f"{text!r} is not an address like /ip4/203.0.113.5/tcp/9000.")
-    host = ipaddress.ip_address(parts[2])
-    return (_IP4 if host.version == 4 else _IP6) + host.packed + _TCP + int(parts[4]).to_bytes(2, "big")
-
-
-def _decode_address(data: bytes, peer: bytes) -> str:
-    """ip4|ip6/HOST/tcp/PORT, whether or not /p2p/ID of `peer` follows; "" for an address of another kind."""
-    data = data.removesuffix(_P2P + PEER_ID_PREFIX + peer)
-    size = {_IP4: 4, _IP6: 16}.get(data[:1], 0)
-    if not size or len(data) != size + 4 or data[1 + size : 2 + size] != _TCP:
-        return ""
-    host = ipaddress.ip_address(data[1 : 1 + size])
-    return f"/ip{host.version}/{host}/tcp/{int.from_bytes(data[-2:], 'big')}"

@@ -6,6 +6,7 @@ docs/spec/gossip.md; the numbers stand in the code.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
@@ -163,6 +164,15 @@ class Gossip:
         """Why a peer stands where it stands."""
         return self._scores.breakdown(peer)
 
+    def score(self, peer: bytes) -> float:
+        """What a peer's score is at the moment; 0 for a stranger."""
+        return self._scores.score(peer)
+
+    def state(self) -> dict[str, object]:
+        """For people: peers in the mesh of each topic, and the counters."""
+        meshes = {topic: len(mesh) for topic, mesh in self._mesh.topics.items()}
+        return {"mesh": meshes, **dataclasses.asdict(self.counters)}
+
     # What happens ----------------------------------------------------------------------------------------------
 
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
@@ -180,6 +190,7 @@ class Gossip:
                 self._private[peer] = None
             for topic in self._mesh.topics:
                 self._outbox.add(peer, encode_subscription(topic, subscribe=True), Weight.STATE)
+            self._condemn(peer, "in an earlier connection")  # coming back clears nothing
         return self._effects()
 
     def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str = "/meshsub/1.1.0") -> list[Effect]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from p2pcompute.protocol.gossip import GossipParams, ScoreParams, Thresholds, TopicScore, codec
-from p2pcompute.protocol.machine import PeerInfo, Ruling
+from p2pcompute.protocol.machine import Disconnect, PeerInfo, Ruling
 from tests.protocol.gossip.harness import (
     STRANGER,
     TOPIC,
@@ -78,6 +78,29 @@ def test_nothing_is_read_below_the_graylist_threshold(value: float, read: bool) 
     network.inject(0, STRANGER.me, message(b"x"))
     assert network.nodes[network.keys[0]].delivered == ([b"x"] if read else [])
     assert network.gossip(0).counters.unread == (not read)
+
+
+def test_a_graylisted_peer_that_comes_back_is_refused_for_as_long_as_its_score_is_kept() -> None:
+    network = with_stranger(2)
+    gossip = network.gossip(0)
+    for number in range(6):
+        network.inject(0, STRANGER.me, forged(b"%d" % number))
+    down, up = PeerInfo(STRANGER.me, up=False), PeerInfo(STRANGER.me, up=True, address="/ip4/9.9.9.9/tcp/1")
+    gossip.on_peer(network.now, down)
+    assert Disconnect(STRANGER.me, "gossip: too many faults, the last one in an earlier connection") in gossip.on_peer(
+        network.now, up
+    )
+    gossip.on_peer(network.now, down)
+    network.pass_time(GossipParams().score.retain_ms / 1_000 + 2)
+    assert not [e for e in gossip.on_peer(network.now, up) if isinstance(e, Disconnect)]
+
+
+def test_the_state_tells_meshes_and_totals() -> None:
+    network = with_stranger(2)
+    network.publish(1, b"x")
+    state = network.gossip(0).state()
+    assert state["mesh"] == {TOPIC: len(network.mesh(0))}
+    assert (state["accepted"], state["rejected"], state["dropped"]) == (1, 0, 0)
 
 
 def test_a_fanout_has_no_peers_below_the_publish_threshold() -> None:

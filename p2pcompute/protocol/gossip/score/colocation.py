@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
+from p2pcompute.wire.multiaddr import is_relayed
+
 _IP6_PREFIX_BITS: Final = 64
 """What one customer of a provider is given; addresses within it cost nothing."""
 
@@ -37,11 +39,13 @@ class Colocation:
         return max(0, len(self._peers.get(network, ())) - self._threshold)
 
     def _network(self, address: str) -> str:
+        if is_relayed(address):
+            return ""  # the address is the relay's; it bounds how many it brings
         parts = address.split("/")
         try:
             host = ipaddress.ip_address(parts[2])
         except (IndexError, ValueError):
-            return ""  # relayed, or simulated
+            return ""  # simulated
         if not host.is_global or any(host in network for network in self._exempt):
             return ""
         if host.version == 4:
