@@ -4,6 +4,7 @@ tests cost, and how long compiling takes.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 import tempfile
@@ -77,7 +78,7 @@ def measure_kernels(names: Sequence[str] | None, rivals: Sequence[Rival], *, qui
         for number, case in enumerate(cases, 1):
             progress.step(f"ptx: {case.name}, kernel {number} of {len(cases)}")
             compiled.append(_compile(case, texts[case.name], Path(directory) / "cache"))
-            seconds[case.name] = _seconds(case, compiled[-1], ptx_cases.twin_caller(library, case), rivals, quick=quick)
+            seconds[case.name] = _seconds(case, compiled[-1], library, rivals, quick=quick)
             if case.name in TWO_THREADS:
                 speedups.append(_speedup(case, compiled[-1].kernel, 1 if quick else ROUNDS))
     figures = _figures(seconds, [rival.name for rival in rivals])
@@ -105,16 +106,15 @@ def _compile(case: Case, text: str, cache: Path) -> Compiled:
 
 
 def _seconds(
-    case: Case, compiled: Compiled, twin: ptx_cases.Caller, rivals: Sequence[Rival], *, quick: bool
+    case: Case, compiled: Compiled, library: ctypes.CDLL, rivals: Sequence[Rival], *, quick: bool
 ) -> dict[str, float]:
     """Medians of interleaved rounds, after one run of each way whose outputs have to agree with the C++ twin's."""
-    callers = {
-        "twin": twin,
-        "engine": ptx_cases.kernel_caller(compiled.kernel, case),
-        "unchecked": ptx_cases.kernel_caller(compiled.unchecked, case),
+    arguments = {way: case.fresh() for way in ("twin", "engine", "unchecked")}
+    calls = {
+        "twin": ptx_cases.twin_call(library, case, arguments["twin"]),
+        "engine": ptx_cases.kernel_call(compiled.kernel, case, arguments["engine"], 1),
+        "unchecked": ptx_cases.kernel_call(compiled.unchecked, case, arguments["unchecked"], 1),
     }
-    arguments = {way: case.fresh() for way in callers}
-    calls = {way: caller(arguments[way]) for way, caller in callers.items()}
     for call in calls.values():
         call()
     for way in ("engine", "unchecked"):
@@ -133,8 +133,7 @@ def _seconds(
 
 def _speedup(case: Case, kernel: ptx.CompiledKernel, rounds: int) -> float:
     arguments = case.fresh()
-    one = ptx_cases.kernel_caller(kernel, case)(arguments)
-    two = ptx_cases.kernel_caller(kernel, case, threads=2)(arguments)
+    one, two = (ptx_cases.kernel_call(kernel, case, arguments, threads) for threads in (1, 2))
     walls = side_by_side_wall({"one": one, "two": two}, rounds)
     return walls["one"] / walls["two"]
 

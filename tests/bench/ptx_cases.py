@@ -6,7 +6,7 @@ import ctypes
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,6 @@ MARGIN_BYTES: Final = 1 << 18
 Array = NDArray[Any]
 Outputs = Sequence[Any] | Mapping[int, Any]
 """Arrays by the number of their argument."""
-Caller = Callable[[Sequence[Any]], Callable[[], object]]
-"""From arguments, a function that runs a kernel on them."""
 
 
 @dataclass(slots=True)
@@ -114,44 +112,34 @@ def build_twins(cases: Sequence[Case], directory: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def twin_caller(library: ctypes.CDLL, case: Case) -> Caller:
-    """Runs the C++ twin."""
+def twin_call(library: ctypes.CDLL, case: Case, arguments: Sequence[Any]) -> Any:
+    """A function without arguments that runs the twin."""
     function = getattr(library, case.name)
     function.restype = None
-
-    def bound(arguments: Sequence[Any]) -> Callable[[], object]:
-        passed = [
-            ctypes.c_void_p(a.ctypes.data)
-            if isinstance(a, np.ndarray)
-            else np.ctypeslib.as_ctypes_type(a.dtype)(a.item())
-            for a in arguments
-        ]
-        return lambda: function(*passed)
-
-    return bound
+    passed = [
+        ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else np.ctypeslib.as_ctypes_type(a.dtype)(a.item())
+        for a in arguments
+    ]
+    return lambda: function(*passed)
 
 
-def kernel_caller(kernel: ptx.CompiledKernel, case: Case, threads: int = 1) -> Caller:
-    """Launches the kernel. A run raises AssertionError when the kernel traps."""
+def kernel_call(kernel: ptx.CompiledKernel, case: Case, arguments: Sequence[Any], threads: int) -> Any:
+    """A function without arguments that launches the kernel."""
+    buffers = [a for a in arguments if isinstance(a, np.ndarray)]
+    memory = ptx.Memory(buffers)
+    numbers = {id(a): number for number, a in enumerate(buffers)}
+    values = [
+        np.uint64(memory.address(numbers[id(a)])).tobytes() if isinstance(a, np.ndarray) else a.tobytes()
+        for a in arguments
+    ]
+    parameters = ptx.pack_parameters(kernel.entry, values)
+    abort = ptx.Abort()
 
-    def bound(arguments: Sequence[Any]) -> Callable[[], object]:
-        buffers = [a for a in arguments if isinstance(a, np.ndarray)]
-        memory = ptx.Memory(buffers)
-        numbers = {id(a): number for number, a in enumerate(buffers)}
-        values = [
-            np.uint64(memory.address(numbers[id(a)])).tobytes() if isinstance(a, np.ndarray) else a.tobytes()
-            for a in arguments
-        ]
-        parameters = ptx.pack_parameters(kernel.entry, values)
-        abort = ptx.Abort()
+    def call() -> None:
+        result = kernel.launch(memory, parameters, case.grid, case.shared_bytes, threads=threads, abort=abort)
+        assert result.status is ptx.Status.OK, f"{case.name}: {result.trap}"
 
-        def call() -> None:
-            result = kernel.launch(memory, parameters, case.grid, case.shared_bytes, threads=threads, abort=abort)
-            assert result.status is ptx.Status.OK, f"{case.name}: {result.trap}"
-
-        return call
-
-    return bound
+    return call
 
 
 def differing(case: Case, mine: Outputs, twins: Outputs) -> list[int]:

@@ -97,7 +97,7 @@ def test_the_bits_are_the_same_without_range_tests(saxpy: ptx.Module) -> None:
     outputs = []
     for way in (ptx.compile_entry(saxpy, case.name, case.block), _unchecked(saxpy, case)):
         arguments = case.fresh()
-        ptx_cases.kernel_caller(way, case)(arguments)()
+        ptx_cases.kernel_call(way, case, arguments, 1)()
         outputs.append(arguments)
     assert ptx_cases.differing(case, *outputs) == []
 
