@@ -9,10 +9,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -41,6 +41,7 @@ BUDGET_S: Final = 1.0
 QUICK: Final = ("scan", "mandelbrot")
 TWO_THREADS: Final = ("mandelbrot", "sgemm", "nbody", "kmeans", "heat3d")
 """Kernels that run long enough for two threads: compute-bound, with barriers, and memory-bound."""
+WAYS: Final = ("twin", "engine", "unchecked")
 Seconds = Mapping[str, Mapping[str, float]]
 """Processor time of one run, per kernel and way: `engine`, `twin` (C++), `unchecked`, and each rival by its name."""
 
@@ -108,27 +109,36 @@ def _compile(case: Case, text: str, cache: Path) -> Compiled:
 def _seconds(
     case: Case, compiled: Compiled, library: ctypes.CDLL, rivals: Sequence[Rival], *, quick: bool
 ) -> dict[str, float]:
-    """Medians of interleaved rounds, after one run of each way whose outputs have to agree with the C++ twin's."""
-    arguments = {way: case.fresh() for way in ("twin", "engine", "unchecked")}
-    calls = {
-        "twin": ptx_cases.twin_call(library, case, arguments["twin"]),
-        "engine": ptx_cases.kernel_call(compiled.kernel, case, arguments["engine"], 1),
-        "unchecked": ptx_cases.kernel_call(compiled.unchecked, case, arguments["unchecked"], 1),
-    }
+    """Medians of interleaved rounds, after one run of each way whose outputs have to agree with the C++ twin's. In the
+    rounds `WAYS` share their data: where the pages lie must not decide between them.
+    """
+    arguments = {way: case.fresh() for way in WAYS}
+    calls = _calls(case, compiled, library, arguments)
     for call in calls.values():
         call()
     for way in ("engine", "unchecked"):
         wrong = ptx_cases.differing(case, arguments[way], arguments["twin"])
         if wrong:
             raise AssertionError(f"{case.name}: argument {wrong[0]} of the {way} differs from the twin's")
-    ways = {way: thread_seconds(call) for way, call in calls.items()}
-    for rival in rivals:
-        if case.name in ptx_rivals.TWINS:
-            rival.open(case, arguments["twin"])
-            ways[rival.name] = rival.clock(case.name)
+    theirs = [rival for rival in rivals if case.name in ptx_rivals.TWINS]
+    for rival in theirs:
+        rival.open(case, arguments["twin"])
+    shared = dict.fromkeys(WAYS, arguments["engine"])
+    ways = {way: thread_seconds(call) for way, call in _calls(case, compiled, library, shared).items()}
+    ways |= {rival.name: rival.clock(case.name) for rival in theirs}
     if quick:
         return side_by_side_reported(ways, 1)
     return side_by_side_reported(ways, ROUNDS, rounds_max=ROUNDS_MAX, budget_s=BUDGET_S)
+
+
+def _calls(
+    case: Case, compiled: Compiled, library: ctypes.CDLL, arguments: Mapping[str, Sequence[Any]]
+) -> dict[str, Callable[[], object]]:
+    return {
+        "twin": ptx_cases.twin_call(library, case, arguments["twin"]),
+        "engine": ptx_cases.kernel_call(compiled.kernel, case, arguments["engine"], 1),
+        "unchecked": ptx_cases.kernel_call(compiled.unchecked, case, arguments["unchecked"], 1),
+    }
 
 
 def _speedup(case: Case, kernel: ptx.CompiledKernel, rounds: int) -> float:
