@@ -19,7 +19,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.grid import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "5"
+ENGINE_VERSION: Final = "6"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
@@ -32,6 +32,10 @@ _PASSES: Final = (
     "simplify_cfg",
     "aggressive_dce",
 )
+QUICK_TEXT_BYTES: Final = 4 << 20
+"""LLVM text beyond which machine code is selected without care for registers: 4 MiB, which 6,000 instructions of PTX on
+doubles make, take 15 s otherwise, seven times as long, and more than twice that at twice the size.
+"""
 _MAGIC: Final = b"p2pcpu02"
 _HEADER: Final = struct.Struct("<8s32sQQQQ")
 """Magic, digest of the rest, context, local and shared bytes, length of the assumptions that come before the code."""
@@ -65,17 +69,17 @@ def host() -> Processor:
 
 
 @cache
-def _target(processor: Processor) -> Any:
+def _target(processor: Processor, level: int) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=processor.cpu, features=processor.features, opt=2, reloc="pic", codemodel="small"
+        cpu=processor.cpu, features=processor.features, opt=level, reloc="pic", codemodel="small"
     )
 
 
 def assemble(text: str, processor: Processor) -> bytes:
     """LLVM text to an object file."""
-    machine = _target(processor)
+    machine = _target(processor, 2 if len(text) <= QUICK_TEXT_BYTES else 0)
     try:
         module = llvm.parse_assembly(text)
         module.verify()
@@ -104,7 +108,7 @@ class Loaded:
 
 def _fresh_target() -> Any:
     """An engine owns its target machine."""
-    _target(host())
+    _target(host(), 2)
     return llvm.Target.from_default_triple().create_target_machine()
 
 

@@ -36,6 +36,7 @@ from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
+from p2pcompute.compute.ptx.textures import Textures
 from p2pcompute.compute.ptx.touch import Touch
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -107,6 +108,7 @@ class _Lowering:
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
+        self._textures = Textures(self._frame, self._access)
         self._shared_bytes = shared_layout(module, entry)[1]
 
     def run(self) -> Lowered:
@@ -374,6 +376,8 @@ class _Lowering:
                 if opcode == "__assertfail":
                     nowhere = self._frame.ops(VECTOR).const("i64", 0)
                     self._access.trap_where(self._frame.active(ins), layout.TRAP_ASSERTION, ins.line, nowhere)
+            case "tex":
+                self._textures.emit(ins)
             case "nanosleep":
                 pass
             case "mov":
