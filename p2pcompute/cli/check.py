@@ -152,7 +152,10 @@ def _described(found: Preflight, lines: Lines) -> dict[str, object]:
             "reasons": [_reason(line, reason, lines) for line, reason in found.dependent],
         },
         "sampling": [
-            {"tier": each.tier.value, "reasons": [dataclasses.asdict(reason) for reason in each.reasons]}
+            {
+                "tier": each.tier.value,
+                "reasons": [{"rule": why.rule, **_reason(why.line, why.sentence, lines)} for why in each.reasons],
+            }
             for each in found.samples
         ],
         "findings": [_row(finding, lines) for finding in result.findings],
@@ -207,7 +210,7 @@ def _tell(found: Preflight, lines: Lines) -> None:
     for each in found.samples:
         output.put(f"sampling: {_SAMPLING[each.tier.value]}")
         for why in each.reasons:
-            output.put(f"  {why}")
+            output.put(f"  {_source(why.line, lines)}: {_in_source(why.sentence, lines)} (rule {why.rule})")
     if result.is_complete:
         output.say(f"{result.threads} threads in {result.blocks} blocks checked")
     else:

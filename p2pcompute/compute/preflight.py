@@ -1,7 +1,7 @@
 """A task under the checker, before anybody pays for it: what is wrong with it, and what can be said about its bits.
 
 The checker is an interpreter in plain Python: no code of the kernel's is ever executed natively, and every access is
-looked up in a table. So it needs no jail of its own; the compiler that made the PTX ran in one.
+looked up in a table. `checker` runs it in a jailed process all the same.
 """
 
 from __future__ import annotations

@@ -64,6 +64,16 @@ def test_the_class_comes_with_reasons(command: Command, here: Path) -> None:
     assert not command.last["blocks_independent"]["observed"]
 
 
+def test_a_launch_that_cannot_be_sampled_says_why_and_where(command: Command, here: Path) -> None:
+    np.save(here / "sum.npy", np.zeros(1, np.float32))
+    arguments = ("--entry", "total", "--in", "x=x.npy", "--inout", "sum=sum.npy")
+    assert command("kernel", "check", "my.cu", *arguments, *SHAPE, "--json") == 0
+    (verdict,) = command.last["sampling"]
+    assert verdict["tier"] == "none"
+    assert {reason["rule"] for reason in verdict["reasons"]} == {"2"}
+    assert all(reason["source"].startswith(("my.cu:", "sm_")) for reason in verdict["reasons"])
+
+
 def test_a_check_that_runs_out_of_steps_says_how_far_it_came(command: Command, here: Path) -> None:
     arguments = ("--entry", "twice", "--in", "x=x.npy", "--out", "y=f32:50", "--scalar", "n=50:i32", "--steps", "700")
     assert command("kernel", "check", "./my.cu", *arguments, *SHAPE) == 0

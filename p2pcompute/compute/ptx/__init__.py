@@ -4,8 +4,8 @@ The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked again
 (calls), `canonicalise`, `classify`, `flow` (blocks, loops, liveness), `uniform` with `patterns` (scalars, affine values
 and constant differences), `invariants`, `ranges` (what is computed once, what no launch breaks), `nan`, `lower`
 with `registers`, `access`, `patterned`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`,
-`conversion`, `moves`, `textures` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `jit`,
-`memory`, `run`, `launch`.
+`conversion`, `moves`, `textures` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `library`
+(helpers, compiled once), `jit`, `memory`, `run`, `launch`.
 
 For sampling: `blocklist` (which blocks run), `touch` and `accesslog` (what each touches), `effects` and `symbolic`
 (addresses as formulas).

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
+ENTRY_POINT: Final = "grid"
+"""The function that host threads call, with a launch record."""
+
 OFFSET_BITS: Final = 40
 NULL_SEGMENT: Final = 0
 SHARED_SEGMENT: Final = 1

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, half, invariants, layout, nan, progression, ranges, uniform
+from p2pcompute.compute.ptx import flow, invariants, layout, nan, progression, ranges, uniform
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
@@ -60,7 +60,7 @@ class Lowered:
     warp: str
     per_thread: str
     per_block: str
-    helpers: str
+    helpers: Mapping[str, str]
     declarations: frozenset[str]
     has_pauses: bool
     needs_counts: bool
@@ -120,15 +120,12 @@ class _Lowering:
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
-        helpers = list(self._code.helpers.values())
-        if any("half" in part for part in (*self._code.lines, *helpers)):
-            helpers.append(half.LIBRARY)
         context = -(-self._pauses.context_bytes // 64) * 64
         return Lowered(
             "\n".join(self._code.lines),
             "\n".join(self._code.entry_lines),
             "\n".join(self._code.block_lines),
-            "\n".join(helpers),
+            self._code.helpers,
             frozenset(self._code.declarations),
             bool(self._pauses.points),
             self._barriers.are_named or bool(self._pauses.spins),

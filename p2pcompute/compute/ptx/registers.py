@@ -103,8 +103,8 @@ class Frame:
                         self.code.do(f"store {kind} zeroinitializer, ptr {cell}")
 
     def loose_slot(self, name: str) -> str:
-        """Where lanes are kept beside `slots` as arithmetic left them, before their NaN was fixed; "" for most registers.
-        Arithmetic reads these, so that the fix is not in the way of a sum that a loop adds to.
+        """Where lanes are kept beside `slots` as arithmetic left them, before their NaN was fixed; "" for most
+        registers. Arithmetic reads these, so that the fix is not in the way of a sum that a loop adds to.
         """
         kind = self.kind(name)
         is_loose = name in self.plan.fixed_at_write and not kind.is_uniform and not kind.is_affine
