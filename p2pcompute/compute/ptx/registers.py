@@ -67,6 +67,7 @@ class Frame:
         self._numbers: dict[str, int] = {}
         self._types: dict[str, str] = {}
         self._lanes: dict[str, int] = {}
+        self._homes: Mapping[str, int] = {}
         self.context_end = CONTEXT_REGISTERS
 
     @property
@@ -91,6 +92,7 @@ class Frame:
         """A slot for each register: in the context, where it has a home (slot -> offset); else in the function's
         frame, zeroed unless it is invariant, so that nothing a kernel reads is ever undefined.
         """
+        self._homes = homes
         for name in self._numbers:
             for slot, kind in self.slots(name):
                 if slot in homes:
@@ -104,11 +106,12 @@ class Frame:
 
     def loose_slot(self, name: str) -> str:
         """Where lanes are kept beside `slots` as arithmetic left them, before their NaN was fixed; "" for most
-        registers. Arithmetic reads these, so that the fix is not in the way of a sum that a loop adds to.
+        registers, and for those at home in the context. Arithmetic reads these, so that the fix is not in the way of
+        a sum that a loop adds to.
         """
-        kind = self.kind(name)
+        kind, slot = self.kind(name), f"%r{self._numbers[name]}"
         is_loose = name in self.plan.fixed_at_write and not kind.is_uniform and not kind.is_affine
-        return f"%r{self._numbers[name]}.u" if is_loose else ""
+        return f"{slot}.u" if is_loose and slot not in self._homes else ""
 
     def slots(self, name: str) -> list[tuple[str, str]]:
         """(slot, LLVM type) of everything that holds this register."""

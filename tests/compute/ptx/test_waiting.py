@@ -118,3 +118,17 @@ def test_wait_for_a_block_that_never_comes_ends_when_aborted(threads: int) -> No
     result = compiled.launch(memory, np.uint64(memory.address(0)).tobytes(), (4, 1, 1), threads=threads, abort=abort)
     timer.join()
     assert result.status is ptx.Status.ABORTED
+
+
+def test_a_sum_whose_bits_are_kept_across_waiting_is_the_one_that_was_made() -> None:
+    """The largest of 64 sums, by compare-and-swap of their bits: warps that lose try again."""
+    body = """mul.wide.u32 %o, %t, 4; add.s64 %o, %o, %in1; ld.global.f32 %f, [%o]; add.rn.f32 %f, %f, %f;
+    mov.b32 %w, %f; ld.global.u32 %old, [%in0];
+$loop: mov.b32 %c, %old; setp.leu.f32 %p, %f, %c; @%p bra $end; atom.global.cas.b32 %seen, [%in0], %old, %w;
+    setp.ne.s32 %q, %seen, %old; mov.u32 %old, %seen; @%q bra $loop;
+$end:"""
+    registers = ".reg .pred %p, %q; .reg .b32 %w, %old, %seen; .reg .f32 %f, %c; .reg .b64 %o;"
+    values = (np.arange(64) * 37 % 64).astype(np.float32)
+    out = np.zeros(1, np.float32)
+    run(body_kernel(body, 2, registers, 64), (1, 1, 1), out, values)
+    assert out[0] == 126
