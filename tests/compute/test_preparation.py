@@ -139,3 +139,19 @@ int main() { std::cout << 1; }
 """
     done = await compiler.compile({"k.cu": text}, "k.cu")
     assert [entry.source_name for entry in done.entries] == ["f"]
+
+
+async def test_room_for_a_value_may_be_shared(compiler: Compiler) -> None:
+    text = """#include <iostream>
+#include <type_traits>
+struct Sum { float x; __device__ Sum() : x(0) {} };
+__global__ void f(float *out) {
+  __shared__ typename std::aligned_storage<sizeof(Sum), alignof(Sum)>::type room[32];
+  Sum *sums = reinterpret_cast<Sum *>(room);
+  sums[threadIdx.x].x = threadIdx.x;
+  __syncthreads();
+  out[threadIdx.x] = sums[31 - threadIdx.x].x;
+}
+"""
+    done = await compiler.compile({"k.cu": text}, "k.cu")
+    assert [entry.source_name for entry in done.entries] == ["f"]

@@ -57,6 +57,16 @@ def _latter(values: list[int]) -> list[int]:
             "Running r{9}; g.ExclusiveSum(items, items, r); y = items[0];",
             9 + np.cumsum(ITEMS)[::2] - ITEMS[::2],
         ),
+        (
+            "BlockAdjacentDifference<int, 96>",
+            "items[1] *= 2; g.SubtractLeft(items, items, cub::Difference()); y = items[0];",
+            2 * RANK - np.array([0, *(2 * (2 * RANK[:-1] + 1))]),
+        ),
+        (
+            "BlockAdjacentDifference<int, 96>",
+            "items[0] *= 3; g.SubtractRight(items, items, cub::Difference()); y = items[1];",
+            2 * RANK + 1 - np.array([*(6 * RANK[1:]), 0]),
+        ),
         ("BlockExchange<int, 96, 2>", "g.BlockedToStriped(items); y = items[1];", ITEMS[96:]),
         ("BlockExchange<int, 96, 2>", "g.StripedToBlocked(items); y = items[1];", ITEMS.reshape(96, 2).T.ravel()[1::2]),
     ],
@@ -108,3 +118,17 @@ async def test_the_largest_of_equals_is_the_first(engine: CpuEngine) -> None:
     out = np.zeros(96, np.int32)
     await _run(engine, Kernel(text, "k"), out)
     assert set(out.tolist()) == {9}
+
+
+async def test_bits_of_numbers_are_ordered_as_the_numbers(engine: CpuEngine) -> None:
+    text = f"""{PRELUDE}
+  typedef cub::Traits<float> F;
+  typedef cub::Traits<int> I;
+  float f = rank - 47.5f;
+  unsigned bits = F::TwiddleIn(__float_as_uint(f)), before = F::TwiddleIn(__float_as_uint(f - 1));
+  y = before < bits && F::TwiddleOut(bits) == __float_as_uint(f);
+  out[rank] = y && I::TwiddleIn(rank - 48) < I::TwiddleIn(rank - 47) && cub::Traits<unsigned>::TwiddleIn(rank) == rank;
+}}"""
+    out = np.zeros(96, np.int32)
+    await _run(engine, Kernel(text, "k"), out)
+    assert out.all()

@@ -53,6 +53,20 @@ P2P_OPERATOR(Inequality, a != b)
 P2P_OPERATOR(ArgMax, b.value > a.value || (a.value == b.value && b.key < a.key) ? b : a)
 P2P_OPERATOR(ArgMin, b.value < a.value || (a.value == b.value && b.key < a.key) ? b : a)
 #undef P2P_OPERATOR
+// Keys as unsigned numbers of the same order: for radix methods.
+template <class U, class T> struct P2PTraits {
+  typedef U UnsignedBits;
+  enum { FLOAT = !std::numeric_limits<T>::is_integer, SIGNED = std::numeric_limits<T>::is_signed };
+  static constexpr U HIGH = U(1) << (sizeof(U) * 8 - 1);
+  P2P_CUB static U TwiddleIn(U key) { return !SIGNED ? key : key ^ (FLOAT && (key & HIGH) ? U(~U(0)) : HIGH); }
+  P2P_CUB static U TwiddleOut(U key) { return !SIGNED ? key : key ^ (FLOAT && !(key & HIGH) ? U(~U(0)) : HIGH); }
+};
+template <int BYTES> struct P2PBits;
+template <> struct P2PBits<1> { typedef unsigned char type; };
+template <> struct P2PBits<2> { typedef unsigned short type; };
+template <> struct P2PBits<4> { typedef unsigned int type; };
+template <> struct P2PBits<8> { typedef unsigned long long type; };
+template <class T> struct Traits : P2PTraits<typename P2PBits<sizeof(T)>::type, T> {};
 // Room for N values that no constructor touches, as shared memory needs it.
 template <class T, int N> struct alignas(alignof(T)) P2PRoom {
   unsigned char bytes[sizeof(T) * N];
@@ -388,6 +402,27 @@ struct BlockExchange : P2PExchange<T, P2PBlock<X, Y, Z>, N> {
 };
 template <class T, int N, int W = 32, int L = 0> struct WarpExchange : P2PExchange<T, P2PWarp<W>, N> {
   using P2PExchange<T, P2PWarp<W>, N>::P2PExchange;
+};
+// Each item with its neighbour before or behind it; the ends stay as they are.
+template <class T, int X, int Y = 1, int Z = 1, int L = 0> struct BlockAdjacentDifference {
+  typedef P2PBlock<X, Y, Z> G;
+  typedef P2PRoom<T, G::SIZE> TempStorage;
+  TempStorage &room;
+  P2P_CUB explicit BlockAdjacentDifference(TempStorage &t) : room(t) {}
+  template <int N, class U, class F> P2P_CUB void SubtractLeft(T (&in)[N], U (&out)[N], F op) {
+    room[G::rank()] = in[N - 1];
+    G::sync();
+#pragma unroll
+    for (int i = N - 1; i > 0; i--) out[i] = op(in[i], in[i - 1]);
+    out[0] = G::rank() > 0 ? U(op(in[0], room[G::rank() - 1])) : U(in[0]);
+  }
+  template <int N, class U, class F> P2P_CUB void SubtractRight(T (&in)[N], U (&out)[N], F op) {
+    room[G::rank()] = in[0];
+    G::sync();
+#pragma unroll
+    for (int i = 0; i < N - 1; i++) out[i] = op(in[i], in[i + 1]);
+    out[N - 1] = G::rank() < G::SIZE - 1 ? U(op(in[N - 1], room[G::rank() + 1])) : U(in[N - 1]);
+  }
 };
 }  // namespace cub
 #undef P2P_CUB

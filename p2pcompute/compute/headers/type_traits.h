@@ -2,6 +2,12 @@
 #ifndef P2P_TYPE_TRAITS_H
 #define P2P_TYPE_TRAITS_H
 namespace std {
+template <unsigned long N, unsigned long A = 16> struct aligned_storage {
+  struct alignas(A) type {
+    unsigned char data[N];
+  };
+};
+template <unsigned long N, unsigned long A = 16> using aligned_storage_t = typename aligned_storage<N, A>::type;
 typedef decltype(sizeof(0)) size_t;
 typedef decltype((char *)0 - (char *)0) ptrdiff_t;
 typedef decltype(nullptr) nullptr_t;
