@@ -20,7 +20,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.layout import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "7"
+ENGINE_VERSION: Final = "8"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
@@ -33,10 +33,11 @@ _PASSES: Final = (
     "simplify_cfg",
     "aggressive_dce",
 )
-QUICK_TEXT_BYTES: Final = 4 << 20
-"""LLVM text beyond which machine code is selected without care for registers: 4 MiB, which 6,000 instructions of PTX on
-doubles make, take 15 s otherwise, seven times as long, and more than twice that at twice the size.
+QUICK_TEXT_BYTES: Final = 2 << 20
+"""LLVM text beyond which machine code is selected without care for registers and without numbering values, which take
+minutes for some kernels of public suites: over 60 s for the 3.2 MB of 5,000 instructions on doubles, 4 s without.
 """
+_NUMBERING: Final = "new_gvn"
 _MAGIC: Final = b"p2pcpu03"
 _DIGEST_BYTES: Final = 32
 
@@ -80,7 +81,8 @@ def _target(processor: Processor, level: int) -> Any:
 
 def assemble(text: str, processor: Processor) -> bytes:
     """LLVM text to an object file."""
-    machine = _target(processor, 2 if len(text) <= QUICK_TEXT_BYTES else 0)
+    is_quick = len(text) > QUICK_TEXT_BYTES
+    machine = _target(processor, 0 if is_quick else 2)
     try:
         module = llvm.parse_assembly(text)
         module.verify()
@@ -88,7 +90,7 @@ def assemble(text: str, processor: Processor) -> bytes:
         raise PtxError(f"The engine cannot compile this kernel: {' '.join(str(error).split())[:200]}.") from error
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     manager = llvm.create_new_function_pass_manager()
-    for name in _PASSES:
+    for name in (name for name in _PASSES if not (is_quick and name == _NUMBERING)):
         getattr(manager, f"add_{name}_pass")()
     for function in module.functions:
         if not function.is_declaration:

@@ -120,3 +120,14 @@ def test_more_live_registers_than_a_stack_holds_are_refused(monkeypatch: pytest.
     body += "".join(f"st.global.u64 [%in0], %d{n};" for n in range(count))
     with pytest.raises(PtxError, match=r"line \d+: more than \d+ bytes of registers"):
         body_kernel(body, 1, f".reg .b64 %d<{count}>, %x;")
+
+
+def test_quick_machine_code_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.linspace(0.1, 99, 64)
+    results = []
+    for limit in (jit.QUICK_TEXT_BYTES, 0):
+        monkeypatch.setattr(jit, "QUICK_TEXT_BYTES", limit)
+        out = np.zeros(64)
+        run(ptx.compile_entry(module("calls"), "library", (64, 1, 1)), (1, 1, 1), values, out)
+        results.append(out)
+    assert results[0].tobytes() == results[1].tobytes()
