@@ -16,7 +16,7 @@ import trio
 from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import circuit, dialback, identify, noise, relayed, tcp
+from p2pcompute.transport import circuit, dialback, identify, noise, push, relayed, tcp
 from p2pcompute.transport.address import Address, parse_address, reachable_hosts
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
@@ -80,7 +80,7 @@ class Libp2pTransport:
     forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
     identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
     machine. `usefulness` decides who stays when all room is taken. With `relay` limits, peers that cannot be dialled
-    are reached through this one.
+    are reached through this one. `told` hears from connected peers whose addresses changed.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Libp2pTransport:
         libp2p_host: bool = True,
         usefulness: Usefulness = no_opinion,
         relay: RelayLimits | None = None,
+        told: push.Told = push.no_interest,
         buffered_bytes_max: int = BUFFERED_BYTES_MAX,
     ) -> None:
         public, sign = noise.signer(seed)
@@ -123,8 +124,12 @@ class Libp2pTransport:
         self._places: dict[bytes, Place] = {}
         self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
-        spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, *((circuit.HOP,) if relay is not None else ())}
+        spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, push.PROTOCOL}
+        spoken |= {circuit.HOP} if relay is not None else set()
         self._guest = Guest(seed, sorted(spoken), self._dial_for_guest)
+        self._told, self._inbox = told, push.Inbox(self._take_push)
+        everything = sorted(spoken | GUEST_PROTOCOLS if libp2p_host else spoken)
+        self._announcer = push.Announcer(self, self._identity, everything)
         self._nursery: trio.Nursery | None = None
 
     # Life ------------------------------------------------------------------------------------------------------
@@ -140,6 +145,7 @@ class Libp2pTransport:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self._announcer.run)
                 if self._libp2p_host:
                     nursery.start_soon(self._guest.run, self.addresses)
                 if listeners:
@@ -174,6 +180,10 @@ class Libp2pTransport:
         """The connection in use to a peer."""
         found = self._peers.get(peer)
         return found.current() if found is not None else None
+
+    def connections(self) -> list[Connection]:
+        """The connection in use to each peer."""
+        return [connection for peer in self._peers if (connection := peer.current()) is not None]
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
@@ -237,7 +247,7 @@ class Libp2pTransport:
             self._guest.remove(connection)
             self._release(connection)
             if self._peers.remove(connection):
-                self._places.pop(connection.peer, None)
+                self.give_up_place(connection.peer)
                 self._tell_peer(connection, up=False)
 
     def _tell_peer(self, connection: Connection, *, up: bool) -> None:
@@ -333,11 +343,13 @@ class Libp2pTransport:
         if connection is None or connection.is_relayed or target.relay is not None:
             raise RemoteError("There is no direct connection to the relay.")
         place = self._places[peer] = await relayed.reserve(connection, target)
+        self._announcer.moved()
         return place.expires_s - trio.current_time()
 
     def give_up_place(self, relay: bytes) -> None:
         """Be reached through this relay no more; the relay forgets us by itself."""
         self._places.pop(relay, None)
+        self._announcer.moved()
 
     def places(self) -> Mapping[bytes, Place]:
         """The places we hold, by their relay."""
@@ -462,6 +474,17 @@ class Libp2pTransport:
             {dialback.Answer.OK: True, dialback.Answer.NOT_REACHED: False}.get(answer) if answer is not None else None
         )
 
+    def told_by(self, peer: bytes) -> tuple[str, ...]:
+        """Where a connected peer said last that it is reached, when that changed; nothing when it did not say."""
+        found = self._peers.get(peer)
+        return found.told if found is not None else ()
+
+    def _take_push(self, where: push.Whereabouts) -> None:
+        found = self._peers.get(where.peer)
+        if found is not None:
+            found.told = where.addresses
+        self._told(where)
+
     async def signed_record(self, peer: bytes) -> bytes:
         """A peer's own signed record of its addresses, unchecked; nothing when it does not give one."""
         return await self._identify(peer, identify.signed_record, identify.RECORD_S) or b""
@@ -481,7 +504,7 @@ class Libp2pTransport:
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
     def speaks(self, protocol: str) -> bool:
-        if protocol in self._own or protocol in (circuit.STOP, dialback.PROTOCOL):
+        if protocol in self._own or protocol in (circuit.STOP, dialback.PROTOCOL, push.PROTOCOL):
             return True
         if protocol == circuit.HOP:
             return self._relay is not None
@@ -498,6 +521,8 @@ class Libp2pTransport:
             await self._serve_stop(connection, stream)
         elif protocol == dialback.PROTOCOL:
             await self._dialback.serve(connection, stream)
+        elif protocol == push.PROTOCOL:
+            await self._inbox.serve(connection, stream)
         elif protocol == circuit.HOP and self._relay is not None:
             await self._relay.serve(connection, stream)
         else:

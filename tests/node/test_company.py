@@ -74,6 +74,7 @@ class Network:
         self.peers: dict[bytes, PeerInfo] = {}
         self.book: dict[bytes, object] = {}
         self.dialled: list[str] = []
+        self.told: dict[bytes, tuple[str, ...]] = {}
         self.post = SimpleNamespace(env=SimpleNamespace(me=bytes(32)))
         self._known = PeersFile(tmp_path / "peers.txt")
 
@@ -86,6 +87,9 @@ class Network:
 
     async def observed_by(self, peer: bytes) -> str | None:
         return None
+
+    def told_by(self, peer: bytes) -> tuple[str, ...]:
+        return self.told.get(peer, ())
 
     def company(self, bootstrap: Sequence[str], directory: Directory) -> Company:
         core: Any = self
