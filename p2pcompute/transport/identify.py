@@ -1,5 +1,5 @@
-"""Messages of libp2p's identify (/ipfs/id/1.0.0) and of its push: under which address the other side sees us, and its own
-addresses, as it says them and as it has signed them.
+"""Messages of libp2p's identify (/ipfs/id/1.0.0) and of its push: under which address the other side sees us, and its
+own addresses, as it says them and as it has signed them.
 
 Source: the libp2p specification `identify/README.md` (message Identify: 1 publicKey, 2 listenAddrs, 3 protocols,
 4 observedAddr, 8 signedPeerRecord).

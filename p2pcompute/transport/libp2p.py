@@ -342,7 +342,7 @@ class Libp2pTransport:
         connection = self.connection_to(peer)
         if connection is None or connection.is_relayed or target.relay is not None:
             raise RemoteError("There is no direct connection to the relay.")
-        place = self._places[peer] = await relayed.reserve(connection, target)
+        place = self._places[peer] = await relayed.reserve(connection, target, self.peer)
         self._announcer.moved()
         return place.expires_s - trio.current_time()
 

@@ -12,7 +12,7 @@ import trio
 
 from p2pcompute.identity.delegation import Capability, Delegation
 from p2pcompute.identity.keys import KeyPair, verify
-from p2pcompute.identity.names import parse_peer_id
+from p2pcompute.identity.names import parse_peer_id, peer_id
 from p2pcompute.node import factory
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.gossip import CHANNEL, GossipParams
@@ -78,6 +78,23 @@ async def test_a_js_peer_identifies_and_pings_us() -> None:
     assert identified["record"]
     assert answer["ms"] >= 0
     assert f"{theirs.addresses[0]}/p2p/{js.peer}" == js.address
+
+
+async def test_addresses_that_change_are_pushed_both_ways() -> None:
+    theirs = "/ip4/8.8.8.8/tcp/4001"
+    async with members(2) as (member, relay), js_peer(TOPIC) as js:
+        await js.tell("dial", address=member.address)
+        await js.until("identified")
+        await js.tell("announce", address=theirs)
+        await member.until(lambda: any(f"{theirs}/p2p/{js.peer}" in where.addresses for where in member.told))
+        assert all(where.peer == parse_peer_id(js.peer) and where.record for where in member.told)
+        await member.transport.reserve(relay.address)
+        ours = {text.removesuffix(f"/p2p/{peer_id(member.transport.peer)}") for text in member.transport.addresses()}
+        assert any(text.endswith("p2p-circuit") for text in ours)
+        known: set[str] = set()
+        while known != ours:
+            await trio.sleep(0.1)
+            known = set((await js.tell("whereis", peer=peer_id(member.transport.peer)))["addresses"])
 
 
 @pytest.mark.parametrize("size", [1, 300_000])

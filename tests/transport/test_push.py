@@ -224,7 +224,7 @@ async def test_an_overtaken_record_changes_nothing() -> None:
     async with running(victim.transport, attacker):
         peer = await attacker.connect(victim.transport.addresses()[0])
         for sequence in (5, 4, 5, 6):
-            await send_push(attacker, peer, message("/ip4/127.0.0.1/tcp/%d" % sequence, sequence=sequence))
+            await send_push(attacker, peer, message(f"/ip4/127.0.0.1/tcp/{sequence}", sequence=sequence))
         await victim.until(lambda: len(victim.told) == 2)
     assert [where.sequence for where in victim.told] == [5, 6]
 
