@@ -26,7 +26,7 @@ await node.handle('/p2pcompute/interop-echo/1', async (stream) => {
 const commands = {
   dial: async ({ address }) => ({ peer: (await node.dial(multiaddr(address))).remotePeer.toString() }),
   ping: async ({ address }) => ({ ms: await node.services.ping.ping(multiaddr(address)) }),
-  announce: ({ address }) => { node.components.addressManager.confirmObservedAddr(multiaddr(address)) },
+  announce: ({ address }) => { node.components.addressManager.confirmObservedAddr(multiaddr(address), { type: 'observed' }) },
   whereis: async ({ peer }) => ({
     addresses: (await node.peerStore.get(peerIdFromString(peer))).addresses.map((one) => one.multiaddr.toString())
   }),
