@@ -1,6 +1,6 @@
 """Finds out whether peers can dial this node and, where they cannot, holds places at relays.
 
-Rules C6 to C9 of docs/spec/discovery.md.
+Rules C6 to C10 of docs/spec/discovery.md.
 """
 
 from __future__ import annotations

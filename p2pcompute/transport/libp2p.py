@@ -17,12 +17,13 @@ from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
 from p2pcompute.transport import circuit, dialback, identify, noise, push, relayed, tcp
-from p2pcompute.transport.address import Address, parse_address, reachable_hosts
+from p2pcompute.transport.address import Address, parse_address
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
+from p2pcompute.transport.location import Location
 from p2pcompute.transport.memory import BUFFERED_BYTES_MAX, Memory
 from p2pcompute.transport.mux import Connection, Cork, Stream
 from p2pcompute.transport.peers import Peer, Peers
@@ -105,14 +106,13 @@ class Libp2pTransport:
         """Our own 32-byte ed25519 public key."""
         self._identity = tcp.Identity(public, sign)
         self._listen = tuple(parse_address(text) for text in listen)
-        self._announce = tuple(Address(a.host, a.port, public) for a in map(parse_address, announce))
+        self._location = Location(public, announce)
         self._events = events
         self._channels, self._requests = dict(channels or {}), dict(requests or {})
         self._streams = frozenset(streams)
         self._versions = {name: (name, *(older or {}).get(name, ())) for name in self._channels}
         self._frame_bytes_max = {one: self._channels[name] for name, ids in self._versions.items() for one in ids}
         self._own = frozenset((*self._frame_bytes_max, *self._requests, *streams))
-        self._bound: tuple[Address, ...] = ()
         self._admission, self._cork, self._allowances = Admission(), Cork(), Allowances()
         self._usefulness = usefulness
         self._admitted: dict[Connection, str] = {}
@@ -121,7 +121,6 @@ class Libp2pTransport:
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
         self._dialback = dialback.Dialback(self._identity)
-        self._places: dict[bytes, Place] = {}
         self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
         spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, push.PROTOCOL}
@@ -138,9 +137,7 @@ class Libp2pTransport:
         """Listen and serve until cancelled; started once listening. Raises LocalError when it cannot listen."""
         listeners = await tcp.listen(self._listen)
         names = [listener.socket.getsockname() for listener in listeners]
-        self._bound = tuple(
-            Address(host, int(name[1]), self.peer) for name in names for host in reachable_hosts(str(name[0]))
-        )
+        self._location.listen([(str(name[0]), int(name[1])) for name in names])
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -158,10 +155,7 @@ class Libp2pTransport:
     def addresses(self) -> tuple[str, ...]:
         """Where others reach us, each with /p2p/ID; empty before `run` listens. Those through a relay stand first: who
         holds a place there cannot be reached otherwise."""
-        held = self._places.values()
-        at = [(p.relay, one) for p in held for one in (p.address, *p.others)]
-        relayed = [Address(one.host, one.port, self.peer, relay) for relay, one in at]
-        return tuple(str(address) for address in (*relayed, *(self._announce or self._bound)))
+        return tuple(map(str, self._location.addresses()))
 
     def load(self) -> Mapping[str, int]:
         """How many connections there are, handshakes in progress, and what goes through this peer as a relay."""
@@ -263,6 +257,11 @@ class Libp2pTransport:
             due = trio.current_time() + WATCH_S
             await trio.sleep_until(due)
             now = trio.current_time()
+            before = self._location.addresses()
+            self._location.follow()
+            self._location.expire(now)
+            if self._location.addresses() != before:
+                self._announcer.moved()
             if now - due > WATCH_S:
                 continue  # we were stopped ourselves: first read what came meanwhile
             for peer in self._peers:
@@ -342,18 +341,18 @@ class Libp2pTransport:
         connection = self.connection_to(peer)
         if connection is None or connection.is_relayed or target.relay is not None:
             raise RemoteError("There is no direct connection to the relay.")
-        place = self._places[peer] = await relayed.reserve(connection, target, self.peer)
+        place = self._location.places[peer] = await relayed.reserve(connection, target, self.peer)
         self._announcer.moved()
         return place.expires_s - trio.current_time()
 
     def give_up_place(self, relay: bytes) -> None:
         """Be reached through this relay no more; the relay forgets us by itself."""
-        self._places.pop(relay, None)
+        self._location.places.pop(relay, None)
         self._announcer.moved()
 
     def places(self) -> Mapping[bytes, Place]:
         """The places we hold, by their relay."""
-        return dict(self._places)
+        return dict(self._location.places)
 
     async def _dial_relayed(self, target: Address) -> tcp.Secured:
         assert target.relay is not None
@@ -372,7 +371,7 @@ class Libp2pTransport:
 
     async def _serve_stop(self, connection: Connection, stream: Stream) -> None:
         """Somebody comes through a relay: a handshake and a connection as from a socket of the relay's address."""
-        peer = await relayed.agree(stream, expected=connection.peer in self._places)
+        peer = await relayed.agree(stream, expected=connection.peer in self._location.places)
         at = parse_address(connection.address)
         remote = Address(at.host, at.port, peer, connection.peer)
         socket = relayed.bridge(stream, self._start)
@@ -465,14 +464,13 @@ class Libp2pTransport:
         connection = self.connection_to(peer)
         if connection is None or connection.is_relayed:
             return None
-        own = [str(address) for address in self._announce or self._bound]
-        seen = await self.observed_by(peer)
-        if seen is not None and not self._announce:  # a forwarded port often has the same number
-            own += [str(Address(seen, one.port, self.peer)) for one in self._bound]
-        answer = await dialback.call_back(connection, self.peer, list(dict.fromkeys(own)))
-        return (
-            {dialback.Answer.OK: True, dialback.Answer.NOT_REACHED: False}.get(answer) if answer is not None else None
-        )
+        asked = self._location.asked(await self.observed_by(peer))
+        answer, at = await dialback.call_back(connection, self.peer, [str(address) for address in asked])
+        reached = [one for one in asked if (one.host, one.port) == at]
+        if answer is dialback.Answer.OK and reached:
+            self._location.found(reached[0], connection.address, trio.current_time())
+            self._announcer.moved()
+        return dialback.REACHED.get(answer)
 
     def told_by(self, peer: bytes) -> tuple[str, ...]:
         """Where a connected peer said last that it is reached, when that changed; nothing when it did not say."""

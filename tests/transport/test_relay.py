@@ -263,8 +263,8 @@ def _suffix(transport: Libp2pTransport) -> str:
 async def test_where_else_a_relay_is_reached_is_told_too() -> None:
     async with triangle(reserve=False) as t:
         far = Address("203.0.113.7", 4001, t.relay.peer)
-        t.relay._announce = (far, *t.relay._bound)
-        await t.hidden.reserve(str(t.relay._bound[0]))
+        t.relay._location.announce = (far, *t.relay._location.bound)
+        await t.hidden.reserve(str(t.relay._location.bound[0]))
         told = [parse_address(text) for text in t.hidden.addresses()]
         assert [(one.host, one.relay) for one in told] == [
             (host, t.relay.peer) for host in ("127.0.0.1", "203.0.113.7")
