@@ -67,11 +67,15 @@ async def test_gossip_goes_both_ways_in_the_newest_version(direction: str) -> No
     assert score > 0
 
 
-async def test_a_js_peer_identifies_and_pings_us() -> None:
+async def test_js_and_we_identify_and_ping_each_other() -> None:
     async with members(1) as (member,), js_peer(TOPIC) as js:
         await js.tell("dial", address=member.address)
         (identified,) = await js.until("identified")
         answer = await js.tell("ping", address=member.address)
+        echo = await member.transport.open_stream(parse_peer_id(js.peer), "/ipfs/ping/1.0.0")
+        await echo.send_all(bytes(range(32)))
+        assert await echo.receive_some() == bytes(range(32))
+        echo.reset()
         theirs = decode_record(await member.transport.signed_record(parse_peer_id(js.peer)), verify)
     assert parse_peer_id(identified["peer"]) == member.transport.peer
     assert CHANNEL in identified["protocols"]
@@ -140,7 +144,9 @@ async def test_every_message_reaches_everyone_in_a_mixed_mesh_of_ten() -> None:
         for js in theirs:
             await js.until("message", 9)
         states = [await js.tell("mesh") for js in theirs]
+        scores = [m.gossip.breakdown(parse_peer_id(js.peer)).total for m, js in zip(ours, theirs, strict=True)]
         nursery.cancel_scope.cancel()
+    assert all(score > 0 for score in scores)
     assert all(len(set(member.delivered)) == 9 for member in ours)
     assert all(score >= 0 for state in states for score in state["scores"].values())
 
