@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from p2pcompute.client.arguments import In, InOut, Out
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.client.sync import Client, Job, as_completed
+    from p2pcompute.client.textures import Texture1D, Texture2D, Texture3D
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,9 @@ _HOME_OF = {
     "Kernel": "kernel",
     "Client": "sync",
     "Job": "sync",
+    "Texture1D": "textures",
+    "Texture2D": "textures",
+    "Texture3D": "textures",
     "as_completed": "sync",
 }
 
@@ -65,6 +69,9 @@ __all__ = [
     "P2PComputeError",
     "RemoteError",
     "Result",
+    "Texture1D",
+    "Texture2D",
+    "Texture3D",
     "UsageError",
     "VerificationError",
     "as_completed",

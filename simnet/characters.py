@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blake3 import blake3
 
-from p2pcompute.protocol.machine import Effect, JobOutcome, JobStatus, Request
+from p2pcompute.protocol.machine import Effect, JobOutcome, JobStatus, Now, Request, Ruling
 from p2pcompute.wire.codec import open_envelope
 from p2pcompute.wire.documents import Kind
 from simnet.node import Node, right_outputs
@@ -31,4 +33,18 @@ class Deadbeat(Node):
         return open_envelope(frame).kind == Kind.CHEQUE
 
 
-CHARACTERS: dict[str, type[Node]] = {"honest": Node, "liar": Liar, "deadbeat": Deadbeat}
+class BlackHole(Node):
+    """Joins, offers, and takes its place in others' meshes; passes nothing on, asks nothing and answers nothing."""
+
+    def _validate(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
+        return Ruling.IGNORE
+
+    def on_request(self, peer: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
+        pass
+
+    def _ordered(self, effect: Effect) -> None:
+        if not isinstance(effect, Request):
+            super()._ordered(effect)
+
+
+CHARACTERS: dict[str, type[Node]] = {"honest": Node, "liar": Liar, "deadbeat": Deadbeat, "hole": BlackHole}

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class Links:
     """How links behave. Latency is uniform between the bounds and fixed for each pair, with up to `jitter_ms` on each
-    frame; `loss` is the share of one-way frames that vanish (requests run on reliable streams)."""
+    frame; `loss` is the share of one-way frames that vanish. Requests run on reliable streams: `request_loss` is the
+    share of requests, and of answers, that nobody gets to see before the asker gives up."""
 
     latency_ms_min: int = 5
     latency_ms_max: int = 80
     jitter_ms: int = 10
     loss: float = 0.0
+    request_loss: float = 0.0
 
 
 class Network:
@@ -95,8 +97,8 @@ class Network:
         def go() -> None:
             if not self.connected(source, target):
                 settle(Missed.CLOSED)
-                return
-            self.wheel.after(self.delay_ms(source, target), arrive)
+            elif self._arrives():
+                self.wheel.after(self.delay_ms(source, target), arrive)
 
         def arrive() -> None:
             if not self.connected(source, target):
@@ -106,13 +108,17 @@ class Network:
 
         def reply(data: bytes | None) -> None:
             outcome: Outcome = Missed.CLOSED if data is None else Ok(data)
-            self.wheel.after(
-                self.delay_ms(source, target),
-                lambda: settle(outcome if self.connected(source, target) else Missed.CLOSED),
-            )
+            if self._arrives():
+                self.wheel.after(
+                    self.delay_ms(source, target),
+                    lambda: settle(outcome if self.connected(source, target) else Missed.CLOSED),
+                )
 
         self.wheel.after(timeout_ms, lambda: settle(Missed.TIMEOUT))
         if dial and not self.connected(source, target):
             self.connect(source, target, lambda up: go() if up else settle(Missed.CLOSED))
         else:
             go()
+
+    def _arrives(self) -> bool:
+        return not self.links.request_loss or self._rng.random() >= self.links.request_loss

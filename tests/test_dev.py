@@ -52,7 +52,8 @@ def test_a_machine_without_a_fitting_python_is_told_what_to_type(tmp_path: Path)
 
 def _requirements() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["dev"], *extras["bench"]]
 
 
 @pytest.mark.parametrize("requirement", _requirements())

@@ -6,16 +6,24 @@ import contextlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from p2pcompute.errors import UsageError
 
 if TYPE_CHECKING:
     from p2pcompute.client.arguments import Array, ScalarArgument, Value
+    from p2pcompute.client.textures import TextureArgument
+
+INCLUDE_FOLDERS_MAX: Final = 16
+"""Folders that are looked through for headers; each #include tries all of them."""
 
 
 def named_arguments(
-    inputs: Iterable[str], inouts: Iterable[str], outputs: Iterable[str], scalars: Iterable[str]
+    inputs: Iterable[str],
+    inouts: Iterable[str],
+    outputs: Iterable[str],
+    scalars: Iterable[str],
+    textures: Iterable[str] = (),
 ) -> dict[str, Value]:
     """All arguments by the parameter's name. Raises UsageError for one that is malformed or given twice."""
     from p2pcompute.client.arguments import In, InOut, Out
@@ -39,7 +47,21 @@ def named_arguments(
     for text in scalars:
         name, number = _split(text, "--scalar", "n=1000:i32")
         add(name, parse_scalar(name, number))
+    for text in textures:
+        name, what = _split(text, "--texture", "t=image.npy:2d,linear,normalized,wrap")
+        add(name, _texture(name, what))
     return values
+
+
+def folders(texts: Iterable[str]) -> tuple[Path, ...]:
+    """Folders for headers. Raises UsageError for too many, and for what is none."""
+    found = tuple(Path(text) for text in texts)
+    if len(found) > INCLUDE_FOLDERS_MAX:
+        raise UsageError(f"--include is given {len(found)} times; the limit is {INCLUDE_FOLDERS_MAX}")
+    for folder in found:
+        if not folder.is_dir():
+            raise UsageError(f"--include {folder} is no folder")
+    return found
 
 
 def defines(texts: Iterable[str]) -> dict[str, str]:
@@ -89,6 +111,25 @@ def _split(text: str, option: str, example: str) -> tuple[str, str]:
     if not separator or not name.isidentifier() or not value:
         raise UsageError(f"{option} {text[:64]!r} is not understood; write it like {option} {example}")
     return name, value
+
+
+def _texture(name: str, text: str) -> TextureArgument:
+    """FILE.npy:WORD,WORD..."""
+    from p2pcompute.client.textures import Texture1D, Texture2D, Texture3D
+
+    file, _, listed = text.rpartition(":")
+    words = listed.split(",")
+    kinds = {"1d": Texture1D, "2d": Texture2D, "3d": Texture3D}
+    axes = [word for word in words if word in kinds]
+    modes = [word for word in words if word in ("clamp", "border", "wrap", "mirror")]
+    flags = {word for word in words if word in ("linear", "normalized", "as_float", "layered")}
+    if not file or len(axes) != 1 or len(modes) > 1 or len(axes) + len(modes) + len(flags) != len(words):
+        raise UsageError(
+            f"--texture {name}={text[:64]} is not understood; write it like {name}=image.npy:2d,linear: one of "
+            "1d 2d 3d, then any of clamp border wrap mirror, linear normalized as_float layered"
+        )
+    mode = modes[0] if modes else "clamp"
+    return kinds[axes[0]](_load(Path(file), "r"), addressing=mode, **dict.fromkeys(flags, True))  # type: ignore[arg-type]
 
 
 def _load(path: Path, mode: Literal["r", "c"]) -> Array:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -26,7 +27,7 @@ _COLUMNS: Final = (
     output.Column("count", "times", right=True),
     output.Column("block", "block", lambda index: ",".join(map(str, index))),
     output.Column("thread", "thread", lambda index: ",".join(map(str, index))),
-    output.Column("line", "line", right=True),
+    output.Column("source", "line"),
     output.Column("message", "what"),
     output.Column("instruction", "instruction"),
 )
@@ -52,12 +53,16 @@ class Call:
     inout: Annotated[list[str] | None, Parameter(help="Array to read and write, NAME=FILE.npy.")] = None
     out: Annotated[list[str] | None, Parameter(help="Array to fill, NAME=DTYPE:SHAPE.")] = None
     scalar: Annotated[list[str] | None, Parameter(help="Number, NAME=VALUE or NAME=VALUE:DTYPE.")] = None
+    texture: Annotated[list[str] | None, Parameter(help="Texture to read, NAME=FILE.npy:2d,linear,...")] = None
     shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
+    include: Annotated[list[str] | None, Parameter(help="Folder with headers of one's own.")] = None
     define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
     steps: Annotated[int, Parameter(help="The most instructions to go through, of all threads.")] = STEPS_DEFAULT
 
 
 CALL: Final = Call()
+Lines = Mapping[int, tuple[str, int]]
+"""PTX line -> the user's file and line."""
 
 
 def is_file(name: str) -> bool:
@@ -76,30 +81,41 @@ def check_file(file: Path, call: Call, *, as_json: bool) -> int:
             raise UsageError(f"checking a file needs {option}, as p2pcompute run does")
     if call.steps < 1:
         raise UsageError(f"--steps must be at least 1, not {call.steps}")
-    task = trio.run(_prepare, file, call)
-    with _progress(quiet=as_json) as progress:
-        found = check_here(task, steps_max=call.steps, progress=progress)
+
+    async def check() -> tuple[Preflight, Lines]:
+        task, lines = await _prepare(file, call)
+        with _progress(quiet=as_json) as progress:
+            return await check_here(task, steps_max=call.steps, progress=progress), lines
+
+    found, lines = trio.run(check)
     if as_json:
-        output.put_json(_described(found))
+        output.put_json(_described(found, lines))
     else:
-        _tell(found)
+        _tell(found, lines)
     return 1 if found.result.findings else 0
 
 
-async def _prepare(file: Path, call: Call) -> Task:
+async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.client.task import make_task
     from p2pcompute.node import factory
     from p2pcompute.wire import limits
 
-    kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()))
-    named = arguments.named_arguments(call.inputs or (), call.inout or (), call.out or (), call.scalar or ())
+    include = arguments.folders(call.include or ())
+    kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()), include=include)
+    named = arguments.named_arguments(
+        call.inputs or (), call.inout or (), call.out or (), call.scalar or (), call.texture or ()
+    )
     instances = (kernel.entry,) if "<" in kernel.entry else ()
     async with factory.compiler() as compiler:
         compiled = await compiler.compile(
-            {kernel.name: kernel.source, **kernel.headers}, kernel.name, defines=kernel.defines, instances=instances
+            {kernel.name: kernel.source, **kernel.headers},
+            kernel.name,
+            defines=kernel.defines,
+            instances=instances,
+            line_info=True,
         )
-    return make_task(
+    task = make_task(
         kernel,
         compiled,
         (),
@@ -110,6 +126,7 @@ async def _prepare(file: Path, call: Call) -> Task:
         device_ms_max=limits.DEVICE_MS_MAX,
         name=kernel.entry[:64],
     )
+    return task, compiled.lines
 
 
 @contextlib.contextmanager
@@ -125,20 +142,23 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _described(found: Preflight) -> dict[str, object]:
+def _described(found: Preflight, lines: Lines) -> dict[str, object]:
     result = found.result
     return {
         "class": found.determinism,
-        "reasons": [{"line": line, "reason": reason} for line, reason in found.reasons],
+        "reasons": [_reason(line, reason, lines) for line, reason in found.reasons],
         "blocks_independent": {
             "observed": not found.dependent,
-            "reasons": [{"line": line, "reason": reason} for line, reason in found.dependent],
+            "reasons": [_reason(line, reason, lines) for line, reason in found.dependent],
         },
         "sampling": [
-            {"tier": each.tier.value, "reasons": [dataclasses.asdict(reason) for reason in each.reasons]}
+            {
+                "tier": each.tier.value,
+                "reasons": [{"rule": why.rule, **_reason(why.line, why.sentence, lines)} for why in each.reasons],
+            }
             for each in found.samples
         ],
-        "findings": [_row(finding) for finding in result.findings],
+        "findings": [_row(finding, lines) for finding in result.findings],
         "findings_left_out": result.left_out,
         "checked_threads": result.threads,
         "checked_blocks": result.blocks,
@@ -147,32 +167,52 @@ def _described(found: Preflight) -> dict[str, object]:
     }
 
 
-def _row(finding: Finding) -> dict[str, object]:
-    return {**dataclasses.asdict(finding), "kind": finding.kind.value}
+def _source(line: int, lines: Lines) -> str:
+    """`file.cu:12`, or the PTX line where there is none."""
+    file, place = lines.get(line, ("PTX", line))
+    return f"{file}:{place}"
 
 
-def _tell(found: Preflight) -> None:
+def _reason(line: int, reason: str, lines: Lines) -> dict[str, object]:
+    return {"line": line, "source": _source(line, lines), "reason": _in_source(reason, lines)}
+
+
+def _in_source(message: str, lines: Lines) -> str:
+    """The message, with lines of the user's own in place of those of the PTX."""
+    return re.sub(r"PTX line (\d+)", lambda match: _source(int(match[1]), lines), message)
+
+
+def _row(finding: Finding, lines: Lines) -> dict[str, object]:
+    return {
+        **dataclasses.asdict(finding),
+        "kind": finding.kind.value,
+        "source": _source(finding.line, lines),
+        "message": _in_source(finding.message, lines),
+    }
+
+
+def _tell(found: Preflight, lines: Lines) -> None:
     """The findings as a table on stdout, then what else is to be known."""
     result = found.result
-    output.put_table([_row(f) for f in result.findings], _COLUMNS, as_json=False, none="nothing wrong was found")
+    output.put_table([_row(f, lines) for f in result.findings], _COLUMNS, as_json=False, none="nothing wrong was found")
     if result.left_out:
         output.say(f"{result.left_out} more findings at other places are not shown")
     output.put(f"class: {found.determinism}")
     for line, reason in found.reasons:
-        output.put(f"  line {line}: {reason}")
+        output.put(f"  {_source(line, lines)}: {_in_source(reason, lines)}")
     if found.dependent:
         output.put("blocks: not independent")
         for line, reason in found.dependent:
-            output.put(f"  line {line}: {reason}")
+            output.put(f"  {_source(line, lines)}: {_in_source(reason, lines)}")
     else:
         what = "this run" if result.is_complete else "the blocks that were checked"
         output.put(f"blocks: independent, as observed in {what} (no proof for other arguments)")
     for each in found.samples:
         output.put(f"sampling: {_SAMPLING[each.tier.value]}")
         for why in each.reasons:
-            output.put(f"  {why}")
+            output.put(f"  {_source(why.line, lines)}: {_in_source(why.sentence, lines)} (rule {why.rule})")
     if result.is_complete:
-        output.say(f"{result.threads} threads in {result.blocks} blocks checked; lines are those of the canonical PTX")
+        output.say(f"{result.threads} threads in {result.blocks} blocks checked")
     else:
         output.say(
             f"the steps ran out after {result.blocks} of {result.blocks_total} blocks: only those were checked; "

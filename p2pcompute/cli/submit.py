@@ -79,8 +79,10 @@ def run(
     inout: list[str] | None = None,
     out: list[str] | None = None,
     scalar: list[str] | None = None,
+    texture: list[str] | None = None,
     shared: int = 0,
     define: list[str] | None = None,
+    include: list[str] | None = None,
     device_s: float = 60.0,
     terms: Terms = TERMS,
     out_dir: Path = Path("results"),
@@ -103,8 +105,11 @@ def run(
         inout: Array to read and write, NAME=FILE.npy.
         out: Array to fill, NAME=DTYPE:SHAPE, like z=f32:1000,10.
         scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32.
+        texture: Texture to read, NAME=FILE.npy:2d,WORDS; words: clamp border wrap mirror linear normalized as_float
+            layered.
         shared: Bytes of dynamic shared memory.
         define: Macro for the compiler, A=B; may be given several times.
+        include: Folder with headers of one's own; may be given several times.
         device_s: The most seconds the kernel may run; providers stop it then.
         out_dir: Where results are written; files of the same name are replaced.
         bootstrap: Address of a peer to join through; may be given several times.
@@ -114,8 +119,10 @@ def run(
     from p2pcompute.client.kernel import Kernel
 
     order = _Order(
-        kernel=Kernel.from_file(file, entry, defines=arguments.defines(define or ())),
-        values=arguments.named_arguments(inputs or (), inout or (), out or (), scalar or ()),
+        kernel=Kernel.from_file(
+            file, entry, defines=arguments.defines(define or ()), include=arguments.folders(include or ())
+        ),
+        values=arguments.named_arguments(inputs or (), inout or (), out or (), scalar or (), texture or ()),
         task={
             "grid": arguments.parse_dims(grid, "--grid"),
             "block": arguments.parse_dims(block, "--block"),

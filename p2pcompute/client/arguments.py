@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from p2pcompute.client.textures import TextureArgument
 from p2pcompute.errors import UsageError
 from p2pcompute.wire.manifest import DTYPES
 
@@ -59,9 +60,8 @@ class Out:
         return cls(np.empty(shape, dtype))
 
 
-BufferArgument = In | Out | InOut
 ScalarArgument = np.generic | int | float | bool
-Value = BufferArgument | ScalarArgument
+Value = In | Out | InOut | TextureArgument | ScalarArgument
 
 
 def scalar_bytes(value: ScalarArgument, dtype: str, what: str) -> bytes:

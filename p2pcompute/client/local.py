@@ -9,8 +9,9 @@ import numpy as np
 
 from p2pcompute.client.arguments import Array
 from p2pcompute.client.task import Task
+from p2pcompute.compute.checker import check_apart
 from p2pcompute.compute.engine import EngineResult
-from p2pcompute.compute.preflight import Preflight, preflight
+from p2pcompute.compute.preflight import Preflight
 from p2pcompute.compute.ptx.interpret import Progress
 from p2pcompute.errors import KernelError
 from p2pcompute.protocol.machine import JobStatus
@@ -38,10 +39,12 @@ async def run_here(task: Task, engine: _Engine) -> tuple[dict[str, Array], int]:
     return outputs, result.device_us
 
 
-def check_here(task: Task, *, steps_max: int, progress: Progress | None = None) -> Preflight:
-    """The task under the checker: slow, and changes nothing. Raises UsageError, PtxError."""
+async def check_here(task: Task, *, steps_max: int, progress: Progress | None = None, jail: bool = True) -> Preflight:
+    """The task under the checker, in a process of its own: slow, and changes nothing. Raises UsageError, PtxError,
+    SandboxError, KernelError.
+    """
     manifest = decode_manifest(task.manifest)
     by_root = {merkle.blob_root(blob): blob for blob in task.blobs}
     inputs = {buffer.name: by_root[buffer.root] for buffer in manifest.inputs}
-    text = bytes(by_root[manifest.ptx_root]).decode("ascii")
-    return preflight(manifest, text, inputs, steps_max=steps_max, progress=progress)
+    text = bytes(by_root[manifest.ptx_root])
+    return await check_apart(manifest, text, inputs, steps_max=steps_max, progress=progress, jail=jail)

@@ -15,7 +15,10 @@ _QUALIFIERS: Final = {
     *("const", "volatile", "restrict", "__restrict__", "__restrict"),
     *("struct", "enum", "__grid_constant__"),
 }
+TEXTURE_OBJECT: Final = "texture"
+"""The element type of a `cudaTextureObject_t`, which is none of the wire's."""
 _TYPES: Final = {
+    "cudaTextureObject_t": TEXTURE_OBJECT,
     "float": "f32",
     "double": "f64",
     "__half": "f16",

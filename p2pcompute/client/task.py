@@ -10,7 +10,8 @@ import numpy as np
 
 from p2pcompute.client.arguments import Array, In, InOut, Out, Value, dtype_name, scalar_bytes
 from p2pcompute.client.kernel import Kernel
-from p2pcompute.client.signature import SourceParameter, parameters_of
+from p2pcompute.client.signature import TEXTURE_OBJECT, SourceParameter, parameters_of
+from p2pcompute.client.textures import TextureArgument
 from p2pcompute.compute.compiler import CompiledSource, EntrySignature
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits, merkle
@@ -82,7 +83,17 @@ def make_task(
     blobs: list[bytes | memoryview] = []
     outputs: list[tuple[str, np.dtype[Any], tuple[int, ...], Array]] = []
     for parameter, ptx_parameter, value in zip(known, entry.parameters, values, strict=True):
-        if isinstance(value, In | Out | InOut):
+        is_texture = parameter.dtype == TEXTURE_OBJECT
+        if isinstance(value, TextureArgument):
+            if ptx_parameter.size_bytes != 8 or parameter.pointer or (parameter.dtype and not is_texture):
+                raise UsageError(f"parameter {parameter.name} of {kernel.entry} is no texture object")
+            buffers.append(_buffer(SourceParameter(parameter.name, True, ""), In(value.elements()), blobs))
+            arguments.append(Argument(buffer=parameter.name, texture=value.view()))
+        elif is_texture:
+            raise UsageError(
+                f"parameter {parameter.name} of {kernel.entry} is a texture object; give it Texture1D, 2D or 3D"
+            )
+        elif isinstance(value, In | Out | InOut):
             if ptx_parameter.size_bytes != 8 or (parameter.dtype and not parameter.pointer):
                 raise UsageError(f"parameter {parameter.name} of {kernel.entry} is no pointer; give it a scalar")
             buffers.append(_buffer(parameter, value, blobs))
@@ -99,18 +110,20 @@ def make_task(
                 )
             arguments.append(Argument(value=scalar_bytes(value, dtype, f"argument {parameter.name}")))
     text = compiled.ptx.encode()
-    source = kernel.source.encode()
-    blobs += [text, source]
+    sources = {kernel.name: kernel.source.encode(), **{name: text.encode() for name, text in kernel.headers.items()}}
+    blobs += [text, *sources.values()]
     manifest = Manifest(
         name=name,
         toolchain=compiled.toolchain,
-        sources=(Source(kernel.name, merkle.blob_root(source), len(source)),),
+        sources=tuple(Source(name, merkle.blob_root(source), len(source)) for name, source in sources.items()),
         ptx_root=merkle.blob_root(text),
         ptx_size_bytes=len(text),
         buffers=tuple(buffers),
         launches=(Launch(entry.name, dims(grid, "grid"), dims(block, "block"), tuple(arguments), shared_bytes),),
         device_ms_max=device_ms_max,
         memory_bytes_max=max(limits.MIB, sum(b.size_bytes for b in buffers)),
+        defines=tuple(sorted(kernel.defines.items())),
+        instances=(kernel.entry,) if "<" in kernel.entry else (),
     )
     return Task(encode_manifest(manifest), tuple(blobs), tuple(outputs))
 

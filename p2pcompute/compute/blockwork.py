@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from p2pcompute.compute import jobs, ptx
 from p2pcompute.compute.ptx.accesslog import BlockAccess, log_accesses
 from p2pcompute.compute.ptx.blocklist import BLOCK_LIST_MAX
+from p2pcompute.compute.ptx.descriptors import HANDLES as TEXTURE_HANDLES
 from p2pcompute.compute.sampling import Eligibility, KernelLaunch, eligibility
 from p2pcompute.compute.sampling.writers import Mapper, WriterMap
 from p2pcompute.errors import UsageError
@@ -87,10 +88,17 @@ def kernel_launch(manifest: Manifest, module: ptx.Module, number: int) -> Kernel
         raise UsageError(f"the PTX has no entry {launch.entry[:64]!r}")
     memory = ptx.Memory([0] * len(manifest.buffers))
     index = {buffer.name: n for n, buffer in enumerate(manifest.buffers)}
-    values = [memory.address(index[a.buffer]).to_bytes(8, "little") if a.buffer else a.value for a in launch.arguments]
+    values = [
+        TEXTURE_HANDLES.to_bytes(8, "little")  # nothing is read through it here
+        if a.texture
+        else memory.address(index[a.buffer]).to_bytes(8, "little")
+        if a.buffer
+        else a.value
+        for a in launch.arguments
+    ]
     parameters = ptx.pack_parameters(entry, values)
     named = zip(entry.parameters, launch.arguments, strict=True)
-    buffers = {parameter.offset_bytes: a.buffer for parameter, a in named if a.buffer}
+    buffers = {parameter.offset_bytes: a.buffer for parameter, a in named if a.buffer and a.texture is None}
     return KernelLaunch(launch.entry, launch.grid, launch.block, parameters, buffers)
 
 

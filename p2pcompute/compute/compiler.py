@@ -29,6 +29,7 @@ _GRACE_S: Final = 5.0
 """How long the jail may take beyond a compilation's own limit before it is taken for hung."""
 ENTRIES_TRIED_MAX: Final = 256
 _ENTRY: Final = re.compile(r"^[^\n]*\.entry\s+([\w$]+)", re.MULTILINE)
+LINE_INFO: Final = "--generate-line-info"
 _NO_DEFINES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -60,6 +61,8 @@ class CompiledSource:
     log: str
     entries: tuple[EntrySignature, ...]
     outcome: Outcome = dataclasses.field(default_factory=Outcome)
+    lines: Mapping[int, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    """Where line information was asked for: PTX line -> the user's file and line."""
 
 
 class Compiler:
@@ -92,10 +95,12 @@ class Compiler:
         defines: Mapping[str, str] = _NO_DEFINES,
         instances: Sequence[str] = (),
         timeout_s: float = TIMEOUT_S,
+        line_info: bool = False,
     ) -> CompiledSource:
         """Compile `sources[main]`; its `#include "name"` finds `sources[name]` or a header served from memory. A source
         that does not compile as it is, is prepared first (docs/spec/source.md): host code goes, kernels stay.
         `instances` names the templates to make kernels of, as in `scale<float>`; that is then their `source_name`.
+        `line_info` asks where each line of the PTX comes from; the PTX is the same.
 
         Raises UsageError for names, sizes or macros out of bounds, and CompileError with the compiler's message: file
         names and lines are the user's own.
@@ -104,7 +109,8 @@ class Compiler:
         deadline = trio.current_time() + timeout_s
         while True:
             unit, left_s = attempts.unit, max(1.0, deadline - trio.current_time())
-            request = jail.Request(unit.main, dict(unit.files), unit.options, int(left_s * 1000), unit.expressions)
+            options = (*unit.options, LINE_INFO) if line_info else unit.options
+            request = jail.Request(unit.main, dict(unit.files), options, int(left_s * 1000), unit.expressions)
             async with self._turn:
                 reply = await self._ask(msgspec.msgpack.encode(request), left_s)
             done = await trio.to_thread.run_sync(_judge, attempts, reply)
@@ -143,10 +149,13 @@ async def compile_cuda(
     defines: Mapping[str, str] = _NO_DEFINES,
     instances: Sequence[str] = (),
     timeout_s: float = TIMEOUT_S,
+    line_info: bool = False,
 ) -> CompiledSource:
     """`Compiler.compile` with a jail of its own, which costs about 0.3 s to start: for a single compilation."""
     async with Compiler() as compiler:
-        return await compiler.compile(sources, main, defines=defines, instances=instances, timeout_s=timeout_s)
+        return await compiler.compile(
+            sources, main, defines=defines, instances=instances, timeout_s=timeout_s, line_info=line_info
+        )
 
 
 def source_name(entry: str) -> str:
@@ -182,7 +191,8 @@ def _finish(attempts: Attempts, reply: jail.Reply) -> CompiledSource | None:
 
     unit = attempts.unit
     try:
-        canonical = ptx.canonicalise(ptx.parse(reply.ptx))
+        parsed = ptx.parse(reply.ptx)
+        canonical = ptx.canonicalise(parsed)
         module = ptx.parse(canonical)
     except PtxError as error:
         if attempts.after_refusal(_refused(reply.ptx)):
@@ -203,7 +213,9 @@ def _finish(attempts: Attempts, reply: jail.Reply) -> CompiledSource | None:
     toolchain = source.toolchain_id(ptx.CANONICAL_VERSION)
     outcome = attempts.outcome()
     notes = [f"note: {missing} was not found and left out" for missing in outcome.missing]
-    return CompiledSource(canonical, toolchain, "\n".join((*filter(None, [reply.log]), *notes)), entries, outcome)
+    log = "\n".join((*filter(None, [reply.log]), *notes))
+    lines = ptx.named(ptx.origins(reply.ptx, parsed, module), unit.files)
+    return CompiledSource(canonical, toolchain, log, entries, outcome, lines)
 
 
 def _refused(text: str) -> dict[str, str]:

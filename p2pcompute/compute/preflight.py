@@ -1,7 +1,7 @@
 """A task under the checker, before anybody pays for it: what is wrong with it, and what can be said about its bits.
 
 The checker is an interpreter in plain Python: no code of the kernel's is ever executed natively, and every access is
-looked up in a table. So it needs no jail of its own; the compiler that made the PTX ran in one.
+looked up in a table. `checker` runs it in a jailed process all the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from p2pcompute.compute import ptx
+from p2pcompute.compute import binding, ptx
 from p2pcompute.compute.blockwork import kernel_launch
 from p2pcompute.compute.ptx import interpret
 from p2pcompute.compute.ptx.interpret import CheckResult, Kind
@@ -66,8 +66,7 @@ def preflight(
     notes = [interpret.BufferNote(b.name, b.is_input, DTYPES[b.dtype]) for b in manifest.buffers]
     launches = list(_launches(manifest, module, memory))
     result = interpret.check(module, memory, notes, launches, steps_max=steps_max, progress=progress)
-    entries = list(dict.fromkeys(launch.entry for launch in launches))
-    judged = _judged(ptx.parse(ptx.canonicalise(module)), entries, result)
+    judged = _judged(ptx.parse(ptx.canonicalise(module)), manifest, result)
     samples = tuple(
         eligibility(module, launch.entry, kernel_launch(manifest, module, number))
         for number, launch in enumerate(manifest.launches)
@@ -85,22 +84,20 @@ def _array(size_bytes: int, data: bytes | memoryview | None) -> np.ndarray:
 
 
 def _launches(manifest: Manifest, module: ptx.Module, memory: ptx.Memory) -> Iterator[interpret.CheckedLaunch]:
-    index = {buffer.name: number for number, buffer in enumerate(manifest.buffers)}
     for launch in manifest.launches:
         entry = module.entries.get(launch.entry)
         if entry is None:
             raise UsageError(f"the PTX has no kernel {launch.entry[:64]!r}")
-        values = [
-            memory.address(index[a.buffer]).to_bytes(8, "little") if a.buffer else a.value for a in launch.arguments
-        ]
-        parameters = ptx.pack_parameters(entry, values)
+        parameters = ptx.pack_parameters(entry, binding.parameter_values(manifest, launch, memory))
         yield interpret.CheckedLaunch(
             launch.entry, launch.grid, launch.block, parameters, launch.shared_bytes, launch.repeats
         )
 
 
-def _judged(module: ptx.Module, entries: list[str], result: CheckResult) -> Preflight:
-    classes = [ptx.classify(module, entry) for entry in entries]
+def _judged(module: ptx.Module, manifest: Manifest, result: CheckResult) -> Preflight:
+    entries = dict.fromkeys(launch.entry for launch in manifest.launches)
+    blurred = {launch.entry for launch in manifest.launches if any(t.is_approximate for t in launch.textures)}
+    classes = [ptx.classify(module, entry, approximate_textures=entry in blurred) for entry in entries]
     reasons = {reason for each in classes for reason in each.reasons}
     races = {(finding.line, finding.message) for finding in result.findings if finding.kind in _RACES}
     dependent = {(f.line, f.message) for f in result.findings if f.kind is Kind.BLOCK_RACE}

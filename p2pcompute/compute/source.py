@@ -21,15 +21,13 @@ from p2pcompute.wire import limits
 MATH_HEADER: Final = "p2pmath.h"
 HOST_HEADER: Final = "p2phost.h"
 """Included before prepared sources: what the host compiler lets every .cu file see without an #include."""
-DEFINES_MAX: Final = 256
-DEFINE_BYTES_MAX: Final = 1024
 NAME_BYTES_MAX: Final = 256
-EXPRESSIONS_MAX: Final = 64
 _INCLUDE: Final = re.compile(r"""(^[ \t]*\#[ \t]*include[ \t]*["<])([^">\n]+)([">])""", re.MULTILINE)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 
 _SERVED: Final[dict[str, str]] = {
     "p2pmath.h": "p2pmath.h",
+    "p2pspecial.h": "p2pspecial.h",
     "p2phost.h": "p2phost.h",
     "math.h": "math.h cmath math_functions.h cuda/std/cmath",
     "stdint.h": "stdint.h cstdint inttypes.h cinttypes cuda/std/cstdint sys/types.h",
@@ -135,17 +133,17 @@ def check(
 ) -> Unit:
     """Raises UsageError when a name, a size or a macro is out of bounds."""
     _check_files(sources, main)
-    if len(defines) > DEFINES_MAX:
-        raise UsageError(f"{len(defines)} macros; the limit is {DEFINES_MAX}")
+    if len(defines) > limits.DEFINES_MAX:
+        raise UsageError(f"{len(defines)} macros; the limit is {limits.DEFINES_MAX}")
     options = [*OPTIONS, f"--pre-include={prelude}"]
     for name, value in defines.items():
         if not _IDENTIFIER.fullmatch(name):
             raise UsageError(f"{name[:64]!r} is no name for a macro")
-        if not value.isprintable() or len(value.encode()) > DEFINE_BYTES_MAX:
-            raise UsageError(f"the value of macro {name} is not one line of at most {DEFINE_BYTES_MAX} bytes")
+        if not value.isprintable() or len(value.encode()) > limits.DEFINE_BYTES_MAX:
+            raise UsageError(f"the value of macro {name} is not one line of at most {limits.DEFINE_BYTES_MAX} bytes")
         options.append(f"--define-macro={name}={value}")
-    if len(expressions) > EXPRESSIONS_MAX:
-        raise UsageError(f"{len(expressions)} template instances; the limit is {EXPRESSIONS_MAX}")
+    if len(expressions) > limits.INSTANCES_MAX:
+        raise UsageError(f"{len(expressions)} template instances; the limit is {limits.INSTANCES_MAX}")
     for expression in expressions:
         if not expression.isprintable() or not 0 < len(expression.encode()) <= NAME_BYTES_MAX:
             raise UsageError(f"{expression[:64]!r} is no name of a kernel")

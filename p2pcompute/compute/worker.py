@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from blake3 import blake3
 
-from p2pcompute.compute import blockwork, jobs, ptx, sandbox, shared
+from p2pcompute.compute import binding, blockwork, jobs, ptx, sandbox, shared
 from p2pcompute.compute.channel import ChannelClosedError, ChildChannel
 from p2pcompute.errors import P2PComputeError, PtxError, SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
@@ -133,14 +133,11 @@ class Worker:
         everything = np.frombuffer(memory_map, np.uint8)
         arrays = [everything[offset : offset + size] for offset, size in place.buffers]
         memory = ptx.Memory(arrays)
-        index = {buffer.name: i for i, buffer in enumerate(manifest.buffers)}
         prepared = []
         for number, launch in enumerate(manifest.launches):
             kernel = program.kernel(launch)
-            values = [
-                memory.address(index[a.buffer]).to_bytes(8, "little") if a.buffer else a.value for a in launch.arguments
-            ]
             try:
+                values = binding.parameter_values(manifest, launch, memory)
                 prepared.append((kernel, ptx.pack_parameters(program.module.entries[launch.entry], values)))
             except (PtxError, UsageError) as error:
                 raise UsageError(f"launch {number}: {error}") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -136,6 +137,7 @@ class LocalNode:
             "dht_peers": len(peer.runtime.routing),
             "gossip": core.gossip_state(),
             "tasks": trio.lowlevel.current_statistics().tasks_living,
+            "files": len(os.listdir("/proc/self/fd")),
             "offers": len(core.book),
             "offering": core.provider.terms is not None and not core.provider.draining,
             "slots": core.provider.terms.slots if core.provider.terms else 0,

@@ -12,6 +12,7 @@ stays.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Annotated, Final
@@ -39,12 +40,49 @@ SPANS_PER_SOURCE: Final = 4
 STREAMS_PER_PEER_MAX: Final = 4
 STREAMS_MAX: Final = 32
 """Requests served at once; more wait their turn."""
+STREAMS_PER_SOURCE: Final = 2
+"""Spans under way from one source: while one stream begins, the other fills the line."""
+SERVINGS_MAX: Final = 4
+"""How often one peer gets one blob whole within SERVINGS_S: enough for every honest try again."""
+SERVINGS_CHUNKS_MIN: Final = 64
+"""What a peer may ask for of a small blob, 16 MiB."""
+SERVINGS_S: Final = 3_600.0
+SERVED_MAX: Final = 16_384
+"""(peer, blob) pairs whose servings are counted; the oldest are forgotten first."""
+BANS_MAX: Final = 16_384
 NODES_CACHED_BYTES_MAX: Final = 8 * limits.MIB
 
 MayRead = Callable[[bytes, bytes], bool]
 """(peer, root) -> whether the peer was granted the blob."""
 OpenStream = Callable[[], Awaitable[Stream]]
 """A fresh stream to one source. Raises RemoteError or LocalError when it cannot be reached."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A peer that is said to hold a blob, and how to reach it."""
+
+    peer: bytes
+    open: OpenStream
+
+
+class CorruptError(RemoteError):
+    """A source sent bytes that are not the blob's."""
+
+
+class Bans:
+    """Who sent wrong bytes of which blob, and is not asked for that blob again. The oldest are forgotten first."""
+
+    def __init__(self) -> None:
+        self._pairs: OrderedDict[tuple[bytes, bytes], None] = OrderedDict()
+
+    def __contains__(self, pair: tuple[bytes, bytes]) -> bool:
+        return pair in self._pairs
+
+    def add(self, peer: bytes, root: bytes) -> None:
+        self._pairs[peer, root] = None
+        while len(self._pairs) > BANS_MAX:
+            self._pairs.popitem(last=False)
 
 
 class BlobRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +108,8 @@ class BlobServer:
         self._peers: dict[bytes, int] = {}
         self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
         self._nodes_bytes = 0
+        self._served: OrderedDict[tuple[bytes, bytes], tuple[float, int]] = OrderedDict()
+        """(peer, root) -> when the count began, and chunks given since."""
 
     async def serve(self, peer: bytes, stream: Stream) -> None:
         """Answer one request on an inbound stream. Raises RemoteError for one that nobody understands."""
@@ -95,14 +135,29 @@ class BlobServer:
         if not self._may_read(peer, root) or not self._store.has(root) or self._store.size(root) != size:
             await stream.send_all(pack_frame(b""))
             return
+        numbers = range(min(request.first, merkle.chunk_count(size)), merkle.chunk_count(size))[: request.count]
+        if not self._charge(peer, root, size, len(numbers)):
+            raise RemoteError("asks for the same blob again and again")
         view = self._store.mapped(root)
         head = await self._nodes_of(root, view) if request.nodes else NO_NODES
         with trio.fail_after(STALL_S):
             await stream.send_all(pack_frame(head))
-        for number in range(request.first, min(request.first + request.count, merkle.chunk_count(size))):
+        for number in numbers:
             at = number * limits.BLOB_CHUNK_BYTES
             with trio.fail_after(STALL_S):
                 await stream.send_all(pack_frame(bytes(view[at : at + limits.BLOB_CHUNK_BYTES])))
+
+    def _charge(self, peer: bytes, root: bytes, size: int, chunks: int) -> bool:
+        """Count chunks of a blob that a peer asks for; False when it has had the whole often enough for now."""
+        now = trio.current_time()
+        since, given = self._served.pop((peer, root), (now, 0))
+        if now - since > SERVINGS_S:
+            since, given = now, 0
+        fair = given + chunks <= max(SERVINGS_CHUNKS_MIN, SERVINGS_MAX * merkle.chunk_count(size))
+        self._served[peer, root] = since, given + chunks if fair else given
+        while len(self._served) > SERVED_MAX:
+            self._served.popitem(last=False)
+        return fair
 
     async def _nodes_of(self, root: bytes, view: memoryview) -> bytes:
         """The blob's nodes, remembered: hashing a whole blob for every request would be a peer's lever on us."""
@@ -119,43 +174,51 @@ class BlobServer:
         return nodes
 
 
-async def fetch_blob(store: BlobStore, sources: Sequence[OpenStream], root: bytes, size: int) -> None:
+async def fetch_blob(store: BlobStore, sources: Sequence[Source], root: bytes, size: int, bans: Bans) -> None:
     """Bring one blob into the store from sources that all hold it. Raises RemoteError when none of them gives the
-    whole; what arrived until then is kept for the next try."""
+    whole; what arrived until then is kept for the next try. Who sends a wrong byte goes into `bans`."""
     with store.partial(root, size) as partial:
         if partial is None:
             return
-        await _Transfer(partial, sources).run()
+        await _Transfer(partial, sources, bans).run()
         await _off_loop(partial.finish)
 
 
 class _Transfer:
     """One blob on its way in: its nodes once known, the spans still to come, the sources still trusted with it."""
 
-    def __init__(self, partial: PartialBlob, sources: Sequence[OpenStream]) -> None:
-        self._partial = partial
-        self._sources = list(sources)
-        self._spans = _spans(partial.missing(), len(sources))
+    def __init__(self, partial: PartialBlob, sources: Sequence[Source], bans: Bans) -> None:
+        self._partial, self._bans = partial, bans
+        self._sources = [source for source in sources if (source.peer, partial.root) not in bans]
+        self._spans = _spans(partial.missing(), len(self._sources))
         self._nodes: list[bytes] | None = None
-        self._fault = "no source"
+        self._fault = f"nobody is left who could be trusted with blob {partial.root.hex()[:16]}"
 
     async def run(self) -> None:
         """The nodes and the first span from the first source that has them, the rest from all in parallel."""
         span = self._spans.popleft() if self._spans else range(0)
         while self._nodes is None and self._sources:
             await self._try(self._sources[0], span, nodes=True)
+        if self._nodes is not None:
+            await self._recheck(self._nodes)
         while self._spans and self._sources:  # a source that fails leaves its span to the others
             async with trio.open_nursery() as nursery:
-                for source in list(self._sources):
+                for source in self._sources * STREAMS_PER_SOURCE:
                     nursery.start_soon(self._work, source)
         if self._nodes is None or self._partial.missing():
             raise RemoteError(self._fault)
 
-    async def _work(self, source: OpenStream) -> None:
+    async def _recheck(self, nodes: list[bytes]) -> None:
+        """What an earlier try left is read once more; what the disk altered is fetched again."""
+        before = set(self._partial.missing())
+        await _off_loop(self._partial.recheck, lambda number, chunk: merkle.chunk_node(chunk) == nodes[number])
+        self._spans.extend(_spans([n for n in self._partial.missing() if n not in before], 1))
+
+    async def _work(self, source: Source) -> None:
         while self._spans and source in self._sources:
             await self._try(source, self._spans.popleft(), nodes=False)
 
-    async def _try(self, source: OpenStream, span: range, *, nodes: bool) -> None:
+    async def _try(self, source: Source, span: range, *, nodes: bool) -> None:
         """Have one span from one source. A source that fails is dropped, and what it did not give goes back in line."""
         name = self._partial.root.hex()[:16]
         request = BlobRequest(self._partial.root, self._partial.size, span.start, len(span), nodes)
@@ -167,11 +230,15 @@ class _Transfer:
                 return
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             self._fault = f"the transfer of blob {name} broke off ({type(error).__name__})"
+        except CorruptError as error:
+            self._fault = str(error)
+            self._bans.add(source.peer, self._partial.root)
         except HomeError:
             raise
         except (RemoteError, LocalError) as error:
             self._fault = str(error)
-        self._sources.remove(source)
+        if source in self._sources:
+            self._sources.remove(source)
         if self._nodes is not None:
             self._spans.extend(_spans([n for n in self._partial.missing() if n in span], 1))
 
@@ -187,14 +254,14 @@ class _Transfer:
         for number in span:
             with trio.fail_after(STALL_S):
                 chunk = await reader.next(limits.BLOB_CHUNK_BYTES)
-            if await _off_loop(merkle.chunk_node, chunk) != self._nodes[number]:
-                raise RemoteError(f"chunk {number} of blob {name} is corrupt")
-            partial.write_at(number * limits.BLOB_CHUNK_BYTES, chunk)
+            if merkle.chunk_node(chunk) != self._nodes[number]:  # 0.2 ms: a thread would cost more
+                raise CorruptError(f"chunk {number} of blob {name} is corrupt")
+            partial.write_at(number * limits.BLOB_CHUNK_BYTES, chunk, checked=True)
 
 
 @contextlib.asynccontextmanager
-async def _opened(source: OpenStream) -> AsyncIterator[Stream]:
-    stream = await source()
+async def _opened(source: Source) -> AsyncIterator[Stream]:
+    stream = await source.open()
     try:
         yield stream
     finally:
@@ -217,5 +284,5 @@ def _checked_nodes(frame: bytes, root: bytes, size: int) -> list[bytes]:
     count = merkle.chunk_count(size)
     nodes = [frame[i : i + merkle.HASH_BYTES] for i in range(0, merkle.HASH_BYTES * count, merkle.HASH_BYTES)]
     if len(frame) != merkle.HASH_BYTES * max(count, 1) or merkle.blob_root_of_nodes(size, nodes) != root:
-        raise RemoteError(f"the peer's description of blob {root.hex()[:16]} is wrong")
+        raise CorruptError(f"the peer's description of blob {root.hex()[:16]} is wrong")
     return nodes

@@ -72,6 +72,7 @@ class Runtime:
     def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines) -> None:
         self._committer, self._blobs, self._engines = committer, blobs, engines
         self._blob_server = exchange.BlobServer(blobs, self._may_read)
+        self._bans = exchange.Bans()
         self._core: PeerCore | None = None
         self._transport: Libp2pTransport | None = None
         self._routing: Routing | None = None
@@ -341,25 +342,25 @@ class Runtime:
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
         blobs: tuple[bytes, ...] | None = None
-        sources = [self._opener(*source) for source in ((effect.peer, effect.addresses), *effect.others)]
+        sources = [self._source(*source) for source in ((effect.peer, effect.addresses), *effect.others)]
         with trio.move_on_after(effect.timeout_ms / 1000):
             try:
                 for root, size in effect.blobs:
                     self._pin(root, effect.token)
-                    await exchange.fetch_blob(self._blobs, sources, root, size)
+                    await exchange.fetch_blob(self._blobs, sources, root, size, self._bans)
                 wanted = effect.token.startswith("manifest:")
                 blobs = tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
             except (RemoteError, LocalError) as error:
                 reason = str(error)
         self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
 
-    def _opener(self, peer: bytes, addresses: tuple[str, ...]) -> exchange.OpenStream:
+    def _source(self, peer: bytes, addresses: tuple[str, ...]) -> exchange.Source:
         async def open_stream() -> Stream:
             if peer not in self.core.peers:
                 await self._connect(peer, addresses)
             return await self.transport.open_stream(peer, exchange.PROTOCOL)
 
-        return open_stream
+        return exchange.Source(peer, open_stream)
 
     def _pin(self, root: bytes, token: str) -> None:
         self._pinned_until_ms.setdefault(token, self.now().wall_ms + PIN_MS)

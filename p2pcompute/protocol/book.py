@@ -96,7 +96,8 @@ class Book:
         joins = known is None or known.operator != operator
         if full or (joins and self._per_operator.get(operator, 0) >= limits.OFFERS_PER_OPERATOR_MAX):
             return Ruling.IGNORE, document, []
-        self._remove(signer)
+        if known is not None or signer in self._cancels:
+            self._remove(signer)
         self._listings[signer] = Listing(document, operator)
         self._raws[document.raw] = document
         self._stand(document)

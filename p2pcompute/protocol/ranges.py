@@ -27,8 +27,13 @@ class RangeIndex:
     def add(self, document_id: bytes) -> None:
         """Take an id in; it must not be there."""
         leaf = _leaf(document_id)
-        self._leaves.setdefault(leaf, {})[document_id] = None
-        self._sums[leaf] = (self._sums.get(leaf, 0) + _weight(document_id)) % _MODULUS
+        ids = self._leaves.get(leaf)
+        if ids is None:
+            self._leaves[leaf] = {document_id: None}
+            self._sums[leaf] = _weight(document_id)
+        else:
+            ids[document_id] = None
+            self._sums[leaf] = (self._sums[leaf] + _weight(document_id)) % _MODULUS
         self._count += 1
 
     def remove(self, document_id: bytes) -> None:

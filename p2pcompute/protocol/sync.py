@@ -34,10 +34,21 @@ TIMER: Final = "core.sync"
 PERIOD_MS: Final = 10_000
 """Between two comparisons with a random neighbour when nothing is new."""
 SPREAD_MS: Final = 100
-"""From learning something to telling others."""
+"""From learning or telling much to the next round; doubled while it is little, up to PERIOD_MS, and halved by every
+comparison that finds nothing."""
+MUCH: Final = 32
+"""One part in so many of the book is much. Documents that gossip has under way are a thousandth."""
 SPREAD_PEERS: Final = 4
+UNSURE_PEERS_MAX: Final = 12
+"""Neighbours to be asked, by chance, after something new: all that a mesh has, and few of a crowd."""
+SILENT_PEERS: Final = 1
+"""Neighbours that gave no answer last time are asked too, but take no place from others."""
+AGAIN_MS: Final = 200
+"""From a missing answer to the next round; doubled with every further one in a row of that peer, up to PERIOD_MS."""
 PER_RANGE: Final = 16
 """Documents per range the asker aims at: a range's ids then fit half a packet."""
+COMPARE_MS: Final = 1_500
+"""For the answer to a comparison, 33 KiB at most; who is slower than that is no good to level with now."""
 REQUEST_MS: Final = 5_000
 IDS_BYTES_MAX: Final = 32 * limits.KIB
 DOCUMENTS_BYTES_MAX: Final = 128 * limits.KIB
@@ -55,30 +66,59 @@ class Sync:
         self._post, self._book, self._budget = post, book, budget
         self._peers: dict[bytes, None] = {}
         self._busy: dict[bytes, None] = {}
+        self._silent: dict[bytes, int] = {}
+        """Neighbours that owe an answer, with how many in a row; a word from them clears it."""
+        self._unsure: dict[bytes, None] = {}
+        """Neighbours that may not know what we learned last."""
+        self._due_ms = 0
+        self._pause_ms = SPREAD_MS
 
     # -- when ----------------------------------------------------------------------------------------------------------
 
     def start(self, now: Now) -> list[Effect]:
         """Compare with somebody now and then."""
-        return [SetTimer(TIMER, now.mono_ms + PERIOD_MS)]
+        self._due_ms = now.mono_ms + PERIOD_MS
+        return [SetTimer(TIMER, self._due_ms)]
+
+    def _within(self, now: Now, delay_ms: int) -> list[Effect]:
+        """Compare again after this time at the latest."""
+        if now.mono_ms + delay_ms >= self._due_ms:
+            return []
+        self._due_ms = now.mono_ms + delay_ms
+        return [SetTimer(TIMER, self._due_ms)]
+
+    def _spread(self, now: Now, count: int) -> list[Effect]:
+        """So many documents were not known everywhere: rounds until all neighbours were asked, or as many as count.
+        Where there is always news, the rounds become rare."""
+        much = MUCH * count >= len(self._book)
+        self._pause_ms = SPREAD_MS if much else min(PERIOD_MS, 2 * self._pause_ms)
+        talking = [peer for peer in self._peers if peer not in self._silent]
+        self._post.env.rng.shuffle(talking)
+        self._unsure = dict.fromkeys(talking[:UNSURE_PEERS_MAX])
+        return self._within(now, self._pause_ms)
 
     def on_peer(self, now: Now, peer: bytes, *, up: bool, outbound: bool) -> list[Effect]:
         """Whoever dialled compares at once: a newcomer has a book after two round trips."""
         if not up:
             self._peers.pop(peer, None)
             self._busy.pop(peer, None)
+            self._silent.pop(peer, None)
+            self._unsure.pop(peer, None)
             return []
         self._peers[peer] = None
         return self._compare(peer) if outbound else []
 
     def on_timer(self, now: Now) -> list[Effect]:
-        """Compare with randomly chosen neighbours."""
-        chosen = list(self._peers)
-        self._post.env.rng.shuffle(chosen)
-        out: list[Effect] = [SetTimer(TIMER, now.mono_ms + PERIOD_MS)]
-        for peer in chosen[:SPREAD_PEERS]:
+        """Compare with randomly chosen neighbours: those first that may lack something, silent ones last."""
+        idle = [peer for peer in self._peers if peer not in self._busy]
+        self._post.env.rng.shuffle(idle)
+        self._due_ms = now.mono_ms + PERIOD_MS
+        out: list[Effect] = [SetTimer(TIMER, self._due_ms)]
+        talking = sorted((peer for peer in idle if peer not in self._silent), key=lambda peer: peer not in self._unsure)
+        for peer in (*talking[:SPREAD_PEERS], *[peer for peer in idle if peer in self._silent][:SILENT_PEERS]):
+            self._unsure.pop(peer, None)
             out += self._compare(peer)
-        return out
+        return out + (self._within(now, self._pause_ms) if self._unsure else [])
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -88,32 +128,48 @@ class Sync:
         self._busy[peer] = None
         bits = min(BITS_MAX, max(0, (len(self._book.index) // PER_RANGE).bit_length()))
         frame = bytes((COMPARE, bits)) + self._book.index.fingerprints(bits)
-        return [self._ask(peer, "compare", bits.to_bytes(1, "big"), frame)]
+        return [self._ask(peer, "compare", bits.to_bytes(1, "big"), frame, COMPARE_MS)]
 
-    def _ask(self, peer: bytes, step: str, subject: bytes, frame: bytes) -> Request:
-        return self._post.ask(peer, frame, Tag("core", step, subject, peer), timeout_ms=REQUEST_MS)
+    def _ask(self, peer: bytes, step: str, subject: bytes, frame: bytes, timeout_ms: int = REQUEST_MS) -> Request:
+        return self._post.ask(peer, frame, Tag("core", step, subject, peer), timeout_ms=timeout_ms)
 
     def on_response(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
         """The answer to a comparison, a get or a push. What is malformed counts as no answer."""
-        if tag.step == "push":
-            return []
-        self._busy.pop(tag.peer, None)
+        if tag.step != "push":
+            self._busy.pop(tag.peer, None)
         if not isinstance(outcome, Ok) or len(outcome.frame) > FRAME_BYTES_MAX:
-            return []
+            return self._missed(now, tag.peer)
         try:
             if tag.step == "compare":
-                return self._on_differences(tag, _differences.decode(outcome.frame))
-            return self._on_documents(now, tag, _documents.decode(outcome.frame))
+                out = self._on_differences(now, tag, _differences.decode(outcome.frame))
+            elif tag.step == "get":
+                out = self._on_documents(now, tag, _documents.decode(outcome.frame))
+            else:
+                out = []
         except (msgspec.MsgspecError, DecodeError):
-            return []
+            return self._missed(now, tag.peer)
+        self._silent.pop(tag.peer, None)
+        return out
 
-    def _on_differences(self, tag: Tag, differences: list[tuple[int, bytes]]) -> list[Effect]:
+    def _missed(self, now: Now, peer: bytes) -> list[Effect]:
+        """No answer: soon ask somebody else, and this peer again."""
+        if peer not in self._peers:
+            return []
+        self._unsure.pop(peer, None)
+        times = self._silent[peer] = self._silent.get(peer, 0) + 1
+        return self._within(now, min(PERIOD_MS, AGAIN_MS << min(times - 1, 16)))
+
+    def _on_differences(self, now: Now, tag: Tag, differences: list[tuple[int, bytes]]) -> list[Effect]:
+        if not differences:
+            self._pause_ms = max(SPREAD_MS, self._pause_ms // 2)
         bits = tag.subject[0]
         wanted: list[bytes] = []
         given: list[bytes] = []
+        told: set[int] = set()
         for number, ids in differences:
-            if not 0 <= number < 1 << bits or len(ids) % SHORT_ID_BYTES:
+            if not 0 <= number < 1 << bits or number in told or len(ids) % SHORT_ID_BYTES:
                 raise DecodeError("a difference that cannot be")
+            told.add(number)  # each costs a look through its range, and there is room for 40,000 of them
             theirs = dict.fromkeys(split_ids(ids))
             mine = self._book.index.short_ids(bits, number)
             wanted += [i for i in theirs if i not in mine]
@@ -121,7 +177,7 @@ class Sync:
         out: list[Effect] = []
         if given:
             frame = bytes((PUSH,)) + _encode(self._book.documents(given, DOCUMENTS_BYTES_MAX))
-            out.append(self._ask(tag.peer, "push", b"", frame))
+            out += [self._ask(tag.peer, "push", b"", frame), *self._spread(now, len(given))]
         if wanted:
             self._busy[tag.peer] = None
             wanted = wanted[: IDS_BYTES_MAX // SHORT_ID_BYTES]
@@ -143,7 +199,7 @@ class Sync:
             out += events
             news += ruling is Ruling.ACCEPT
         if news:
-            out.append(SetTimer(TIMER, now.mono_ms + SPREAD_MS))
+            out += self._spread(now, news)
         return out, news
 
     # -- answering -----------------------------------------------------------------------------------------------------
@@ -152,6 +208,7 @@ class Sync:
         """The answer to a frame of this protocol, and what follows; None refuses a malformed one."""
         if len(frame) > FRAME_BYTES_MAX or not self._budget.spend(now, peer):
             return None, []
+        self._silent.pop(peer, None)
         try:
             if frame[0] == COMPARE:
                 return self._answer_compare(frame), []

@@ -1,8 +1,9 @@
 """A blob on its way in: chunks arrive in any order, and a broken fetch goes on where it stopped.
 
 Beside the data lies a map of the chunks that are there. It is written only after the data it speaks of has been
-synchronised, and the whole is checked against the root at the end in any case: a wrong map costs a second fetch, never
-a wrong blob.
+synchronised. Chunks that the caller vouches for are taken as they are; where there are others, found on the disk or
+written unchecked, the whole is checked against the root at the end: a wrong map costs a second fetch, never a wrong
+blob.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class PartialBlob:
                 fresh = os.fstat(self._file).st_size != size
                 os.ftruncate(self._file, size)
                 self._have = bytearray(self._chunks) if fresh else self._read_map()
+                self._unchecked = {number for number, here in enumerate(self._have) if here}
             except BaseException:
                 os.close(self._file)
                 raise
@@ -52,8 +54,19 @@ class PartialBlob:
         """Chunk numbers still to come, ascending. Chunk i holds the bytes from i * BLOB_CHUNK_BYTES on."""
         return [number for number, here in enumerate(self._have) if not here]
 
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Put one whole chunk in its place. Raises UsageError for anything else, HomeError when the disk fails."""
+    def recheck(self, is_right: Callable[[int, bytes], bool]) -> None:
+        """Have each chunk that nobody vouches for judged by (number, content); wrong ones are missing again."""
+        for number in sorted(self._unchecked):
+            with _explained():
+                chunk = os.pread(self._file, BLOB_CHUNK_BYTES, number * BLOB_CHUNK_BYTES)
+            if not is_right(number, chunk):
+                self._have[number] = 0
+        self._unchecked.clear()
+
+    def write_at(self, offset: int, data: bytes | memoryview, *, checked: bool = False) -> None:
+        """Put one whole chunk in its place; `checked` vouches that it is the right one.
+
+        Raises UsageError for anything but a whole chunk, HomeError when the disk fails."""
         number, rest = divmod(offset, BLOB_CHUNK_BYTES)
         expected = min(BLOB_CHUNK_BYTES, self.size - offset)
         if rest or not 0 <= number < self._chunks or len(data) != expected:
@@ -62,6 +75,10 @@ class PartialBlob:
             if os.pwrite(self._file, data, offset) != len(data):
                 raise OSError(0, "the disk took only a part")
         self._have[number] = 1
+        if checked:
+            self._unchecked.discard(number)
+        else:
+            self._unchecked.add(number)
 
     def save(self) -> None:
         """Make what has arrived survive a crash."""
@@ -88,15 +105,14 @@ class PartialBlob:
             self._map.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Check the whole against the root and let the store have it.
+        """Let the store have the whole, checked against the root unless every chunk was vouched for.
 
         Raises LocalError while chunks are missing, VerificationError when the content has another root: then nothing
         is kept.
         """
         if missing := self.missing():
             raise LocalError(f"{len(missing)} of {self._chunks} chunks of blob {self.root.hex()[:16]} are missing")
-        content = memoryview(mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) if self.size else b"")
-        if self._root_of(content) != self.root:
+        if not self._is_right():
             self.discard()
             raise VerificationError(f"what was fetched as blob {self.root.hex()[:16]} has another content")
         with _explained():
@@ -105,6 +121,13 @@ class PartialBlob:
             self._file = -1
             self._adopt(self._data, self.root, self.size)
             self._map.unlink(missing_ok=True)
+
+    def _is_right(self) -> bool:
+        if self._chunks and not self._unchecked:
+            return True
+        return self._root_of(
+            memoryview(mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) if self.size else b"")
+        ) == (self.root)
 
     def _read_map(self) -> bytearray:
         try:

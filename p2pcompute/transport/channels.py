@@ -38,22 +38,29 @@ def pack_frame(frame: bytes) -> bytes:
     return bytes(prefix) + frame
 
 
-def frame_bounds(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
-    """Start and end of the frame at `at`; None while it is not complete. Raises FrameError."""
+def frame_length(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
+    """Length and start of the frame at `at`; None while its length is not complete. Raises FrameError."""
     size = shift = 0
-    position = at
-    while position < len(data):
-        byte = data[position]
-        position += 1
+    while at < len(data):
+        byte = data[at]
+        at += 1
         size |= (byte & 127) << shift
         if byte < 128:
             if size > frame_bytes_max:
                 raise FrameError(f"a frame of {size} bytes, where {frame_bytes_max} are allowed")
-            return (position, position + size) if position + size <= len(data) else None
+            return size, at
         shift += 7
         if shift >= _LENGTH_BITS_MAX:
             raise FrameError("a frame length of more than four bytes")
     return None
+
+
+def frame_bounds(data: bytes | bytearray, at: int, frame_bytes_max: int) -> tuple[int, int] | None:
+    """Start and end of the frame at `at`; None while it is not complete. Raises FrameError."""
+    head = frame_length(data, at, frame_bytes_max)
+    if head is None or head[0] + head[1] > len(data):
+        return None
+    return head[1], head[0] + head[1]
 
 
 class Framer:
@@ -63,26 +70,33 @@ class Framer:
 
     def __init__(self, frame_bytes_max: int, deliver: Callable[[bytes], None]) -> None:
         self._frame_bytes_max, self._deliver = frame_bytes_max, deliver
-        self._rest = b""
+        self._rest = bytearray()
+        """The beginning of a frame. It grows in place: copied for each piece, a frame that comes a byte at a time
+        would cost the square of its length."""
 
     def __call__(self, data: bytes) -> None:
-        if self._rest:
-            data = self._rest + data
+        rest = self._rest
+        if rest:
+            rest += data
+            if frame_bounds(rest, 0, self._frame_bytes_max) is None:
+                return
+            data, self._rest = bytes(rest), bytearray()
         at = 0
         while (bounds := frame_bounds(data, at, self._frame_bytes_max)) is not None:
             start, at = bounds
             self._deliver(data[start:at])
-        self._rest = data[at:]
+        if at < len(data):
+            self._rest += data[at:]
 
 
 class FrameReader:
     """Frames one after the other from a stream that is read by one task."""
 
-    __slots__ = ("_data", "_stream")
+    __slots__ = ("_at", "_data", "_stream")
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._data = bytearray()
+        self._data, self._at = b"", 0
 
     async def next(self, frame_bytes_max: int) -> bytes:
         """The next frame. Raises FrameError or trio.BrokenResourceError."""
@@ -93,20 +107,31 @@ class FrameReader:
 
     async def next_or_end(self, frame_bytes_max: int) -> bytes | None:
         """The next frame; None when the stream ended behind the last one."""
-        while (bounds := frame_bounds(self._data, 0, frame_bytes_max)) is None:
+        while (head := frame_length(self._data, self._at, frame_bytes_max)) is None:
             more = await self._stream.receive_some()
-            if not more and not self._data:
+            if not more and self._at == len(self._data):
                 return None
             if not more:
                 raise FrameError("the stream ended before its frame was complete")
-            self._data += more
-        frame = bytes(self._data[bounds[0] : bounds[1]])
-        del self._data[: bounds[1]]
-        return frame
+            self._data, self._at = self._data[self._at :] + more, 0
+        size, start = head
+        end = start + size
+        if end <= len(self._data):
+            self._at = end
+            return self._data[start:end]
+        parts, missing = [self._data[start:]], end - len(self._data)
+        while missing > 0:  # no more than the frame: it is joined once and never cut
+            part = await self._stream.receive_some(missing)
+            if not part:
+                raise FrameError("the stream ended before its frame was complete")
+            parts.append(part)
+            missing -= len(part)
+        self._data, self._at = b"", 0
+        return b"".join(parts)
 
     def rest(self) -> bytes:
         """What came behind the frames that were taken."""
-        return bytes(self._data)
+        return self._data[self._at :]
 
 
 async def read_frame(stream: Stream, frame_bytes_max: int) -> bytes:

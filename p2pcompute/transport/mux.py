@@ -461,8 +461,7 @@ class Stream(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         """Close both directions. What was sent still arrives; what the peer goes on sending is refused."""
         self._end()
-        if not self.is_closed and not self._state.received_end:
-            self._state.sink = _discard
+        self._state.discard()
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def reset(self) -> None:
@@ -504,7 +503,3 @@ class Stream(trio.abc.HalfCloseableStream):
             return
         self.reset()
         raise trio.BrokenResourceError("the peer stopped reading the stream")
-
-
-def _discard(data: bytes) -> None:
-    pass

@@ -25,6 +25,8 @@ WINDOW_BYTES: Final = 256 * 1024
 """Initial window of a stream, fixed by the protocol."""
 FRAME_BYTES: Final = 65_535 - 16 - 12
 """Payload of one frame: with its header it fills exactly one Noise message."""
+SMALL_BYTES: Final = 1024
+"""Pieces are joined up to here while they wait to be read: a byte in an object of its own takes fifty."""
 WINDOW_BYTES_END: Final = 0xFFFF_FFFF
 STREAM_ID_END: Final = 0xFFFF_FFF0
 
@@ -150,6 +152,11 @@ class Stream:
             self.received_bytes += len(data)
             self._mux.unread_bytes += len(data)
 
+    def discard(self) -> None:
+        """Nobody reads any more: what came and what still comes is dropped, and charged to nobody."""
+        self.take()
+        self.sink = _nowhere
+
     def end(self) -> None:
         """Nothing more will be sent."""
         if not (self.sent_end or self.reset):
@@ -187,7 +194,11 @@ class Stream:
         elif mux.unread_bytes + len(data) > mux.limits.unread_bytes_max:
             self.abort()
         else:
-            self.received.append(data)
+            received = self.received
+            if received and len(received[-1]) + len(data) <= SMALL_BYTES:
+                received[-1] += data
+            else:
+                received.append(data)
             self.received_bytes += len(data)
             mux.unread_bytes += len(data)
             self.change()
@@ -211,6 +222,10 @@ class Stream:
             grant += window
         self._credit += grant
         mux.out += _pack(0, _WINDOW, 0, self.id, grant)
+
+
+def _nowhere(data: bytes) -> None:
+    pass
 
 
 class Yamux:

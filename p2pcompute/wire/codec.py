@@ -9,6 +9,7 @@ bytes before the signature are a run inside the document, so signing, verifying 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -69,6 +70,7 @@ _encoder = msgspec.msgpack.Encoder()
 encode_body = _encoder.encode
 
 
+@functools.lru_cache(maxsize=8)
 def domain_tag(network: str) -> bytes:
     """What precedes the signed bytes, so that a document of one network means nothing in another."""
     return _DOMAIN + network.encode() + b"\x00"

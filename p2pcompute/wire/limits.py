@@ -43,8 +43,11 @@ BUFFER_BYTES_MAX: Final = 16 * GIB
 LAUNCHES_MAX: Final = 1_024
 REPEATS_MAX: Final = 1_000_000
 ARGUMENTS_MAX: Final = 256
-ARGUMENT_BYTES_MAX: Final = 4_096
-"""CUDA's own limit on the bytes of all parameters of a kernel."""
+ARGUMENT_BYTES_MAX: Final = 32_764
+"""CUDA's own limit on the bytes of all parameters of a kernel, since 12.1 for sm_70 and later (PTX ISA 8.1)."""
+DEFINES_MAX: Final = 256
+DEFINE_BYTES_MAX: Final = 1_024
+INSTANCES_MAX: Final = 64
 BLOCK_THREADS_MAX: Final = 1_024
 BLOCK_DIMS_MAX: Final = (1_024, 1_024, 64)
 GRID_DIMS_MAX: Final = (2**31 - 1, 65_535, 65_535)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 
 import msgspec
 from blake3 import blake3
 
 from p2pcompute.errors import DecodeError, UsageError
 from p2pcompute.wire import limits
+from p2pcompute.wire.texture import Texture, texture_fault
 
 DTYPES: dict[str, int] = {
     name: bits // 8
@@ -67,11 +69,12 @@ class Buffer(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 
 
 class Argument(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """One kernel parameter: the address of `buffer`, or, when `buffer` is empty, the little-endian bytes `value`.
-    A null pointer is eight zero bytes."""
+    """One kernel parameter: the address of `buffer`, or a texture object that reads it where `texture` is given, or,
+    when `buffer` is empty, the little-endian bytes `value`. A null pointer is eight zero bytes."""
 
     buffer: str = ""
     value: bytes = b""
+    texture: Texture | None = None
 
 
 class Launch(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +88,10 @@ class Launch(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     shared_bytes: int = 0
     repeats: int = 1
 
+    @property
+    def textures(self) -> tuple[Texture, ...]:
+        return tuple(a.texture for a in self.arguments if a.texture is not None)
+
 
 class Source(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Where the PTX came from, for anyone who wants to compile it again: file name and blob root of its text."""
@@ -96,7 +103,8 @@ class Source(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 
 class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """The task. `ptx_root` is the blob root of the canonical PTX, the artifact that every engine loads;
-    `toolchain` names the compiler and options that made it."""
+    `toolchain` names the compiler and options that made it, from the first of `sources`, which may include the others,
+    with the macros `defines` and the template `instances`."""
 
     name: str
     toolchain: str
@@ -107,6 +115,8 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     launches: tuple[Launch, ...]
     device_ms_max: int
     memory_bytes_max: int
+    defines: tuple[tuple[str, str], ...] = ()
+    instances: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[Buffer, ...]:
@@ -164,6 +174,10 @@ def manifest_fault(m: Manifest) -> str:
     for s in m.sources:
         if len(s.root) != 32 or not 0 <= s.size_bytes <= limits.SOURCE_BYTES_MAX or len(s.name) > 256:
             return "a source needs a 32-byte root, at most 4 MiB and a name of at most 256 characters"
+    if len(m.defines) > limits.DEFINES_MAX or any(max(map(len, pair)) > limits.DEFINE_BYTES_MAX for pair in m.defines):
+        return f"more than {limits.DEFINES_MAX} macros, or one of more than {limits.DEFINE_BYTES_MAX} characters"
+    if len(m.instances) > limits.INSTANCES_MAX or any(len(name) > limits.DEFINE_BYTES_MAX for name in m.instances):
+        return f"more than {limits.INSTANCES_MAX} template instances, or one with too long a name"
     if len(m.ptx_root) != 32 or not 0 < m.ptx_size_bytes <= limits.PTX_BYTES_MAX:
         return "the PTX needs a 32-byte root and at most 8 MiB"
     if not 0 < m.device_ms_max <= limits.DEVICE_MS_MAX:
@@ -206,7 +220,7 @@ def _buffers_fault(m: Manifest) -> str:
 def _launches_fault(m: Manifest) -> str:
     if not 0 < len(m.launches) <= limits.LAUNCHES_MAX:
         return f"a task needs 1 to {limits.LAUNCHES_MAX} launches"
-    names = {b.name for b in m.buffers}
+    by_name = {b.name: b for b in m.buffers}
     for i, launch in enumerate(m.launches):
         if not 0 < len(launch.entry) <= 1024:
             return f"launch {i}: the entry's name is empty or too long"
@@ -224,9 +238,28 @@ def _launches_fault(m: Manifest) -> str:
             return f"launch {i}: more than {limits.ARGUMENTS_MAX} arguments"
         if sum(8 if a.buffer else len(a.value) for a in launch.arguments) > limits.ARGUMENT_BYTES_MAX:
             return f"launch {i}: arguments take more than {limits.ARGUMENT_BYTES_MAX} bytes"
-        for a in launch.arguments:
-            if a.buffer and (a.value or a.buffer not in names):
-                return f"launch {i}: argument names an unknown buffer {a.buffer[:32]!r}"
-            if not a.buffer and not a.value:
-                return f"launch {i}: an argument needs a buffer or a value"
+        fault = _arguments_fault(launch, by_name)
+        if fault:
+            return f"launch {i}: {fault}"
+    return ""
+
+
+def _arguments_fault(launch: Launch, buffers: Mapping[str, Buffer]) -> str:
+    for a in launch.arguments:
+        if a.buffer and (a.value or a.buffer not in buffers):
+            return f"argument names an unknown buffer {a.buffer[:32]!r}"
+        if not a.buffer and not a.value:
+            return "an argument needs a buffer or a value"
+        if a.texture is None:
+            continue
+        if not a.buffer:
+            return "a texture needs a buffer"
+        buffer = buffers[a.buffer]
+        if buffer.dtype not in DTYPES:
+            return f"unknown dtype {buffer.dtype[:16]!r}"
+        fault = texture_fault(a.texture, buffer.dtype, math.prod(buffer.shape))
+        if fault:
+            return f"the texture of buffer {a.buffer} {fault}"
+        if any(other.buffer == a.buffer and other.texture is None for other in launch.arguments):
+            return f"buffer {a.buffer} is read as a texture and given as a pointer at once"
     return ""

@@ -24,8 +24,8 @@ EMPTY_TOP: Final = bytes(HASH_BYTES)
 
 
 def leaf_hash(data: bytes | memoryview) -> bytes:
-    """32 bytes."""
-    return blake3(b"\x00").update(data).digest()
+    """32 bytes. In one piece: an `update` costs twice as much as the copy."""
+    return blake3(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

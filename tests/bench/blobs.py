@@ -3,18 +3,25 @@ the round trip of a request on an open connection, against stock py-libp2p."""
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
+import random
 import statistics
+import tempfile
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Final
 
 import trio
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from p2pcompute.node import exchange
 from p2pcompute.protocol.machine import PeerInfo
+from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
+from p2pcompute.wire import merkle
 
 GOALS: Final = {"ratio": (">=", 0.75), "stream_rtt_over_stock": ("<=", 0.3)}
 STREAM: Final = "/bench/bulk/1"
@@ -26,22 +33,28 @@ WRITE: Final = 1 << 20
 
 
 def measure(*, quick: bool) -> dict[str, object]:
-    """`ratio`: our bytes per second over the floor's. `stream_rtt_over_stock`: our request's median round trip over
-    stock py-libp2p's (a new stream each, as both do it)."""
+    """`ratio`: our bytes per second over the floor's. `fetch_ratio`: the same for a blob from one node's store into
+    another's, every chunk checked against its root and all of it synchronised to the disk; the floor throws away what
+    it gets. `stream_rtt_over_stock`: our request's median round trip over stock py-libp2p's (a new stream each, as both
+    do it)."""
     size = (4 if quick else 256) << 20
     rounds = 1 if quick else 5
     ours: list[float] = []
     floor: list[float] = []
+    fetched: list[float] = []
     for _ in range(rounds):
         ours.append(size / _with_child(_serve_ours, _receive_ours, size))
         floor.append(size / _with_child(_serve_floor, _receive_floor, size))
+        fetched.append(size / _with_child(_serve_blob, _fetch_blob, size))
     count = 5 if quick else 200
     rtt = _with_child(_serve_ours, _echo_ours, count)
     stock = _with_child(_serve_stock, _echo_stock, count)
     return {
         "ratio": statistics.median(ours) / statistics.median(floor),
+        "fetch_ratio": statistics.median(fetched) / statistics.median(floor),
         "stream_rtt_over_stock": rtt / stock,
         "ours_mb_s": statistics.median(ours) / 1e6,
+        "fetch_mb_s": statistics.median(fetched) / 1e6,
         "floor_mb_s": statistics.median(floor) / 1e6,
         "rtt_ms": 1000 * rtt,
         "stock_rtt_ms": 1000 * stock,
@@ -57,6 +70,8 @@ def _with_child(serve: Any, use: Any, amount: int) -> float:
     try:
         return float(trio.run(use, mine.recv(), amount))
     finally:
+        mine.close()
+        child.join(2 if serve is _serve_blob else 0)  # it removes its files
         child.kill()
         child.join()
 
@@ -125,6 +140,58 @@ async def _echo_ours(address: str, count: int) -> float:
             times.append(time.perf_counter() - begin)
         nursery.cancel_scope.cancel()
     return statistics.median(times)
+
+
+# Blobs between two stores ---------------------------------------------------------------------------------------------
+
+
+class _Store(_Events):
+    """A peer that holds one blob of pseudo-random content, and gives it to everybody."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        super().__init__(size)
+        store = BlobStore(directory, merkle.blob_root)
+        if size:
+            store.put(_content(size))
+        self.server = exchange.BlobServer(store, lambda peer, root: True)
+
+    async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
+        await self.server.serve(peer, stream)
+
+
+def _content(size: int) -> bytes:
+    return random.Random(1).randbytes(1 << 20) * (size >> 20)
+
+
+def _blob_transport(seed: int, events: _Store) -> Libp2pTransport:
+    streams = (exchange.PROTOCOL,)
+    return Libp2pTransport(bytes([seed]) * 32, listen=(LOOPBACK,), events=events, streams=streams, libp2p_host=False)
+
+
+async def _serve_blob(pipe: Connection, size: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with trio.open_nursery() as nursery:
+            transport = _blob_transport(1, _Store(Path(directory), size))
+            await nursery.start(transport.run)
+            pipe.send(transport.addresses()[0])
+            await trio.to_thread.run_sync(pipe.poll, None, abandon_on_cancel=True)
+            nursery.cancel_scope.cancel()
+
+
+async def _fetch_blob(address: str, size: int) -> float:
+    root = merkle.blob_root(_content(size))
+    with tempfile.TemporaryDirectory() as directory:
+        async with trio.open_nursery() as nursery:
+            transport = _blob_transport(2, _Store(Path(directory) / "none", 0))
+            await nursery.start(transport.run)
+            peer = await transport.connect(address)
+            source = exchange.Source(peer, functools.partial(transport.open_stream, peer, exchange.PROTOCOL))
+            store = BlobStore(Path(directory) / "here", merkle.blob_root)
+            begin = time.perf_counter()
+            await exchange.fetch_blob(store, [source], root, size, exchange.Bans())
+            seconds = time.perf_counter() - begin
+            nursery.cancel_scope.cancel()
+    return seconds
 
 
 # The floor: one connection, sealed frames, no multiplexing -----------------------------------------------------------

@@ -20,7 +20,11 @@ HERE: Final = Path(__file__).parent
 FLAGS: Final = ("-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
 DTYPES: Final = {"u8": np.uint8, "i32": np.int32, "u32": np.uint32, "f32": np.float32, "f64": np.float64}
 CLOSE: Final = 2e-4
+MARGIN_BYTES: Final = 1 << 18
+"""More than any kernel of the list reaches beyond: a plane of 128 x 128 floats."""
 Array = NDArray[Any]
+Outputs = Sequence[Any] | Mapping[int, Any]
+"""Arrays by the number of their argument."""
 
 
 @dataclass(slots=True)
@@ -76,8 +80,11 @@ def _argument(words: list[str], rng: np.random.Generator) -> Any:
 
 
 def _aligned(array: Array) -> Array:
-    whole = np.zeros(array.nbytes + 64, np.uint8)
-    start = -whole.ctypes.data % 64
+    """A copy that begins a cache line, with readable memory on both sides: without range tests, lanes that are switched
+    off may be loaded from beside it.
+    """
+    whole = np.zeros(array.nbytes + 2 * MARGIN_BYTES, np.uint8)
+    start = MARGIN_BYTES - whole.ctypes.data % 64
     mine = whole[start : start + array.nbytes].view(array.dtype)
     mine[:] = array
     return mine
@@ -135,7 +142,7 @@ def kernel_call(kernel: ptx.CompiledKernel, case: Case, arguments: Sequence[Any]
     return call
 
 
-def differing(case: Case, mine: Sequence[Any], twins: Sequence[Any]) -> list[int]:
+def differing(case: Case, mine: Outputs, twins: Outputs) -> list[int]:
     """Outputs that do not agree, by the number of their argument."""
     return [number for number in case.outputs if not _agree(case.compare, mine[number], twins[number])]
 

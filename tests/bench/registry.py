@@ -10,6 +10,8 @@ from typing import Final, Protocol, cast
 NAMES: Final = ("ingest", "gossip", "blobs", "ptx", "startup", "journal", "simnet", "hosts", "sampling")
 NEED_JS: Final = ("gossip",)
 """Those that compare with js-libp2p: ./dev bench installs it."""
+NEED_PEERS: Final = ("ptx",)
+"""Those that compare with PoCL and numba: ./dev bench installs them."""
 COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -20,13 +22,31 @@ COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
 Figures = dict[str, object]
 
 
+class MissingPeerError(Exception):
+    """What a benchmark compares with is not installed; the text says what to type."""
+
+
 class Benchmark(Protocol):
-    """What a benchmark's module holds."""
+    """What a benchmark's module holds. It may also hold `BESIDE`: prefixes of figures, and the title of the column in
+    which a second table shows them.
+    """
 
     GOALS: Mapping[str, tuple[str, float]]
 
     def measure(self, *, quick: bool) -> Figures:
         """The figures; `quick` is for the tests of the benchmark itself and means nothing as a measurement."""
+
+
+def rows(benchmark: Benchmark, figures: Figures) -> dict[str, list[float | None]]:
+    """Figures that belong side by side: for each name, one per prefix of the benchmark's `BESIDE`, if it has that."""
+    prefixes = list(getattr(benchmark, "BESIDE", {}))
+    found: dict[str, list[float | None]] = {}
+    for at, prefix in enumerate(prefixes):
+        for key, value in figures.items():
+            if key.startswith(prefix):
+                assert isinstance(value, int | float)
+                found.setdefault(key.removeprefix(prefix), [None] * len(prefixes))[at] = value
+    return found
 
 
 def load(name: str) -> Benchmark:

@@ -106,3 +106,15 @@ __global__ void plain(int *x) { x[0] = 1; }
 
 async def test_the_same_file_gives_the_same_text_every_time(compiler: Compiler) -> None:
     assert await _compile(compiler, "whole.cu") == await _compile(compiler, "whole.cu")
+
+
+async def test_a_kernel_with_an_instruction_the_engines_lack_does_not_block_the_others(compiler: Compiler) -> None:
+    source = """
+extern "C" __global__ void cube(cudaTextureObject_t t, float *y) { y[0] = texCubemap<float>(t, 1.0f, 2.0f, 3.0f); }
+extern "C" __global__ void plane(cudaTextureObject_t t, float *y) { y[0] = tex2D<float>(t, 1.0f, 2.0f); }
+"""
+    compiled = await compiler.compile({"both.cu": source}, "both.cu")
+    assert [entry.name for entry in compiled.entries] == ["plane"]
+    (left,) = compiled.outcome.left_out
+    assert left.kernel == "cube"
+    assert "tex.cube" in left.reason

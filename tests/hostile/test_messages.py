@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,15 +17,24 @@ from p2pcompute.identity.keys import KeyPair
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.protocol.core import RPC_CHANNEL, offers_topic
 from p2pcompute.protocol.gossip import CHANNEL
-from p2pcompute.protocol.gossip.codec import encode_message, encode_subscription
+from p2pcompute.protocol.gossip.codec import (
+    encode_graft,
+    encode_ihave,
+    encode_message,
+    encode_prune,
+    encode_subscription,
+    message_id,
+)
 from p2pcompute.transport.libp2p import IDLE_S, PONG_S
 from p2pcompute.wire import limits
-from p2pcompute.wire.documents import Author, Probe
+from p2pcompute.wire.documents import Author, Cancel, Offer, Probe
 from tests.cli.command import serving
 from tests.hostile.node import ANSWER_S, Victim, attack, attacker, compare_frame
 
 NETWORK = "main"
 TOPIC = offers_topic(NETWORK)
+PROMISES_S = 60.0
+"""A dozen promises that nobody kept, each with its deadline."""
 
 
 def author(index: int) -> Author:
@@ -37,6 +46,17 @@ def author(index: int) -> Author:
 def probe(writer: Author) -> bytes:
     body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
     return writer.write(Runtime.now().wall_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
+
+
+def offer(index: int, *, ago_ms: int = 0) -> bytes:
+    """A valid offer in the name of `make_peer(index)`, issued now or earlier."""
+    body = Offer(b"", (), "cpu", "m", "c", "jail", "r", 2**30, 1_000, 1, 1, 1, 1, 1)
+    return author(index).write(Runtime.now().wall_ms - ago_ms, body, lifetime_ms=limits.OFFER_LIFETIME_MS).raw
+
+
+def cancel(index: int) -> bytes:
+    """The end of that offer."""
+    return author(index).write(Runtime.now().wall_ms, Cancel(), lifetime_ms=limits.OFFER_LIFETIME_MS).raw
 
 
 def published(index: int, data: bytes, sequence: int) -> bytes:
@@ -68,18 +88,93 @@ def invalid(index: int) -> Iterator[bytes]:
         yield published(index, sequence.to_bytes(40, "big"), sequence)
 
 
-@pytest.mark.parametrize("kind", [undecodable, forged, malformed, invalid])
-async def test_a_source_of_false_gossip_is_disconnected(victim: Victim, kind: object) -> None:
-    assert callable(kind)
-    index = 6_000 + [undecodable, forged, malformed, invalid].index(kind)
+def truncated(index: int) -> Iterator[bytes]:
+    """RPCs as they should be, cut at any byte."""
+    whole = published(index, bytes(40), 1) + encode_ihave(TOPIC, [bytes(20)]) + encode_prune(TOPIC, 60)
+    return itertools.cycle(whole[:size] for size in range(1, len(whole)))
+
+
+def grafts(index: int) -> Iterator[bytes]:
+    """Into the mesh and out of it, and in again before the backoff is over."""
+    return itertools.cycle([encode_graft(TOPIC), encode_prune(TOPIC, 60)])
+
+
+def advertisements(index: int) -> Iterator[bytes]:
+    """Many more than a heartbeat allows, of messages that there are."""
+    known = message_id(TOPIC, bytes(40))
+    return itertools.repeat(encode_ihave(TOPIC, [known] * 200))
+
+
+def promises(index: int) -> Iterator[bytes]:
+    """Of messages that do not exist; whoever asks for them waits."""
+    chance = random.Random(index)
+    while True:
+        yield encode_ihave(TOPIC, [chance.randbytes(20) for _ in range(5)])
+
+
+KINDS = [undecodable, forged, malformed, invalid, truncated, grafts, advertisements]
+
+
+async def gossips_until_disconnected(
+    victim: Victim, index: int, frames: Iterator[bytes], pause_s: float, most_s: float = ANSWER_S
+) -> None:
+    """The offender is disconnected, and when it comes back, it is not read: that is what the graylist is for."""
     async with attack(victim), attacker(victim, index) as (peer, events):
         peer.send(victim.key, CHANNEL, encode_subscription(TOPIC, subscribe=True))
-        with trio.fail_after(ANSWER_S):
-            for frame in kind(index):
+        with trio.fail_after(most_s):
+            for frame in frames:
                 if not events.up():
                     break
                 peer.send(victim.key, CHANNEL, frame)
-                await trio.sleep(0.005)
+                await trio.sleep(pause_s)
+        await peer.connect(str(victim.address), timeout_s=ANSWER_S)
+        offers = (await victim.control.status())["offers"]
+        peer.send(victim.key, CHANNEL, published(index, offer(index), 10**9))
+        assert await peer.request(victim.key, RPC_CHANNEL, compare_frame(), timeout_s=ANSWER_S)
+        assert (await victim.control.status())["offers"] == offers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_source_of_false_gossip_is_disconnected(victim: Victim, kind: Callable[[int], Iterator[bytes]]) -> None:
+    index = 6_000 + KINDS.index(kind)
+    await gossips_until_disconnected(victim, index, kind(index), 0.005)
+
+
+async def test_who_breaks_promise_after_promise_is_disconnected(victim: Victim) -> None:
+    """Each is given three seconds to be kept, so this takes some heartbeats."""
+    await gossips_until_disconnected(victim, 6_009, promises(6_009), 0.15, PROMISES_S)
+
+
+async def test_who_sends_the_same_again_and_again_gains_nothing(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 6_012) as (peer, events):
+        peer.send(victim.key, CHANNEL, encode_subscription(TOPIC, subscribe=True))
+        frame = published(6_012, offer(6_012), 1)
+        before = (await victim.control.status())["offers"]
+        for _ in range(2_000):
+            peer.send(victim.key, CHANNEL, frame)
+        with trio.fail_after(ANSWER_S):
+            while (await victim.control.status())["offers"] == before:
+                await trio.sleep(0.02)
+        assert (await victim.control.status())["offers"] == int(str(before)) + 1
+        assert events.up() == {victim.key}
+        peer.send(victim.key, CHANNEL, published(6_012, cancel(6_012), 2))
+
+
+async def test_an_honest_forwarder_of_what_is_out_of_date_stays(victim: Victim) -> None:
+    """Old, replaced and strangers' documents need context to be refused: whoever passes them on is not to blame."""
+    async with attack(victim), attacker(victim, 6_013) as (peer, events):
+        peer.send(victim.key, CHANNEL, encode_subscription(TOPIC, subscribe=True))
+        for sequence in range(300):
+            old = offer(6_100 + sequence % 50, ago_ms=3_600_000 + sequence)
+            peer.send(victim.key, CHANNEL, published(6_100 + sequence % 50, old, sequence))
+        assert await peer.request(victim.key, RPC_CHANNEL, compare_frame(), timeout_s=ANSWER_S)
+        assert events.up() == {victim.key}
+        before = (await victim.control.status())["offers"]
+        peer.send(victim.key, CHANNEL, published(6_014, offer(6_014), 1))
+        with trio.fail_after(ANSWER_S):
+            while (await victim.control.status())["offers"] == before:
+                await trio.sleep(0.02)
+        peer.send(victim.key, CHANNEL, published(6_014, cancel(6_014), 2))
 
 
 async def test_an_overlong_gossip_frame_costs_its_stream_only(victim: Victim) -> None:

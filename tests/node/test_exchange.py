@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from p2pcompute.errors import RemoteError
+from p2pcompute.errors import HomeError, RemoteError
 from p2pcompute.node import exchange
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.storage.blobs import BlobStore
@@ -26,6 +27,12 @@ CHUNK = limits.BLOB_CHUNK_BYTES
 
 def blob(chunks: float) -> bytes:
     return random.Random(chunks).randbytes(int(chunks * CHUNK))
+
+
+async def fetch(
+    store: BlobStore, sources: list[exchange.Source], root: bytes, size: int, bans: exchange.Bans | None = None
+) -> None:
+    await exchange.fetch_blob(store, sources, root, size, bans or exchange.Bans())
 
 
 @dataclasses.dataclass
@@ -70,7 +77,7 @@ class Bent:
 
 
 @contextlib.asynccontextmanager
-async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, list[Source], list[exchange.OpenStream]]]:
+async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, list[Source], list[exchange.Source]]]:
     """A store to fetch into, sources, and how to open a stream to each."""
     async with trio.open_nursery() as nursery:
         me = await _start(nursery, _source(tmp_path / "me"), 0)
@@ -81,7 +88,9 @@ async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, li
             source.readers.add(me.peer)
             await me.connect(transport.addresses()[0])
             sources.append(source)
-            opens.append(lambda peer=transport.peer: me.open_stream(peer, exchange.PROTOCOL))
+            opens.append(
+                exchange.Source(transport.peer, functools.partial(me.open_stream, transport.peer, exchange.PROTOCOL))
+            )
         store = BlobStore(_directory(tmp_path / "mine"), merkle.blob_root)
         with trio.fail_after(20):
             yield store, sources, opens
@@ -114,9 +123,9 @@ async def test_a_blob_of_any_size_arrives_whole(tmp_path: Path, chunks: float) -
     data = blob(chunks)
     async with peers(tmp_path, 1) as (store, (source,), opens):
         root, size = source.store.put(data)
-        await exchange.fetch_blob(store, opens, root, size)
+        await fetch(store, opens, root, size)
         assert store.read(root) == data
-        await exchange.fetch_blob(store, opens, root, size)
+        await fetch(store, opens, root, size)
         assert source.asked <= 1 + 40 // exchange.SPAN_CHUNKS_MIN + 1
 
 
@@ -124,7 +133,7 @@ async def test_several_sources_share_a_blob(tmp_path: Path) -> None:
     data = blob(100)
     async with peers(tmp_path, 3) as (store, sources, opens):
         (root, size), *_ = [source.store.put(data) for source in sources]
-        await exchange.fetch_blob(store, opens, root, size)
+        await fetch(store, opens, root, size)
         assert store.read(root) == data
         assert all(source.asked for source in sources)
 
@@ -135,7 +144,7 @@ async def test_a_source_that_breaks_off_or_lies_is_replaced_by_another(tmp_path:
     async with peers(tmp_path, 2) as (store, sources, opens):
         (root, size), *_ = [source.store.put(data) for source in sources]
         sources[0].bend = lambda stream: Bent(stream, 3, stop=stop)  # type: ignore[assignment,return-value]
-        await exchange.fetch_blob(store, opens, root, size)
+        await fetch(store, opens, root, size)
         assert store.read(root) == data
         assert sources[0].asked == 1
 
@@ -146,14 +155,14 @@ async def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path) -> Non
         root, size = source.store.put(data)
         source.bend = lambda stream: Bent(stream, 11, stop=True)  # type: ignore[assignment,return-value]
         with pytest.raises(RemoteError, match="broke off"):
-            await exchange.fetch_blob(store, opens, root, size)
+            await fetch(store, opens, root, size)
         source.bend = None
         with store.partial(root, size) as partial:
             assert partial is not None
             missing = partial.missing()
         assert 0 < missing[0] <= 10  # a reset overtakes what is still under way
         assert missing == list(range(missing[0], 30))
-        await exchange.fetch_blob(store, opens, root, size)
+        await fetch(store, opens, root, size)
         assert store.read(root) == data
 
 
@@ -163,7 +172,7 @@ async def test_a_corrupt_chunk_is_never_kept(tmp_path: Path) -> None:
         root, size = source.store.put(data)
         source.bend = lambda stream: Bent(stream, 2, stop=False)  # type: ignore[assignment,return-value]
         with pytest.raises(RemoteError, match=r"chunk 1 of blob .* is corrupt"):
-            await exchange.fetch_blob(store, opens, root, size)
+            await fetch(store, opens, root, size)
         with store.partial(root, size) as partial:
             assert partial is not None
             assert 1 in partial.missing()
@@ -173,10 +182,10 @@ async def test_a_blob_that_was_not_granted_or_is_not_there_is_refused(tmp_path: 
     async with peers(tmp_path, 1) as (store, (source,), opens):
         root, size = source.store.put(blob(1))
         with pytest.raises(RemoteError, match="does not give"):
-            await exchange.fetch_blob(store, opens, merkle.blob_root(b"x"), 1)
+            await fetch(store, opens, merkle.blob_root(b"x"), 1)
         source.readers.clear()
         with pytest.raises(RemoteError, match="does not give"):
-            await exchange.fetch_blob(store, opens, root, size)
+            await fetch(store, opens, root, size)
 
 
 async def test_wrong_nodes_are_told_before_a_chunk_is_read(tmp_path: Path) -> None:
@@ -184,29 +193,105 @@ async def test_wrong_nodes_are_told_before_a_chunk_is_read(tmp_path: Path) -> No
         root, size = source.store.put(blob(2))
         source.bend = lambda stream: Bent(stream, 0, stop=False)  # type: ignore[assignment,return-value]
         with pytest.raises(RemoteError, match="description"):
-            await exchange.fetch_blob(store, opens, root, size)
+            await fetch(store, opens, root, size)
 
 
 @pytest.mark.parametrize("frame", [b"", b"\xff", msgspec.msgpack.encode([b"short", 1, 0, 1, True])])
 async def test_a_request_that_nobody_understands_costs_its_stream(tmp_path: Path, frame: bytes) -> None:
     async with peers(tmp_path, 1) as (store, (source,), opens):
         root, size = source.store.put(blob(1))
-        stream = await opens[0]()
+        stream = await opens[0].open()
         await stream.send_all(pack_frame(frame))
         with pytest.raises((RemoteError, trio.BrokenResourceError)):
             await FrameReader(stream).next(CHUNK)
-        await exchange.fetch_blob(store, opens, root, size)
+        await fetch(store, opens, root, size)
 
 
 async def test_a_peer_has_few_transfers_at_a_time(tmp_path: Path) -> None:
     async with peers(tmp_path, 1) as (store, (source,), opens):
         root, size = source.store.put(blob(1))
-        idle = [await opens[0]() for _ in range(exchange.STREAMS_PER_PEER_MAX)]
+        idle = [await opens[0].open() for _ in range(exchange.STREAMS_PER_PEER_MAX)]
         for stream in idle:
             await stream.send_all(b"\x7f")  # a frame that never becomes complete
         while source.asked < len(idle):
             await trio.lowlevel.checkpoint()
         with pytest.raises(RemoteError):
-            await exchange.fetch_blob(store, opens, root, size)
+            await fetch(store, opens, root, size)
         for stream in idle:
             stream.reset()
+
+
+async def test_who_sent_a_wrong_byte_is_not_asked_for_that_blob_again(tmp_path: Path) -> None:
+    bans = exchange.Bans()
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(3))
+        other, other_size = source.store.put(blob(1))
+        source.bend = lambda stream: Bent(stream, 2, stop=False)  # type: ignore[assignment,return-value]
+        with pytest.raises(RemoteError, match="corrupt"):
+            await fetch(store, opens, root, size, bans)
+        source.bend = None
+        asked = source.asked
+        with pytest.raises(RemoteError, match="nobody is left"):
+            await fetch(store, opens, root, size, bans)
+        assert source.asked == asked
+        await fetch(store, opens, other, other_size, bans)
+
+
+async def test_a_chunk_that_the_disk_altered_after_an_interruption_is_fetched_again(tmp_path: Path) -> None:
+    data = blob(20)
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(data)
+        source.bend = lambda stream: Bent(stream, 15, stop=True)  # type: ignore[assignment,return-value]
+        with pytest.raises(RemoteError, match="broke off"):
+            await fetch(store, opens, root, size)
+        source.bend = None
+        left = next((tmp_path / "mine" / "partial").glob(f"{root.hex()}.{size}"))
+        with left.open("r+b") as file:
+            file.write(b"not what was sent")
+        await fetch(store, opens, root, size)
+        assert store.read(root) == data
+
+
+async def test_a_peer_that_reads_nothing_keeps_no_other_from_its_blob(tmp_path: Path) -> None:
+    data = blob(40)
+    async with peers(tmp_path, 1) as (store, (source,), opens), trio.open_nursery() as nursery:
+        root, size = source.store.put(data)
+        greedy = await _start(nursery, _source(tmp_path / "greedy"), 9)
+        source.readers.add(greedy.peer)
+        await greedy.connect((await opens[0].open()).connection.address)
+        request = msgspec.msgpack.encode(exchange.BlobRequest(root, size, 0, 40, True))
+        for _ in range(2 * exchange.STREAMS_PER_PEER_MAX):
+            stream = await greedy.open_stream(opens[0].peer, exchange.PROTOCOL)
+            await stream.send_all(pack_frame(request))
+        await fetch(store, opens, root, size)
+        assert store.read(root) == data
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_gets_the_same_blob_a_few_times_an_hour_and_others_too(tmp_path: Path) -> None:
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(exchange.SERVINGS_CHUNKS_MIN))
+        other, other_size = source.store.put(blob(1))
+        for _ in range(exchange.SERVINGS_MAX):
+            await fetch(store, opens, root, size)
+            store.delete(root)
+        with pytest.raises(RemoteError):
+            await fetch(store, opens, root, size)
+        await fetch(store, opens, other, other_size)
+
+
+async def test_a_blob_that_has_no_room_is_not_asked_for(tmp_path: Path) -> None:
+    async with peers(tmp_path, 1) as (_, (source,), opens):
+        root, size = source.store.put(blob(3))
+        small = BlobStore(_directory(tmp_path / "small"), merkle.blob_root, quota_bytes=2 * CHUNK)
+        with pytest.raises(HomeError, match="full"):
+            await fetch(small, opens, root, size)
+        assert source.asked == 0
+
+
+def test_bans_are_bounded() -> None:
+    bans = exchange.Bans()
+    for i in range(exchange.BANS_MAX + 1):
+        bans.add(i.to_bytes(32, "big"), bytes(32))
+    assert (bytes(32), bytes(32)) not in bans
+    assert (exchange.BANS_MAX.to_bytes(32, "big"), bytes(32)) in bans

@@ -158,6 +158,14 @@ def test_differences_outside_of_the_ranges_are_dropped() -> None:
         assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([row]))) == []
 
 
+def test_an_answer_that_tells_of_a_range_twice_is_dropped() -> None:
+    """Each look through a range costs up to 4,096 steps, and an answer has room for 40,000 of them."""
+    side = Side(201, [offer(1)])
+    tag = sync.Tag("core", "compare", b"\x00", b"p" * 32)
+    assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([[0, b""]]))) != []
+    assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([[0, b""]] * 2))) == []
+
+
 def test_a_flood_of_pushes_stops_at_the_budget() -> None:
     side = Side(201, [])
     frame = bytes((sync.PUSH,)) + msgspec.msgpack.encode([b"junk"] * 2000)

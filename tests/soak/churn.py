@@ -5,195 +5,174 @@
 
 from __future__ import annotations
 
-import dataclasses
-import random
+import os
 import signal
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
 from p2pcompute.errors import P2PComputeError
-from p2pcompute.node.control import RemoteNode
 from p2pcompute.protocol.core import NEIGHBOURS_MIN
-from p2pcompute.storage.home import Layout
-from tests.cli.command import Provider, start
-from tests.hostile.node import memory_bytes, sockets
+from tests.soak.node import Footprint, Node
+from tests.soak.plan import KINDS, Blow, plan
+from tests.soak.record import Report, Sample, leaks
 
-EVENT_S: Final = 2.0
-"""Mean time between two blows."""
-DOWN_S_MAX: Final = 5.0
-STOPPED_S_MEAN: Final = 8.0
-STOPPED_S_MAX: Final = 40.0
-"""Beyond what it takes to be given up by the others (IDLE_S + PONG_S)."""
 HEAL_S: Final = 120.0
-TASKS_PER_CONNECTION_MAX: Final = 12
-SLACK: Final = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Footprint:
-    """What one node holds."""
-
-    memory_bytes: int
-    sockets: int
-    tasks: int
-    connections: int
-
-    @property
-    def tasks_beside_connections(self) -> int:
-        return self.tasks - TASKS_PER_CONNECTION_MAX * self.connections
-
-    @property
-    def sockets_beside_connections(self) -> int:
-        return self.sockets - self.connections
-
-
-@dataclasses.dataclass
-class Report:
-    """How it went: blows by kind, seconds until the mesh was whole again, and the witness before and after."""
-
-    blows: dict[str, int]
-    healed_s: float
-    before: Footprint
-    after: Footprint
-
-    @property
-    def grown_bytes(self) -> int:
-        return self.after.memory_bytes - self.before.memory_bytes
-
-
-class Node:
-    """One home, and the process that lives in it at the moment."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.home, self.process = provider.home, provider.process
-        self.address = provider.address
-        self.peer = str(provider.listening["peer"])
-        self.busy = False
-        """Down or stopped, and somebody sees to it."""
-
-    async def status(self) -> dict[str, Any]:
-        with trio.fail_after(30):
-            return await RemoteNode(Layout(self.home).control_socket).status()
-
-    async def neighbours(self) -> set[str]:
-        rows = await RemoteNode(Layout(self.home).control_socket).table("peers")
-        return {str(row["peer"]) for row in rows}
-
-    async def footprint(self) -> Footprint:
-        status = await self.status()
-        return Footprint(
-            memory_bytes=memory_bytes(self.process.pid),
-            sockets=sockets(self.process.pid),
-            tasks=status["tasks"],
-            connections=status["inbound"] + status["outbound"],
-        )
-
-    async def end(self, number: int) -> None:
-        self.process.send_signal(number)
-        await trio.to_thread.run_sync(self.process.communicate)
-
-    async def begin(self) -> None:
-        """Start again on the same port, without a bootstrap: peers.txt must do."""
-        listen = self.address.partition("/p2p/")[0]
-        self.process = start(
-            "serve", "--json", "--home", self.home, "--listen", listen, "--memory", "64MiB", "--threads", "1"
-        )
-        first = await trio.to_thread.run_sync(self._first_line)
-        assert first, "a node did not start again"
-
-    def _first_line(self) -> str:
-        assert self.process.stdout is not None
-        return str(self.process.stdout.readline())
+SETTLE_S: Final = 60.0
+SAMPLE_S: Final = 5.0
+PROGRESS_S: Final = 30.0
+WITNESSES: Final = 3
+"""Nodes that are stopped at times but never ended: what they hold at the end is from the whole run."""
+STARTS_AT_ONCE: Final = 4
 
 
 @asynccontextmanager
 async def nodes(directory: Path, count: int) -> AsyncIterator[list[Node]]:
     """Running nodes; the first one is every other one's bootstrap."""
-    found: list[Node] = []
+    found = [Node(directory / str(index), f"node {index}") for index in range(count)]
+    room = trio.CapacityLimiter(STARTS_AT_ONCE)
+
+    async def join(node: Node) -> None:
+        async with room:
+            await node.begin("--bootstrap", found[0].address)
+
     try:
-        for index in range(count):
-            bootstrap = ("--bootstrap", found[0].address) if found else ()
-            found.append(Node(Provider(directory / str(index), "--threads", "1", *bootstrap)))
+        await found[0].begin()
+        async with trio.open_nursery() as nursery:
+            for node in found[1:]:
+                nursery.start_soon(join, node)
         yield found
     finally:
         for node in found:
-            if node.process.poll() is None:
-                node.process.send_signal(signal.SIGCONT)
-                node.process.kill()
-            node.process.communicate()
+            node.destroy()
 
 
-async def churn(directory: Path, *, processes: int, seconds: float, seed: int) -> Report:
-    """Raises AssertionError when the mesh does not become whole again. The last node is the witness: it is stopped at
-    times, but never ended; the bootstrap of all is ended like any other."""
-    rng, blows = random.Random(seed), {"kill": 0, "restart": 0, "stop": 0}
+class Churn:
+    """One run: its nodes, what was done to them, and what was seen."""
+
+    def __init__(self, all_nodes: list[Node], blows: list[Blow], say: Callable[[str], None]) -> None:
+        self.nodes, self.blows, self._say = all_nodes, blows, say
+        self.samples: list[Sample] = []
+        self.done: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
+        self._begin = trio.current_time()
+
+    @property
+    def at_s(self) -> float:
+        return trio.current_time() - self._begin
+
+    async def run(self, seconds: float) -> None:
+        """All blows, each node's one after the other; returns when every node is back."""
+        async with trio.open_nursery() as watchers:
+            watchers.start_soon(self._sample)
+            watchers.start_soon(self._report, seconds)
+            async with trio.open_nursery() as strikers:
+                for index in range(len(self.nodes)):
+                    strikers.start_soon(self._strike_all, index)
+                await trio.sleep(seconds)
+            watchers.cancel_scope.cancel()
+
+    async def _strike_all(self, index: int) -> None:
+        for blow in self.blows:
+            if blow.node == index:
+                await trio.sleep_until(self._begin + blow.at_s)
+                await self._strike(self.nodes[index], blow)
+
+    async def _strike(self, node: Node, blow: Blow) -> None:
+        assert node.is_running, f"{node.name} went down by itself: {node.log.read_text()[-2_000:]}"
+        node.busy = True
+        if blow.kind == "stop":
+            node.signal(signal.SIGSTOP)
+            await trio.sleep(blow.pause_s)
+            node.signal(signal.SIGCONT)
+            node.busy = False
+        else:
+            await node.end(signal.SIGKILL if blow.kind == "kill" else signal.SIGTERM)
+            await trio.sleep(blow.pause_s)
+            await node.begin()
+        self.done[blow.kind] += 1
+
+    async def _sample(self) -> None:
+        while True:
+            for index, node in enumerate(self.nodes):
+                if not node.busy and (seen := await _look(node)) is not None:
+                    self.samples.append(Sample(self.at_s, index, seen))
+            await trio.sleep(SAMPLE_S)
+
+    async def _report(self, seconds: float) -> None:
+        while True:
+            await trio.sleep(PROGRESS_S)
+            here = sum(not node.busy for node in self.nodes)
+            last = {s.node: s.footprint for s in self.samples}
+            memory = [one.memory_bytes >> 20 for one in last.values()] or [0]
+            degree = [one.connections for one in last.values()] or [0]
+            blows = " ".join(f"{kind} {count}" for kind, count in self.done.items())
+            self._say(
+                f"{self.at_s:4.0f} of {seconds:.0f} s   {blows}   {here} of {len(self.nodes)} here   "
+                f"memory {min(memory)}-{max(memory)} MiB   connections {min(degree)}-{max(degree)}   "
+                f"load {os.getloadavg()[0]:.1f}"
+            )
+
+
+async def _look(node: Node) -> Footprint | None:
+    """None for one that is struck at this very moment."""
+    try:
+        with trio.fail_after(SAMPLE_S):
+            return await node.footprint()
+    except (P2PComputeError, trio.TooSlowError, AssertionError, OSError):
+        return None
+
+
+async def churn(
+    directory: Path, *, processes: int, seconds: float, seed: int, say: Callable[[str], None] = print
+) -> Report:
+    """Raises AssertionError when the mesh does not become whole again, or a node goes down by itself."""
+    witnesses = tuple(range(processes))[-WITNESSES:]
+    blows = plan(seed, processes, len(witnesses), seconds)
     async with nodes(directory, processes) as all_nodes:
-        await _whole(all_nodes)
-        witness = all_nodes[-1]
-        before = await _warm(witness, min(processes - 1, NEIGHBOURS_MIN))
-        async with trio.open_nursery() as nursery:
-            with trio.move_on_after(seconds):
-                while True:
-                    await trio.sleep(rng.expovariate(1 / EVENT_S))
-                    idle = [node for node in all_nodes if not node.busy]
-                    if len(idle) <= processes // 2:
-                        continue
-                    node = rng.choice(idle)
-                    kind = "stop" if node is witness else rng.choice(sorted(blows))
-                    blows[kind] += 1
-                    node.busy = True
-                    stopped_s = min(STOPPED_S_MAX, rng.expovariate(1 / STOPPED_S_MEAN))
-                    pause_s = stopped_s if kind == "stop" else rng.uniform(0, DOWN_S_MAX)
-                    nursery.start_soon(_strike, node, kind, pause_s)
-        healed_s = await _whole(all_nodes)
-        after = await _settled(witness, before)
-        for node in all_nodes:
-            assert node.process.poll() is None
-        return Report(blows, healed_s, before, after)
+        say(f"{processes} processes up, whole after {await whole(all_nodes):.1f} s; {len(blows)} blows to come")
+        wanted = min(processes - 1, NEIGHBOURS_MIN)
+        before = {index: await _warm(all_nodes[index], wanted) for index in witnesses}
+        run = Churn(all_nodes, blows, say)
+        await run.run(seconds)
+        healed_s = await whole(all_nodes)
+        say(f"the last one was struck, and the mesh was whole after {healed_s:.1f} s")
+        after = [await _settled(node, list(before.values())) for node in all_nodes]
+        defects = [f"{node.name}: {line}" for node in all_nodes for line in node.defects()]
+        return Report(seconds, dict(run.done), healed_s, before, after, run.samples, defects, witnesses)
 
 
-async def _strike(node: Node, kind: str, pause_s: float) -> None:
-    if kind == "stop":
-        node.process.send_signal(signal.SIGSTOP)
-        await trio.sleep(pause_s)
-        node.process.send_signal(signal.SIGCONT)
-    else:
-        await node.end(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
-        await trio.sleep(pause_s)
-        await node.begin()
-    node.busy = False
-
-
-async def _whole(all_nodes: list[Node]) -> float:
+async def whole(all_nodes: list[Node]) -> float:
     """Wait until all nodes are one connected mesh and every book holds every offer; how many seconds it took."""
     begin = trio.current_time()
     state = "nobody was asked"
+    everybody = {node.peer for node in all_nodes}
     with trio.move_on_after(HEAL_S):
         while True:
             try:
                 links = {node.peer: await node.neighbours() for node in all_nodes}
-                books = [(await node.status())["offers"] for node in all_nodes]
+                books = {node.peer: await node.known_providers() for node in all_nodes}
             except (P2PComputeError, trio.TooSlowError) as error:  # still starting
                 state = str(error)
             else:
-                state = f"reached {len(_reached(links))} of {len(all_nodes)} nodes, books of {books}"
-                if len(_reached(links)) == len(all_nodes) and all(size == len(all_nodes) for size in books):
+                lacking = sum(len(everybody - book) for book in books.values())
+                state = f"{len(reached(links))} of {len(all_nodes)} nodes reached, {lacking} offers lacking"
+                if len(reached(links)) == len(all_nodes) and not lacking:
                     return trio.current_time() - begin
             await trio.sleep(0.2)
     raise AssertionError(f"no whole mesh after {HEAL_S:g} s: {state}")
 
 
-def _reached(links: dict[str, set[str]]) -> set[str]:
+def reached(links: dict[str, set[str]]) -> set[str]:
     """Who is connected with the first, over others."""
-    reached, edge = set[str](), {next(iter(links))}
+    found, edge = set[str](), {next(iter(links))}
     while edge:
-        reached |= edge
-        edge = {peer for one in edge for peer in links[one] if peer in links} - reached
-    return reached
+        found |= edge
+        edge = {peer for one in edge for peer in links[one] if peer in links} - found
+    return found
 
 
 async def _warm(node: Node, connections: int) -> Footprint:
@@ -204,19 +183,11 @@ async def _warm(node: Node, connections: int) -> Footprint:
     return now
 
 
-async def _settled(node: Node, before: Footprint) -> Footprint:
+async def _settled(node: Node, usual: list[Footprint]) -> Footprint:
     """The node's footprint when what the last blows left is gone."""
     after = await node.footprint()
-    with trio.move_on_after(60):
-        while leaks(before, after):
+    with trio.move_on_after(SETTLE_S):
+        while leaks(usual, after):
             await trio.sleep(0.5)
             after = await node.footprint()
     return after
-
-
-def leaks(before: Footprint, after: Footprint) -> bool:
-    """Whether tasks or sockets are left that no connection accounts for."""
-    return (
-        after.tasks_beside_connections > before.tasks_beside_connections + SLACK
-        or after.sockets_beside_connections > before.sockets_beside_connections + SLACK
-    )

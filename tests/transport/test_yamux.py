@@ -135,6 +135,24 @@ def test_unread_bytes_beyond_the_limit_reset_the_stream() -> None:
     assert (first.reset, second.reset) == (False, True)
 
 
+def test_what_nobody_read_of_an_ended_stream_counts_until_it_is_discarded() -> None:
+    client, server, ours, theirs = connected()
+    ours.send(b"nobody reads this")
+    ours.end()
+    pump(client, server)
+    theirs.end()
+    assert server.unread_bytes == 17
+    theirs.discard()
+    assert server.unread_bytes == 0
+
+
+def test_data_that_comes_a_byte_at_a_time_is_kept_in_few_pieces() -> None:
+    _, server, ours, theirs = connected()
+    server.receive((header(Kind.DATA, 0, ours.id, 1) + b"x") * 10_000)
+    assert len(theirs.received) < 20
+    assert theirs.take() == b"x" * 10_000
+
+
 def test_a_flood_of_pings_in_one_read_ends_the_connection() -> None:
     server = Yamux(client=False)
     with pytest.raises(YamuxError, match="floods"):

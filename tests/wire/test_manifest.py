@@ -26,8 +26,10 @@ from p2pcompute.wire.manifest import (
     manifest_fault,
     manifest_id,
 )
+from p2pcompute.wire.texture import Addressing, Geometry, Texture
 from tests.wire.strategies import manifests
 
+TEXTURE = Texture(Geometry.LINE, (8, 1, 1))
 ROOT = b"r" * 32
 OUT = Buffer("y", "f32", (8,), Role.OUT)
 IN = Buffer("x", "f32", (8,), Role.IN, ROOT)
@@ -96,10 +98,22 @@ FAULTS = {
     "launch: no repeats": with_launch(repeats=0),
     "launch: too many repeats": with_launch(repeats=limits.REPEATS_MAX + 1),
     "launch: too many arguments": with_launch(arguments=(Argument("x"),) * 257),
-    "launch: argument bytes": with_launch(arguments=(Argument(value=bytes(4_097)),)),
+    "launch: argument bytes": with_launch(arguments=(Argument(value=bytes(32_765)),)),
     "launch: unknown buffer": with_launch(arguments=(Argument("z"),)),
     "launch: buffer and value": with_launch(arguments=(Argument("x", b"1"),)),
     "launch: neither buffer nor value": with_launch(arguments=(Argument(),)),
+    "texture: no buffer": with_launch(arguments=(Argument(value=b"1", texture=TEXTURE),)),
+    "texture: too small": with_launch(arguments=(Argument("x", texture=replace(TEXTURE, extent=(4, 1, 1))),)),
+    "texture: too wide": with_launch(arguments=(Argument("x", texture=replace(TEXTURE, extent=(2**28 + 1, 1, 1))),)),
+    "texture: three channels": with_launch(arguments=(Argument("x", texture=replace(TEXTURE, channels=3)),)),
+    "texture: wraps plain coordinates": with_launch(
+        arguments=(Argument("x", texture=replace(TEXTURE, addressing=(Addressing.WRAP,) * 3)),)
+    ),
+    "texture: fractions of floats": with_launch(arguments=(Argument("x", texture=replace(TEXTURE, float_reads=True)),)),
+    "texture: and pointer": with_launch(arguments=(Argument("x", texture=TEXTURE), Argument("x"))),
+    "too many macros": replace(GOOD, defines=(("A", "1"),) * (limits.DEFINES_MAX + 1)),
+    "a macro too long": replace(GOOD, defines=(("A", "1" * (limits.DEFINE_BYTES_MAX + 1)),)),
+    "too many instances": replace(GOOD, instances=("k<1>",) * (limits.INSTANCES_MAX + 1)),
 }
 
 
@@ -158,7 +172,9 @@ def test_a_manifest_that_breaks_a_rule_is_neither_written_nor_read(fault: str) -
         with_buffer(shape=()),
         with_buffer(shape=(0, 5)),
         with_launch(block=(1_024, 1, 1), repeats=limits.REPEATS_MAX, shared_bytes=limits.SHARED_BYTES_MAX),
-        with_launch(arguments=(Argument(value=bytes(4_096)),)),
+        with_launch(arguments=(Argument(value=bytes(32_764)),)),
+        with_launch(arguments=(Argument("x", texture=TEXTURE),)),
+        replace(GOOD, defines=(("A", ""),), instances=("k<float>",)),
         with_output(comparison=Comparison.TOLERANCE, ulp_max=2, rtol_ppb=10**9),
     ],
 )
@@ -167,8 +183,8 @@ def test_a_manifest_at_the_edge_of_a_rule_is_accepted(manifest: Manifest) -> Non
 
 
 def test_a_manifest_too_long_to_be_read_is_not_written() -> None:
-    manifest = with_launch(arguments=(Argument(value=bytes(4_096)),))
-    long = replace(manifest, launches=manifest.launches * 70)
+    manifest = with_launch(arguments=(Argument(value=bytes(32_764)),))
+    long = replace(manifest, launches=manifest.launches * 9)
     assert not manifest_fault(long)
     with pytest.raises(UsageError, match="the limit is 262144"):
         encode_manifest(long)

@@ -312,7 +312,7 @@ P2P_FN double p2p_hypot(double x, double y) {
 
 // erfc(x) = exp(-x^2) F(q) / (1 + 2 x) for x in [0.45, 28], q = (x - 4) / (x + 4): Shepherd and Laframboise, "Chebyshev
 // approximation of (1 + 2x) exp(x^2) erfc(x)", Mathematics of Computation 36 (1981).
-P2P_FN double p2p_erfc_tail(double x) {
+P2P_FN double p2p_erfc_scaled(double x) {
   double q = (x - 4.0) / (x + 4.0);
   double p = 1.53672517323026849e-9;
   p = fma(p, q, 2.38787923349505407e-9);
@@ -338,9 +338,12 @@ P2P_FN double p2p_erfc_tail(double x) {
   p = fma(p, q, 0.0153796521026200093);
   p = fma(p, q, -0.139621116840562507);
   p = fma(p, q, 1.23299511862555251);
+  return p / (1.0 + 2.0 * x);
+}
+P2P_FN double p2p_erfc_tail(double x) {
   double h = x * x, l = fma(x, x, -h);
   double y = exp(-h);
-  return p / (1.0 + 2.0 * x) * fma(-l, y, y);
+  return p2p_erfc_scaled(x) * fma(-l, y, y);
 }
 P2P_FN double p2p_erf_head(double x) {
   double s = x * x, p = 5.957176147748911404e-11;
@@ -478,6 +481,8 @@ P2P_FN float p2p_remainderf(float x, float y) { return (float)remainder((double)
 P2P_FN float p2p_frsqrt_rn(float x) { return (float)(1.0 / sqrt((double)x)); }
 P2P_FN void p2p_sincosf(float x, float *s, float *c) { sincosf(x, s, c); }
 
+#include "p2pspecial.h"
+
 // C++ overloads: float stays float, integers become double ----------------------------------------------------------
 
 #define P2P_OVERLOADS(name, of_float, of_double)          \
@@ -521,6 +526,19 @@ P2P_OVERLOADS2(pow, p2p_powf, p2p_pow)
 P2P_OVERLOADS2(hypot, hypotf, p2p_hypot)
 P2P_OVERLOADS2(fmod, p2p_fmodf, fmod)
 P2P_OVERLOADS2(remainder, p2p_remainderf, remainder)
+P2P_OVERLOADS(erfcx, p2p_erfcxf, p2p_erfcx)
+P2P_OVERLOADS(erfinv, p2p_erfinvf, p2p_erfinv)
+P2P_OVERLOADS(erfcinv, p2p_erfcinvf, p2p_erfcinv)
+P2P_OVERLOADS(normcdfinv, p2p_normcdfinvf, p2p_normcdfinv)
+P2P_OVERLOADS(tgamma, p2p_tgammaf, p2p_tgamma)
+P2P_OVERLOADS(lgamma, p2p_lgammaf, p2p_lgamma)
+P2P_OVERLOADS(j0, p2p_j0f, p2p_j0)
+P2P_OVERLOADS(j1, p2p_j1f, p2p_j1)
+P2P_OVERLOADS(y0, p2p_y0f, p2p_y0)
+P2P_OVERLOADS(y1, p2p_y1f, p2p_y1)
+P2P_OVERLOADS(cyl_bessel_i0, p2p_i0f, p2p_i0)
+P2P_OVERLOADS(cyl_bessel_i1, p2p_i1f, p2p_i1)
+P2P_OVERLOADS2(rhypot, p2p_rhypotf, p2p_rhypot)
 
 // Names without arguments in the macro: `::expf`, `std::exp`, function pointers and variables of these names all work.
 #define exp p2pm_exp
@@ -577,6 +595,49 @@ P2P_OVERLOADS2(remainder, p2p_remainderf, remainder)
 #define powf p2p_powf
 #define fmodf p2p_fmodf
 #define remainderf p2p_remainderf
+#define erfcx p2pm_erfcx
+#define erfcxf p2p_erfcxf
+#define erfinv p2pm_erfinv
+#define erfinvf p2p_erfinvf
+#define erfcinv p2pm_erfcinv
+#define erfcinvf p2p_erfcinvf
+#define normcdfinv p2pm_normcdfinv
+#define normcdfinvf p2p_normcdfinvf
+#define tgamma p2pm_tgamma
+#define tgammaf p2p_tgammaf
+#define lgamma p2pm_lgamma
+#define lgammaf p2p_lgammaf
+#define j0 p2pm_j0
+#define j0f p2p_j0f
+#define j1 p2pm_j1
+#define j1f p2p_j1f
+#define y0 p2pm_y0
+#define y0f p2p_y0f
+#define y1 p2pm_y1
+#define y1f p2p_y1f
+#define cyl_bessel_i0 p2pm_cyl_bessel_i0
+#define cyl_bessel_i0f p2p_i0f
+#define cyl_bessel_i1 p2pm_cyl_bessel_i1
+#define cyl_bessel_i1f p2p_i1f
+#define rhypot p2pm_rhypot
+#define rhypotf p2p_rhypotf
+#define jn p2p_jn
+#define jnf p2p_jnf
+#define yn p2p_yn
+#define ynf p2p_ynf
+#define norm p2p_norm
+#define normf p2p_normf
+#define rnorm p2p_rnorm
+#define rnormf p2p_rnormf
+#define norm3d p2p_norm3d
+#define norm3df p2p_norm3df
+#define norm4d p2p_norm4d
+#define norm4df p2p_norm4df
+#define rnorm3d p2p_rnorm3d
+#define rnorm3df p2p_rnorm3df
+#define rnorm4d p2p_rnorm4d
+#define rnorm4df p2p_rnorm4df
+#define remquof p2p_remquof
 #define __expf p2p_expf
 #define __exp10f p2p_exp10f
 #define __logf logf

@@ -2,10 +2,10 @@
 
 The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked against the table in `isa`), `inline`
 (calls), `canonicalise`, `classify`, `flow` (blocks, loops, liveness), `uniform` with `patterns` (scalars, affine values
-and constant differences), `invariants` and `ranges` (what is computed once, and what no launch breaks), `nan`, `lower`
+and constant differences), `invariants`, `ranges` (what is computed once, what no launch breaks), `nan`, `lower`
 with `registers`, `access`, `patterned`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`,
-`conversion`, `moves` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `jit`, `memory`,
-`run`, `launch`.
+`conversion`, `moves`, `textures` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `library`
+(helpers, compiled once), `jit`, `memory`, `run`, `launch`.
 
 For sampling: `blocklist` (which blocks run), `touch` and `accesslog` (what each touches), `effects` and `symbolic`
 (addresses as formulas).
@@ -16,6 +16,7 @@ from p2pcompute.compute.ptx.classify import Classification, classify
 from p2pcompute.compute.ptx.ir import Entry, Module, Parameter
 from p2pcompute.compute.ptx.jit import Processor
 from p2pcompute.compute.ptx.launch import CompiledKernel, compile_entry, pack_parameters
+from p2pcompute.compute.ptx.lineinfo import named, origins
 from p2pcompute.compute.ptx.memory import Memory
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status, Trap, TrapKind
 from p2pcompute.compute.ptx.parse import parse
@@ -42,5 +43,7 @@ __all__ = [
     "classify",
     "compile_entry",
     "pack_parameters",
+    "named",
+    "origins",
     "parse",
 ]

@@ -185,7 +185,7 @@ class Access:
 
     def emit(self, ins: Instruction, window: Window | None) -> None:
         shape = shape_of(ins)
-        if shape.space == "param":
+        if shape.space == "param" and isinstance(shape.address.base, Symbol):
             self._load_parameter(ins, shape)
         elif window is not None:
             self._in_window(ins, shape, window)
@@ -471,9 +471,9 @@ class Access:
         inside.
         """
         llvm, mask = TYPES[shape.type_name].llvm, self._frame.active(ins)
-        space = "global" if shape.space == "const" else shape.space
+        fixed = self.helper_arguments(shape.space, ins.line)
+        space = {"const": "global", "param": "shared"}.get(shape.space, shape.space)  # param is a window like shared
         address = self.address(shape, VECTOR)
-        fixed = self._arguments(space, ins.line)
         ops = self._frame.ops(VECTOR)
         count = min(len(shape.elements), max(1, WORD_BYTES // shape.element_bytes))
         word = llvm if count == 1 else f"i{8 * count * shape.element_bytes}"
@@ -551,6 +551,8 @@ class Access:
         table, base, limit = "%table", "null", "0"
         if space == "shared":
             base, limit = "%shared", "%shared.bytes"
+        elif space == "param":
+            base, limit = "%parameters", str(self._frame.entry.parameter_bytes)
         elif space in ("local", "generic"):
             base, limit = "%local", str(self._frame.local_bytes)
             table = "%table.generic" if space == "generic" else "%table"

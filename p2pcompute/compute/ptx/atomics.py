@@ -8,7 +8,7 @@ from p2pcompute.compute.ptx import layout, tally
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.checked import FORMAL, row_lines
 from p2pcompute.compute.ptx.ir import Address, Instruction, Register
-from p2pcompute.compute.ptx.llvmtext import vector
+from p2pcompute.compute.ptx.llvmtext import each_lane, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.shapes import Shape
 from p2pcompute.compute.ptx.types import TYPES
@@ -97,17 +97,7 @@ class Atomics:
 entry:
   %out = alloca {kind}
   store {kind} zeroinitializer, ptr %out
-  %m.i = bitcast <{WARP} x i1> %m to i{WARP}
-  br label %next
-next:
-  %left = phi i{WARP} [ %m.i, %entry ], [ %rest, %use ]
-  %none = icmp eq i{WARP} %left, 0
-  br i1 %none, label %finish, label %lane
-lane:
-  %i = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %left, i1 true)
-  %less = sub i{WARP} %left, 1
-  %rest = and i{WARP} %left, %less
-  %address = extractelement <{WARP} x i64> %a, i{WARP} %i
+{each_lane("use")}  %address = extractelement <{WARP} x i64> %a, i{WARP} %i
 {address}  %end = add i64 %off, {size}
   %inside.0 = icmp ule i64 %end, {limit}
   %inside.1 = icmp ult i64 %off, {1 << layout.OFFSET_BITS}

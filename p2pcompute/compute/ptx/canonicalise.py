@@ -30,6 +30,7 @@ from p2pcompute.compute.ptx.ir import (
     Special,
     Statement,
     Symbol,
+    Texel,
     Variable,
 )
 from p2pcompute.compute.ptx.types import TYPES
@@ -183,6 +184,9 @@ def _registers(operand: Operand) -> Iterable[Register]:
         case Group(items):
             for item in items:
                 yield from _registers(item)
+        case Texel(handle, coordinates):
+            for item in (handle, *coordinates):
+                yield from _registers(item)
         case _:
             return
 
@@ -224,6 +228,9 @@ def _operand(operand: Operand, type_name: str, names: _Names) -> str:
             return f"[{inner}+{offset}]" if offset else f"[{inner}]"
         case Group(items):
             return "{" + ", ".join(_operand(item, type_name, names) for item in items) + "}"
+        case Texel(handle, coordinates):
+            place = ", ".join(_operand(item, "s32", names) for item in coordinates)
+            return f"[{_operand(handle, 'u64', names)}, {{{place}}}]"
         case Label(name):
             return names.label(name)
         case Sink():

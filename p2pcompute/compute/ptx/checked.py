@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2pcompute.compute.ptx import layout
-from p2pcompute.compute.ptx.llvmtext import Code, suffix, vector
+from p2pcompute.compute.ptx.llvmtext import Code, each_lane, suffix, vector
 from p2pcompute.compute.ptx.types import BITS_OF_LLVM
 from p2pcompute.compute.ptx.uniform import WARP
 
@@ -300,17 +300,7 @@ def _mixed_function(name: str, space: str, size: int, kind: _Kind) -> str:
         local, base, limit = _LOCAL_LANE, "%at.base", "%at.limit"
     return f"""define internal {kind.result} @{name}_mixed({FORMAL}{kind.extra}) #1 {{
 entry:
-{kind.begin}  %m.i = bitcast {_M} %m to i{WARP}
-  br label %next
-next:
-  %left = phi i{WARP} [ %m.i, %entry ], [ %rest, %use ]
-  %none = icmp eq i{WARP} %left, 0
-  br i1 %none, label %finish, label %lane
-lane:
-  %i = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %left, i1 true)
-  %less = sub i{WARP} %left, 1
-  %rest = and i{WARP} %left, %less
-  %address = extractelement {_A} %a, i{WARP} %i
+{kind.begin}{each_lane("use")}  %address = extractelement {_A} %a, i{WARP} %i
   %seg = lshr i64 %address, {layout.OFFSET_BITS}
   %off = and i64 %address, {(1 << layout.OFFSET_BITS) - 1}
 {row_lines("%seg", kind.column)}{local}  %end = add i64 %off, {size}

@@ -37,15 +37,20 @@ class Classification:
         return "exact" if self.exact else "approx" if self.approximate else "order-dependent"
 
 
-def classify(module: Module, entry: str) -> Classification:
-    """Raises UsageError when the module has no such entry."""
+def classify(module: Module, entry: str, *, approximate_textures: bool = False) -> Classification:
+    """PTX does not say how a texture is read: `approximate_textures` if any of the launch's blends or scales
+    (`Texture.is_approximate`). Raises UsageError when the module has no such entry.
+    """
     if entry not in module.entries:
         raise UsageError(f"The module has no kernel '{entry}'.")
     instructions = list(module.entries[entry].instructions())
     reasons = [(ins.line, reason) for ins in instructions for reason in _reasons(ins)]
     used = system.uses_result(instructions)
     reasons.extend((ins.line, f"the result of '{ins.opcode}' differs between machines") for ins in used)
-    return Classification(not reasons, tuple(sorted(reasons)), any(map(_is_approximate, instructions)))
+    blurred = [ins for ins in instructions if approximate_textures and ins.opcode == "tex"]
+    reasons.extend((ins.line, f"'{ins.spelling}' may read a texture that blends or scales") for ins in blurred)
+    is_approximate = bool(blurred) or any(map(_is_approximate, instructions))
+    return Classification(not reasons, tuple(sorted(reasons)), is_approximate)
 
 
 def _is_approximate(ins: Instruction) -> bool:

@@ -8,6 +8,7 @@ same iteration.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from p2pcompute.compute.ptx.ir import Entry, Instruction, Label
 from p2pcompute.errors import PtxError
 
 BLOCKS_MAX: Final = 8_192
-"""Per entry; the post-dominator sets are bit sets of this size."""
+"""Per entry."""
 
 LOOP_NESTING_MAX: Final = 64
 
@@ -148,8 +149,9 @@ def _successors(block: Block, labels: dict[str, int], count: int) -> tuple[int, 
 def _order(blocks: list[Block], entry: Entry) -> list[Block]:
     """Reachable blocks, renumbered into the contiguous topological order."""
     count = len(blocks)
-    reachable = _post_order(blocks)
-    dominators = _dominators(blocks, reachable)
+    edges = [tuple(s for s in block.successors if s < count) for block in blocks]
+    reachable = _post_order(edges, 0)
+    dominators = _dominators(edges, reachable)
     bodies = _natural_loops(blocks, reachable, dominators, entry)
     for body in bodies.values():
         if sum(body <= other for other in bodies.values()) > LOOP_NESTING_MAX:
@@ -163,17 +165,17 @@ def _order(blocks: list[Block], entry: Entry) -> list[Block]:
     ]
 
 
-def _post_order(blocks: list[Block]) -> list[int]:
-    """Reachable blocks, children first."""
-    seen = {0}
+def _post_order(edges: Sequence[Sequence[int]], root: int) -> list[int]:
+    """What can be reached from `root`, children first."""
+    seen = {root}
     done: list[int] = []
-    stack = [(0, iter(blocks[0].successors))]
+    stack = [(root, iter(edges[root]))]
     while stack:
         block, rest = stack[-1]
         for successor in rest:
-            if successor < len(blocks) and successor not in seen:
+            if successor not in seen:
                 seen.add(successor)
-                stack.append((successor, iter(blocks[successor].successors)))
+                stack.append((successor, iter(edges[successor])))
                 break
         else:
             done.append(block)
@@ -181,21 +183,21 @@ def _post_order(blocks: list[Block]) -> list[int]:
     return done
 
 
-def _dominators(blocks: list[Block], post_order: list[int]) -> dict[int, int]:
-    """Immediate dominators (Cooper, Harvey and Kennedy, "A simple, fast dominance algorithm", 2001)."""
+def _dominators(edges: Sequence[Sequence[int]], post_order: list[int]) -> dict[int, int]:
+    """Immediate dominators, with the root, last of the post-order, its own (Cooper, Harvey and Kennedy, "A simple, fast
+    dominance algorithm", 2001).
+    """
+    root = post_order[-1]
     rank = {block: number for number, block in enumerate(post_order)}
     predecessors: dict[int, list[int]] = {block: [] for block in post_order}
     for block in post_order:
-        for successor in blocks[block].successors:
-            if successor in predecessors:
-                predecessors[successor].append(block)
-    immediate = {0: 0}
+        for successor in edges[block]:
+            predecessors[successor].append(block)
+    immediate = {root: root}
     changed = True
     while changed:
         changed = False
-        for block in reversed(post_order):
-            if block == 0:
-                continue
+        for block in reversed(post_order[:-1]):
             known = [p for p in predecessors[block] if p in immediate]
             best = known[0]
             for other in known[1:]:
@@ -301,29 +303,16 @@ def _contiguous_loops(blocks: list[Block]) -> list[Loop]:
 
 
 def _post_dominators(blocks: list[Block]) -> list[int]:
-    """Immediate post-dominators through bit sets; blocks that never reach the exit get the exit."""
+    """Immediate post-dominators: dominators of the graph turned round. Blocks that never reach the exit get the exit,
+    and ways into them do not count.
+    """
     count = len(blocks)
-    everything = (1 << (count + 1)) - 1
-    sets = [everything] * count + [1 << count]
-    changed = True
-    while changed:
-        changed = False
-        for block in reversed(blocks):
-            met = everything
-            for successor in block.successors:
-                met &= sets[successor]
-            met |= 1 << block.index
-            if met != sets[block.index]:
-                sets[block.index] = met
-                changed = True
-    sizes = [s.bit_count() for s in sets]
-    immediate = []
+    back: list[list[int]] = [[] for _ in range(count + 1)]
     for block in blocks:
-        others = sets[block.index] & ~(1 << block.index)
-        members = [i for i in range(count + 1) if others >> i & 1]
-        endless = sets[block.index] == everything or not members
-        immediate.append(count if endless else max(members, key=lambda i: sizes[i]))
-    return immediate
+        for successor in block.successors:
+            back[successor].append(block.index)
+    immediate = _dominators(back, _post_order(back, count))
+    return [immediate.get(block.index, count) for block in blocks]
 
 
 def liveness(blocks: list[Block]) -> list[frozenset[str]]:

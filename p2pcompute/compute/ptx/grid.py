@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx import layout, library
 from p2pcompute.compute.ptx.lower import Lowered
 from p2pcompute.compute.ptx.schedule import failure, turns
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 
-ENTRY_POINT = "grid"
 LINE_BYTES = 64
 """Shared memory takes whole cache lines: a few stores clear it sooner than memset starts."""
 
@@ -15,27 +14,18 @@ _DECLARATIONS = frozenset(
     {"declare i64 @llvm.umin.i64(i64, i64)", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"}
 )
 
-_ATTRIBUTES = """
-attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
-attributes #1 = { noinline nounwind cold "prefer-vector-width"="512" "min-legal-vector-width"="512" }
-attributes #2 = { noinline nounwind strictfp "prefer-vector-width"="512" "min-legal-vector-width"="512" }
-attributes #3 = { noinline nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
-!0 = !{}
-!1 = !{!"branch_weights", i32 1, i32 100000}
-!2 = !{!"branch_weights", i32 100000, i32 1}
-"""
-
 
 def module_text(lowered: Lowered, threads: Layout) -> str:
-    """The whole LLVM module: `grid(launch record) -> status`, with the warp's code in it, and its helpers."""
+    """The LLVM module: `grid(launch record) -> status`, with the warp's code in it. Its helpers are declared only."""
     fields = "\n".join(_field(number, name) for number, name in enumerate(layout.LAUNCH_FIELDS))
     declarations = "\n".join(sorted(lowered.declarations | _DECLARATIONS))
     local_bytes = lowered.local_bytes * WARP * threads.warps
     clear_local = (
         f"  call void @llvm.memset.p0.i64(ptr %stacks, i8 0, i64 {local_bytes}, i1 false)\n" if local_bytes else ""
     )
-    return f"""{lowered.helpers}
-define i32 @{ENTRY_POINT}(ptr %launch) #0 {{
+    beside = "\n".join([library.declarations(lowered.helpers), *library.of_halves(lowered.warp)])
+    return f"""{beside}
+define i32 @{layout.ENTRY_POINT}(ptr %launch) #0 {{
 entry:
 {fields}
   %nctaid.x = trunc i64 %grid_x.i to i32
@@ -96,7 +86,7 @@ done:
   ret i32 {layout.DONE}
 }}
 {declarations}
-{_ATTRIBUTES}"""
+{library.ATTRIBUTES}"""
 
 
 def _field(number: int, name: str) -> str:

@@ -14,7 +14,7 @@ from p2pcompute.compute.ptx.llvmtext import Ops
 
 SIGN_BIT: Final = 0x8000
 
-LIBRARY: Final = """define hidden float @__extendhfsf2(half %h) {
+LIBRARY: Final = """define weak_odr hidden float @__extendhfsf2(half %h) {
   %b = bitcast half %h to i16
   %w = zext i16 %b to i32
   %sign = and i32 %w, 32768
@@ -31,7 +31,7 @@ LIBRARY: Final = """define hidden float @__extendhfsf2(half %h) {
   %r = bitcast i32 %all to float
   ret float %r
 }
-define hidden half @__truncsfhf2(float %f) {
+define weak_odr hidden half @__truncsfhf2(float %f) {
   %w = bitcast float %f to i32
   %sign = and i32 %w, -2147483648
   %twice = shl i32 %w, 1

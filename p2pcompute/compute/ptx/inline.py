@@ -21,11 +21,13 @@ from p2pcompute.compute.ptx.ir import (
     Register,
     Statement,
     Symbol,
+    Texel,
 )
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import PtxError
 
-DEPTH_MAX: Final = 16
+DEPTH_MAX: Final = 128
+"""Well below Python's own limit; real code calls through 3 or 4."""
 EXPANDED_MAX: Final = 100_000
 """Instructions of one kernel after expansion."""
 
@@ -45,6 +47,7 @@ class _Frame:
     suffix: str
     bindings: dict[str, str]
     end: str
+    callers: frozenset[str] = frozenset()
 
     def rename(self, operand: Operand) -> Operand:
         match operand:
@@ -58,6 +61,8 @@ class _Frame:
                 return Address(renamed, offset)
             case Group(items):
                 return Group(tuple(self.rename(item) for item in items))
+            case Texel(handle, coordinates):
+                return Texel(self.rename(handle), tuple(self.rename(item) for item in coordinates))
             case Symbol(name, offset) if name in self.function.variables:
                 return Symbol(name + self.suffix, offset)
             case Label(name):
@@ -97,6 +102,7 @@ class _Expansion:
             elif statement.opcode in ("ld", "st") and statement.modifier("space") == "param":
                 self._parameter_access(statement, frame)
             else:
+                _check_addresses(statement, frame)
                 self._emit(_renamed(statement, frame))
 
     def _emit(self, statement: Statement) -> None:
@@ -118,6 +124,8 @@ class _Expansion:
         callee = self._module.functions.get(target.name)
         if callee is None:
             raise PtxError(f"PTX line {ins.line}: function '{target.name[:60]}' is not defined.")
+        if target.name in frame.callers:
+            raise PtxError(f"PTX line {ins.line}: '{target.name[:60]}' calls itself; recursion is not supported.")
         if depth >= DEPTH_MAX:
             raise PtxError(f"PTX line {ins.line}: calls nest deeper than {DEPTH_MAX}.")
         formal = [parameter.name for parameter in (*callee.returns, *callee.parameters)]
@@ -128,7 +136,8 @@ class _Expansion:
         suffix = f"$call{self._calls}"
         self._adopt_variables(callee, suffix)
         end = f"$return{self._calls}"
-        self.expand(callee, _Frame(callee, suffix, dict(zip(formal, actual, strict=True)), end), depth + 1)
+        bindings = dict(zip(formal, actual, strict=True))
+        self.expand(callee, _Frame(callee, suffix, bindings, end, frame.callers | {target.name}), depth + 1)
         self._emit(Label(end))
 
     def _adopt_variables(self, callee: Entry, suffix: str) -> None:
@@ -177,6 +186,13 @@ def _cell_name(operand: Operand, frame: _Frame, ins: Instruction) -> str:
     if cell is None:
         raise PtxError(f"PTX line {ins.line}: an argument of a call is not a '.param' variable.")
     return cell[0]
+
+
+def _check_addresses(ins: Instruction, frame: _Frame) -> None:
+    """A function's parameters are registers here and have no addresses; a kernel's have."""
+    for operand in ins.sources:
+        if isinstance(operand, Symbol) and operand.name in frame.bindings:
+            raise PtxError(f"PTX line {ins.line}: the address of '{operand.name}' does not fit in '{ins.spelling}'.")
 
 
 def _renamed(ins: Instruction, frame: _Frame) -> Instruction:

@@ -60,6 +60,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Texel:
+    """`[handle, {x, y}]`: a place in a texture; the layer, if there is one, comes first."""
+
+    handle: Operand
+    coordinates: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     name: str
 
@@ -76,7 +84,7 @@ class Negated:
     register: Register
 
 
-Operand = Register | Immediate | Special | Symbol | Address | Group | Label | Sink | Negated
+Operand = Register | Immediate | Special | Symbol | Address | Group | Texel | Label | Sink | Negated
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,9 @@ def registers_of(operand: Operand) -> Iterator[Register]:
                 yield base
         case Group(items):
             for item in items:
+                yield from registers_of(item)
+        case Texel(handle, coordinates):
+            for item in (handle, *coordinates):
                 yield from registers_of(item)
         case _:
             return

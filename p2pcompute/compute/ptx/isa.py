@@ -6,6 +6,7 @@ are groups separated by `;`, one group per type suffix. Operands are `destinatio
 
 - `T`, `S`: the first, the last type suffix; `W`: the double width of T; `b32` and others: a fixed type
 - `X`: T, or {T, T} after .v2 and {T, T, T, T} after .v4; `addr`, `label`
+- `texel`: `[handle, {coordinates}]` of the last type suffix
 - `any`: what `mov` takes: a register, a symbol's address, a group
 - trailing `?`: optional; trailing `|`: a second predicate destination, written p|q
 
@@ -131,6 +132,7 @@ barrier | cta? sync aligned?                   |                      | = u32 u3
 barrier | cta? arrive aligned?                 |                      | = u32 u32
 barrier | cta? red red_op=popc aligned?        | u32                  | T = u32 pred
 barrier | cta? red red_op=and|or aligned?      | pred                 | T = u32 pred
+tex   | level=level? geometry=1d|2d|3d|a1d|a2d vec=v4 | f32 u32 s32 ; f32 s32 | X = texel S?
 membar | scope=cta|gl|sys                      |                      | =
 fence | sem=sc|acq_rel? scope=cta|gpu|sys      |                      | =
 nanosleep |                                    | u32                  | = T

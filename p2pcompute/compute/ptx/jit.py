@@ -7,19 +7,20 @@ of the run time, and far more where it undoes what was hidden from it on purpose
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import llvmlite.binding as llvm
+import msgspec
 from blake3 import blake3
 
-from p2pcompute.compute.ptx.grid import ENTRY_POINT
+from p2pcompute.compute.ptx.layout import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "5"
+ENGINE_VERSION: Final = "7"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (
@@ -32,16 +33,20 @@ _PASSES: Final = (
     "simplify_cfg",
     "aggressive_dce",
 )
-_MAGIC: Final = b"p2pcpu02"
-_HEADER: Final = struct.Struct("<8s32sQQQQ")
-"""Magic, digest of the rest, context, local and shared bytes, length of the assumptions that come before the code."""
+QUICK_TEXT_BYTES: Final = 4 << 20
+"""LLVM text beyond which machine code is selected without care for registers: 4 MiB, which 6,000 instructions of PTX on
+doubles make, take 15 s otherwise, seven times as long, and more than twice that at twice the size.
+"""
+_MAGIC: Final = b"p2pcpu03"
+_DIGEST_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """Machine code with the sizes its launcher must provide, and what it assumes of a launch (see `ranges`)."""
+class Compiled(msgspec.Struct, frozen=True, array_like=True):
+    """Machine code of a kernel and its helpers, the sizes its launcher must provide, and what it assumes of a launch
+    (see `ranges`).
+    """
 
-    code: bytes
+    objects: tuple[bytes, ...]
     assumed: bytes
     context_bytes: int
     local_bytes: int
@@ -65,17 +70,17 @@ def host() -> Processor:
 
 
 @cache
-def _target(processor: Processor) -> Any:
+def _target(processor: Processor, level: int) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=processor.cpu, features=processor.features, opt=2, reloc="pic", codemodel="small"
+        cpu=processor.cpu, features=processor.features, opt=level, reloc="pic", codemodel="small"
     )
 
 
 def assemble(text: str, processor: Processor) -> bytes:
     """LLVM text to an object file."""
-    machine = _target(processor)
+    machine = _target(processor, 2 if len(text) <= QUICK_TEXT_BYTES else 0)
     try:
         module = llvm.parse_assembly(text)
         module.verify()
@@ -92,19 +97,20 @@ def assemble(text: str, processor: Processor) -> bytes:
 
 
 class Loaded:
-    """An object file linked into this process. `address` is that of `grid`; it is valid while this object lives."""
+    """Object files linked into this process. `address` is that of `grid`; it is valid while this object lives."""
 
-    def __init__(self, code: bytes) -> None:
+    def __init__(self, objects: Iterable[bytes]) -> None:
         module = llvm.parse_assembly("")
         self._engine = llvm.create_mcjit_compiler(module, _fresh_target())
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        for code in objects:
+            self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         self.address: int = self._engine.get_function_address(ENTRY_POINT)
 
 
 def _fresh_target() -> Any:
     """An engine owns its target machine."""
-    _target(host())
+    _target(host(), 2)
     return llvm.Target.from_default_triple().create_target_machine()
 
 
@@ -118,19 +124,15 @@ def read_cached(directory: Path, key: str) -> Compiled | None:
         data = (directory / f"{key}.o").read_bytes()
     except OSError:
         return None
-    if len(data) < _HEADER.size:
+    start = len(_MAGIC) + _DIGEST_BYTES
+    if not data.startswith(_MAGIC) or blake3(data[start:]).digest() != data[len(_MAGIC) : start]:
         return None
-    magic, digest, context, local, shared, length = _HEADER.unpack_from(data)
-    if magic != _MAGIC or blake3(data[40:]).digest() != digest:
-        return None
-    code = _HEADER.size + length
-    return Compiled(data[code:], data[_HEADER.size : code], context, local, shared)
+    return msgspec.msgpack.decode(data[start:], type=Compiled)
 
 
 def write_cached(directory: Path, key: str, compiled: Compiled) -> None:
     """Atomic; a cache that cannot be written costs time, not correctness."""
-    sizes = (compiled.context_bytes, compiled.local_bytes, compiled.shared_bytes, len(compiled.assumed))
-    rest = struct.pack("<QQQQ", *sizes) + compiled.assumed + compiled.code
+    rest = msgspec.msgpack.encode(compiled)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         partial = directory / f"{key}.tmp"

@@ -10,7 +10,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.compute.ptx import layout, output, ranges
+from p2pcompute.compute.ptx import layout, library, output, ranges
 from p2pcompute.compute.ptx.blocklist import BlockList, Blocks, block_list
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
@@ -105,7 +105,10 @@ class _Source:
                 f"Kernel '{self.entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
             )
         code = assemble(module_text(lowered, self.threads), self.processor)
-        return Compiled(code, lowered.assumed, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes)
+        helpers = library.objects(lowered.helpers, lowered.declarations, self.processor)
+        return Compiled(
+            (code, *helpers), lowered.assumed, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes
+        )
 
 
 def canonical_form(module: Module) -> tuple[str, str]:
@@ -126,7 +129,7 @@ class _Code:
 
     def __init__(self, compiled: Compiled) -> None:
         self.compiled = compiled
-        self._loaded = Loaded(compiled.code)
+        self._loaded = Loaded(compiled.objects)
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(self._loaded.address)
         self._arenas: dict[int, list[Arena]] = {}
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
+ENTRY_POINT: Final = "grid"
+"""The function that host threads call, with a launch record."""
+
 OFFSET_BITS: Final = 40
 NULL_SEGMENT: Final = 0
 SHARED_SEGMENT: Final = 1
@@ -24,6 +27,10 @@ ROW_BYTES: Final = 32
 TABLE_BYTES: Final = TABLE_ROWS * ROW_BYTES
 ROW_BASE, ROW_READABLE, ROW_WRITABLE, ROW_LOG = 0, 8, 16, 24
 """ROW_LOG: where `touch` finds the maps of the access log; 0 for none."""
+TEXTURES_BASE, TEXTURES_COUNT = NULL_SEGMENT * ROW_BYTES, SHARED_SEGMENT * ROW_BYTES
+"""Where in the first table the host address and the number of texture descriptors stand: as the bases of two segments
+that are not mapped there.
+"""
 
 LAUNCH_FIELDS: Final = (
     "table",
@@ -69,6 +76,7 @@ DONE, PAUSED, TRAPPED, ABORTED = 0, 1, 2, 3
 """What a warp or a range of blocks returns."""
 
 TRAP_BOUNDS, TRAP_MISALIGNED, TRAP_BARRIER, TRAP_CONVERGENCE, TRAP_INSTRUCTION, TRAP_ASSERTION = 1, 2, 3, 4, 5, 6
+TRAP_TEXTURE = 7
 
 LOG_RECORDS: Final = 256
 LOG_RECORD_BYTES: Final = 128

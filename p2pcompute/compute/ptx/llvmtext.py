@@ -97,6 +97,23 @@ def suffix(llvm: str, lanes: int) -> str:
     return f"v{lanes}{scalar}" if lanes else scalar
 
 
+def each_lane(again: str) -> str:
+    """The head of a loop over the set lanes of %m, lowest first, at the end of block %entry. The lines that follow have
+    the lane's number in %i; they go back to %next from the block `again`. Block %finish is what comes afterwards.
+    """
+    return f"""  %m.i = bitcast <{WARP} x i1> %m to i{WARP}
+  br label %next
+next:
+  %left = phi i{WARP} [ %m.i, %entry ], [ %rest, %{again} ]
+  %none = icmp eq i{WARP} %left, 0
+  br i1 %none, label %finish, label %lane
+lane:
+  %i = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %left, i1 true)
+  %less = sub i{WARP} %left, 1
+  %rest = and i{WARP} %left, %less
+"""
+
+
 def integer_of(llvm: str) -> str:
     return f"i{BITS_OF_LLVM[llvm]}"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, half, invariants, layout, nan, progression, ranges, uniform
+from p2pcompute.compute.ptx import flow, invariants, layout, nan, progression, ranges, uniform
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
@@ -36,6 +36,7 @@ from p2pcompute.compute.ptx.pauses import Pauses
 from p2pcompute.compute.ptx.registers import FIRST_LANE, SCALAR, VECTOR, Frame, shared_layout, slot_bytes
 from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
+from p2pcompute.compute.ptx.textures import Textures
 from p2pcompute.compute.ptx.touch import Touch
 from p2pcompute.compute.ptx.uniform import WARP, Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
@@ -59,7 +60,7 @@ class Lowered:
     warp: str
     per_thread: str
     per_block: str
-    helpers: str
+    helpers: Mapping[str, str]
     declarations: frozenset[str]
     has_pauses: bool
     needs_counts: bool
@@ -107,6 +108,7 @@ class _Lowering:
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
+        self._textures = Textures(self._frame, self._access)
         self._shared_bytes = shared_layout(module, entry)[1]
 
     def run(self) -> Lowered:
@@ -118,15 +120,12 @@ class _Lowering:
         for index in range(len(self._graph.blocks)):
             self._block(index)
         self._epilogue()
-        helpers = list(self._code.helpers.values())
-        if any("half" in part for part in (*self._code.lines, *helpers)):
-            helpers.append(half.LIBRARY)
         context = -(-self._pauses.context_bytes // 64) * 64
         return Lowered(
             "\n".join(self._code.lines),
             "\n".join(self._code.entry_lines),
             "\n".join(self._code.block_lines),
-            "\n".join(helpers),
+            self._code.helpers,
             frozenset(self._code.declarations),
             bool(self._pauses.points),
             self._barriers.are_named or bool(self._pauses.spins),
@@ -374,6 +373,8 @@ class _Lowering:
                 if opcode == "__assertfail":
                     nowhere = self._frame.ops(VECTOR).const("i64", 0)
                     self._access.trap_where(self._frame.active(ins), layout.TRAP_ASSERTION, ins.line, nowhere)
+            case "tex":
+                self._textures.emit(ins)
             case "nanosleep":
                 pass
             case "mov":

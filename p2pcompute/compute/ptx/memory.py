@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.descriptors import HANDLES, RECORD_BYTES, TEXTURES_MAX, record
 from p2pcompute.compute.ptx.ir import Module
 from p2pcompute.errors import UsageError
 from p2pcompute.wire.limits import BUFFERS_MAX
+from p2pcompute.wire.manifest import DTYPES
+from p2pcompute.wire.texture import Texture, texture_fault
 
 Bytes = NDArray[np.uint8]
 Table = NDArray[np.uint64]
@@ -40,6 +43,8 @@ class Memory:
             _check(index, array)
         self._variables: dict[tuple[str, str], Bytes] = {}
         self._tables: dict[str, Table] = {}
+        self._textures: dict[tuple[int, str, Texture], int] = {}
+        self._descriptors = aligned_zeros(0)
 
     def __len__(self) -> int:
         return len(self._arrays)
@@ -53,6 +58,32 @@ class Memory:
         if not 0 <= index < len(self._arrays):
             raise UsageError(f"There is no buffer {index}; the task has {len(self._arrays)}.")
         return (layout.BUFFER_SEGMENT + index) << layout.OFFSET_BITS
+
+    def texture(self, index: int, dtype: str, texture: Texture) -> int:
+        """The 64-bit texture object that reads buffer `index` as elements of `dtype`. Raises UsageError for a texture
+        that does not fit its buffer.
+        """
+        self.address(index)
+        known = self._textures.get((index, dtype, texture))
+        if known is not None:
+            return known
+        array = self._arrays[index]
+        width = DTYPES.get(dtype, 1)
+        fault = texture_fault(texture, dtype, array.nbytes // width) or ("" if array.nbytes % width == 0 else "is cut")
+        if fault:
+            raise UsageError(f"A texture of buffer {index} {fault}.")
+        if len(self._textures) >= TEXTURES_MAX:
+            raise UsageError(f"A task has at most {TEXTURES_MAX} textures.")
+        handle = self._textures[index, dtype, texture] = HANDLES + len(self._textures)
+        old, self._descriptors = self._descriptors, aligned_zeros(len(self._textures) * RECORD_BYTES)
+        self._descriptors[: old.nbytes] = old
+        self._descriptors[old.nbytes :] = np.frombuffer(record(texture, dtype, array.ctypes.data), np.uint8)
+        self._tables.clear()
+        return handle
+
+    def textures(self) -> dict[int, tuple[int, str, Texture]]:
+        """What each texture object reads: buffer, element type and view."""
+        return {handle: key for key, handle in self._textures.items()}
 
     def variable(self, module: Module, digest: str, name: str) -> Bytes:
         """The bytes of a module variable (`.global` or `.const`), which stay between launches; write to set it."""
@@ -96,6 +127,9 @@ class Memory:
         for segment, space in ((layout.GLOBAL_SEGMENT, "global"), (layout.CONST_SEGMENT, "const")):
             image = self.image(module, digest, space)
             table[:, segment, :3] = (image.ctypes.data, image.nbytes, image.nbytes if space == "global" else 0)
+        words = table[0].ravel()
+        words[layout.TEXTURES_BASE // 8] = self._descriptors.ctypes.data
+        words[layout.TEXTURES_COUNT // 8] = len(self._textures)
         return table
 
 

@@ -22,7 +22,7 @@ CANONICAL_BITS: Final = {"half": 0x7FFF, "float": 0x7FFFFFFF, "double": 0xFFF800
 _EXPONENTS: Final = {"f32": 0xFF << 23, "f64": 0x7FF << 52}
 _COPIES: Final = frozenset({"mov", "selp", "slct"})
 _SIGN_ONLY: Final = frozenset({"abs", "neg", "copysign"})
-_RAW: Final = frozenset({"ld", "shfl", "atom"})
+_RAW: Final = frozenset({"ld", "shfl", "atom", "tex"})
 _OBSERVERS: Final = frozenset({"st", "atom", "red", "shfl"})
 
 

@@ -21,6 +21,7 @@ from p2pcompute.compute.ptx.ir import (
     Special,
     Statement,
     Symbol,
+    Texel,
     Variable,
 )
 from p2pcompute.compute.ptx.isa import FORMS, Form
@@ -41,6 +42,10 @@ _NARROWING: Final = frozenset({"ld", "st", "cvt"})
 size).
 """
 OFFSET_MAX: Final = 2**31 - 1
+_COORDINATES: Final = {"1d": 1, "2d": 2, "3d": 4, "a1d": 2, "a2d": 4}
+"""How many a texture instruction spells by its geometry: the layer first, and one that means nothing to make four (PTX
+ISA 9.7.10.3).
+"""
 
 
 class Scope:
@@ -140,6 +145,7 @@ class _InstructionParser:
         self._at = line
         self._scope = scope
         self._spelling = words[0][:60]
+        self._geometry = ""
 
     def _fail(self, what: str) -> PtxError:
         return PtxError(f"PTX line {self._at}: {what} in '{self._spelling}'.")
@@ -175,6 +181,7 @@ class _InstructionParser:
         opcode, *suffixes = self._spelling.split(".")
         form, modifiers, types = self._form(opcode, tuple(suffixes))
         vector = next((int(value[1]) for name, value in modifiers if name == "vec"), 1)
+        self._geometry = dict(modifiers).get("geometry", "")
         operands: list[tuple[Operand, str]] = []
         split = 0
         for position, kind in enumerate((*form.destinations, *form.sources)):
@@ -272,6 +279,8 @@ class _InstructionParser:
             type_name = WIDER[types[0]]
         if kind == "addr":
             return [(self._address(), "addr")]
+        if kind == "texel":
+            return [(self._texel(types[-1]), kind)]
         if kind == "label":
             return [(self._scope.use_label(self._next(), self._at), "label")]
         if kind == "X" and vector > 1:
@@ -288,14 +297,18 @@ class _InstructionParser:
             return self._group(half, 2)
         word = self._peek()
         found = self._scope.find(word)
-        if isinstance(found, Variable):
+        parameter = self._scope.entry.parameter(word) if found is None else None
+        if isinstance(found, Variable) or parameter is not None:
             self._place += 1
             offset = 0
             if self._accept("+"):
                 offset = self._integer(self._next())
-            if found.space == "param" or type_name not in ("u32", "u64", "b32", "b64", "s32", "s64"):
+            is_argument = isinstance(found, Variable) and found.space == "param"
+            if is_argument or type_name not in ("u32", "u64", "b32", "b64", "s32", "s64"):
                 raise self._fail(f"the address of '{word}' does not fit")
-            return Symbol(found.name, offset)
+            if parameter is not None and self._spelling.startswith("cvta"):
+                raise self._fail(f"the generic address of parameter '{word}' is not supported")
+            return Symbol(found.name if isinstance(found, Variable) else word, offset)
         return self._value(type_name)
 
     def _group(self, type_name: str, count: int) -> Group:
@@ -337,6 +350,25 @@ class _InstructionParser:
         if abs(offset) > OFFSET_MAX:
             raise self._fail("an address offset beyond 31 bits")
         return Address(base, offset)
+
+    def _texel(self, type_name: str) -> Texel:
+        """`[handle, {coordinates}]`, or without braces where there is one."""
+        self._expect("[")
+        handle = self._value("u64")
+        self._expect(",")
+        count, braced = _COORDINATES[self._geometry], self._accept("{")
+        found: list[Operand] = []
+        for index in range(count):
+            if index:
+                self._expect(",")
+            is_layer = index == 0 and self._geometry.startswith("a")
+            found.append(self._value("u32" if is_layer else type_name))
+        if braced or count > 1:
+            self._expect("}")
+        self._expect("]")
+        if any(isinstance(operand, Sink) for operand in (handle, *found)):
+            raise self._fail("'_' where a value is read")
+        return Texel(handle, tuple(found))
 
     def _integer(self, word: str) -> int:
         match = _INTEGER.fullmatch(word)

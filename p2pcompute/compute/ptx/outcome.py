@@ -23,6 +23,7 @@ class TrapKind(Enum):
     PARTIAL_WARP = layout.TRAP_CONVERGENCE
     TRAP_INSTRUCTION = layout.TRAP_INSTRUCTION
     ASSERTION = layout.TRAP_ASSERTION
+    NO_SUCH_TEXTURE = layout.TRAP_TEXTURE
 
 
 @dataclass(frozen=True, slots=True)

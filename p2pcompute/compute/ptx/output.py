@@ -15,6 +15,7 @@ from typing import Final
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.ir import Instruction
+from p2pcompute.compute.ptx.llvmtext import each_lane
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.uniform import WARP
 
@@ -214,20 +215,10 @@ _A = f"<{WARP} x i64>"
 _FUNCTION: Final = f"""define internal void @log(ptr %state, ptr %local, i64 %limit, i32 %line, i32 %kind, i32 %warp, \
 i64 %block, {_A} %text, ptr %own, {_A} %passed, <{WARP} x i1> %m) #1 {{
 entry:
-  %m.i = bitcast <{WARP} x i1> %m to i{WARP}
   %log.p = getelementptr i8, ptr %state, i64 {layout.STATE_LOG}
   %log = load ptr, ptr %log.p
   %count.p = getelementptr i8, ptr %state, i64 {layout.STATE_LOG_COUNT}
-  br label %next
-next:
-  %left = phi i{WARP} [ %m.i, %entry ], [ %rest, %counted ]
-  %none = icmp eq i{WARP} %left, 0
-  br i1 %none, label %finish, label %lane
-lane:
-  %i = call i{WARP} @llvm.cttz.i{WARP}(i{WARP} %left, i1 true)
-  %less = sub i{WARP} %left, 1
-  %rest = and i{WARP} %left, %less
-  %count = load i32, ptr %count.p
+{each_lane("counted")}  %count = load i32, ptr %count.p
   %room = icmp ult i32 %count, {layout.LOG_RECORDS}
   %count.1 = add i32 %count, 1
   %count.2 = select i1 %room, i32 %count.1, i32 {layout.LOG_RECORDS + 1}

@@ -175,9 +175,11 @@ class _Parser:
         """`[.align n] .type name[n][m] [= {...}] ;` placed at or after `end_bytes`."""
         align = 0
         while self._peek() in (".align", ".attribute"):
-            if self._next() == ".attribute":
-                raise self._fail("'.attribute' is not supported")
-            align = self._alignment()
+            if self._next() == ".align":
+                align = self._alignment()
+                continue
+            for word in ("(", ".managed", ")"):  # memory that the host sees too: here all of it is
+                self._expect(word)
         element = self._type()
         name = self._name()
         count = 1

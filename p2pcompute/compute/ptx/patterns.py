@@ -44,7 +44,8 @@ class Lanes:
     def first_zeros(self, most: int) -> int:
         """Low bits known to be zero in the first lane, up to `most`."""
         known = self.mask & ~self.bits[0]
-        return min(most, (known + 1 & ~known).bit_length() - 1)
+        lowest = (known + 1) & ~known  # the lowest bit that is not known to be zero: none where all are
+        return min(most, lowest.bit_length() - 1) if lowest else most
 
     @property
     def varying(self) -> int:

@@ -131,6 +131,8 @@ class Pauses:
                     continue
                 cell = self.cell(self._places[slot])
                 self._copy(kind, *((cell, slot) if load else (slot, cell)))
+                if load and self._frame.loose_slot(name):
+                    self._copy(kind, cell, self._frame.loose_slot(name))
 
     # Resuming ----------------------------------------------------------------------------------------------------
 

@@ -96,9 +96,19 @@ class Frame:
                 if slot in homes:
                     self.code.do(f"{slot} = getelementptr i8, ptr %context, i64 {homes[slot]}")
                     continue
-                self.code.slot(slot, kind)
-                if name not in self.invariant:
-                    self.code.do(f"store {kind} zeroinitializer, ptr {slot}")
+                for cell in (slot, self.loose_slot(name)):
+                    if cell:
+                        self.code.slot(cell, kind)
+                    if cell and name not in self.invariant:
+                        self.code.do(f"store {kind} zeroinitializer, ptr {cell}")
+
+    def loose_slot(self, name: str) -> str:
+        """Where lanes are kept beside `slots` as arithmetic left them, before their NaN was fixed; "" for most
+        registers. Arithmetic reads these, so that the fix is not in the way of a sum that a loop adds to.
+        """
+        kind = self.kind(name)
+        is_loose = name in self.plan.fixed_at_write and not kind.is_uniform and not kind.is_affine
+        return f"%r{self._numbers[name]}.u" if is_loose else ""
 
     def slots(self, name: str) -> list[tuple[str, str]]:
         """(slot, LLVM type) of everything that holds this register."""
@@ -166,7 +176,9 @@ class Frame:
         if kind.is_affine:
             value = self._affine(register.name, have, mode)
         else:
-            value = self.code.value(f"load {ops.type(have)}, ptr {slot}")
+            loose = self.loose_slot(register.name) if observer is not None and nan.makes_nan(observer) else ""
+            is_blind = loose and observer is not None and not nan.observes(observer, register, type_name)
+            value = self.code.value(f"load {ops.type(have)}, ptr {loose if is_blind else slot}")
         is_fixed_here = register.name in self.plan.fixed_at_use and TYPES[register.type_name].is_float
         if observer is not None and is_fixed_here and nan.observes(observer, register, type_name):
             value = nan.fix(ops, have, value)
@@ -229,6 +241,9 @@ class Frame:
 
     def symbol_address(self, name: str) -> int:
         """Address of a variable in its own state space; global and const ones are generic addresses already."""
+        parameter = self.entry.parameter(name)
+        if parameter is not None and name not in self.entry.variables:
+            return parameter.offset_bytes
         variable = self.entry.variables.get(name) or self.module.variables[name]
         if variable.space == "global":
             return GLOBAL_SEGMENT << OFFSET_BITS | variable.offset_bytes
@@ -286,18 +301,21 @@ class Frame:
         if not isinstance(target, Register):
             return
         ops = self.ops(mode)
+        given = value
         want, value = self.stored(target, value, type_name, instruction, mode)
         slot, kind = f"%r{self._numbers[target.name]}", self.kind(target.name)
         if kind.is_uniform:
             self._store(ops, slot, want, value, self.guard(instruction, SCALAR))
         elif kind.is_affine:
             self._store_affine(target.name, value, mode)
-        elif mode == VECTOR:
-            self._store(ops, slot, want, value, self._write_mask(target.name, instruction))
         else:
-            self._store(
-                self.ops(VECTOR), slot, want, self.splat(want, value), self._write_mask(target.name, instruction)
-            )
+            lanes = self.ops(VECTOR)
+            mask = self._write_mask(target.name, instruction)
+            self._store(lanes, slot, want, value if mode == VECTOR else self.splat(want, value), mask)
+            if self.loose_slot(target.name):
+                raw = self._retype(ops, TYPES[type_name].llvm, given, want, signed=TYPES[type_name].is_signed)
+                raw = raw if mode == VECTOR else self.splat(want, raw)
+                self._store(lanes, self.loose_slot(target.name), want, raw, mask)
 
     def stored(
         self, target: Register, value: str, type_name: str, instruction: Instruction, mode: int = SCALAR

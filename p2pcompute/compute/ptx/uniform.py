@@ -166,7 +166,7 @@ class Analysis:
 
 
 _PLAIN: Final = (Register, Special, Immediate)
-_PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask"})
+_PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask", "tex"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
 
 
@@ -249,6 +249,8 @@ class _Fixpoint:
         guard_varies = instruction.guard is not None and not all(kind.is_uniform for kind in known)
         if instruction.opcode in _PER_LANE or guard_varies:
             return VARYING
+        if instruction.opcode == "vote" and not known[1].is_uniform:
+            return VARYING  # parts of a warp vote apart, each with a mask of its own
         if instruction.opcode in _WARP_WIDE:
             return UNIFORM
         if instruction.opcode == "ld" and instruction.modifier("space") in (None, "local"):

@@ -44,15 +44,21 @@ class WarpWide:
     def _mask(self, word: str) -> str:
         return self._code.value(f"bitcast {_WORD} {word} to {_MASK}")
 
+    def _is_one_mask(self, members: Operand) -> bool:
+        """All lanes name the same members; else parts of the warp act apart."""
+        return isinstance(members, Immediate) or self._frame.analysis.kind(members).is_uniform
+
     def _converged(self, ins: Instruction, members: Operand) -> str:
-        """Trap unless all living members are here. Returns the word of the members that are."""
+        """Trap unless all living members are here. Returns the word of the members that are, of all parts together."""
         ops = self._frame.ops(SCALAR)
-        active = self._bits(self._frame.active(ins))
-        if isinstance(members, Immediate) or self._frame.analysis.kind(members).is_uniform:
+        lanes = self._frame.active(ins)
+        active = self._bits(lanes)
+        if self._is_one_mask(members):
             wanted = self._frame.read(members, "b32", SCALAR)
         else:
             every = self._frame.read(members, "b32", VECTOR)
-            wanted = self._code.value(f"extractelement {vector('i32')} {every}, i32 {self._access.lead()}")
+            named = self._frame.ops(VECTOR).select(lanes, "i32", every, "zeroinitializer")
+            wanted = self._code.intrinsic(f"llvm.vector.reduce.or.v{WARP}i32", "i32", [(vector("i32"), named)])
         alive = self._code.value(f"load {_WORD}, ptr %alive")
         missing = ops.two("and", "i32", ops.two("and", "i32", wanted, alive), ops.by("xor", "i32", active, -1))
         # A guard that is off in every lane makes the instruction vanish.
@@ -136,24 +142,35 @@ class WarpWide:
         here = self._converged(ins, ins.sources[1])
         ops = self._frame.ops(SCALAR)
         yes = ops.two("and", "i32", self._bits(self._frame.read(ins.sources[0], "pred", VECTOR)), here)
+        shape = SCALAR
+        if not self._is_one_mask(ins.sources[1]):
+            shape, ops = VECTOR, self._frame.ops(VECTOR)
+            here = self._own(ins, here)
+            yes = ops.two("and", "i32", self._frame.splat("i32", yes), here)
+        zero = ops.const("i32", 0)
         mode = ins.modifier("mode")
         if mode == "ballot":
-            self._frame.write(ins.destinations[0], yes, "b32", SCALAR, ins)
+            self._frame.write(ins.destinations[0], yes, "b32", shape, ins)
             return
         if mode == "any":
-            result = ops.compare("ne", "i32", yes, "0")
+            result = ops.compare("ne", "i32", yes, zero)
         else:
             result = ops.compare("eq", "i32", yes, here)
             if mode == "uni":
-                result = ops.two("or", "i1", result, ops.compare("eq", "i32", yes, "0"))
-        self._frame.write(ins.destinations[0], result, "pred", SCALAR, ins)
+                result = ops.two("or", "i1", result, ops.compare("eq", "i32", yes, zero))
+        self._frame.write(ins.destinations[0], result, "pred", shape, ins)
+
+    def _own(self, ins: Instruction, here: str) -> str:
+        """Per lane, those of the members it names that are here."""
+        every = self._frame.read(ins.sources[1], "b32", VECTOR)
+        return self._frame.ops(VECTOR).two("and", "i32", every, self._frame.splat("i32", here))
 
     def _match(self, ins: Instruction) -> None:
         """Which members hold the same value: 32 comparisons against one lane each."""
         here = self._converged(ins, ins.sources[1])
         llvm, ops, scalar = TYPES[ins.types[0]].llvm, self._frame.ops(VECTOR), self._frame.ops(SCALAR)
         value = self._frame.read(ins.sources[0], ins.types[0], VECTOR, ins)
-        if ins.has("all"):
+        if ins.has("all") and self._is_one_mask(ins.sources[1]):
             lead = self._code.value(f"extractelement {vector(llvm)} {value}, i32 {self._access.lead()}")
             same = scalar.two(
                 "and", "i32", self._bits(ops.compare("eq", llvm, value, self._frame.splat(llvm, lead))), here
@@ -171,4 +188,12 @@ class WarpWide:
                 "and", "i32", self._bits(ops.compare("eq", llvm, value, self._frame.splat(llvm, one))), here
             )
             result = self._code.value(f"insertelement {vector('i32')} {result}, i32 {same}, i32 {lane}")
+        if not self._is_one_mask(ins.sources[1]):
+            own = self._own(ins, here)
+            result = ops.two("and", "i32", result, own)
+            if ins.has("all"):
+                agree = ops.compare("eq", "i32", result, own)
+                result = ops.select(agree, "i32", own, "zeroinitializer")
+                if len(ins.destinations) > 1:
+                    self._frame.write(ins.destinations[1], agree, "pred", VECTOR, ins)
         self._frame.write(ins.destinations[0], result, "b32", VECTOR, ins)

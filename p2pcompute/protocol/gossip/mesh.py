@@ -39,6 +39,8 @@ class Neighbour:
     topics: dict[str, None] = dataclasses.field(default_factory=dict)
     unwanted: dict[bytes, int] = dataclasses.field(default_factory=dict)
     """Messages not to be sent to it, each with the heartbeat until which that holds."""
+    told: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Topics it takes, each with the heartbeat in which it was last told what there is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Mesh:
 
     def unsubscribed(self, peer: bytes, topic: str) -> None:
         self.neighbours[peer].topics.pop(topic, None)
+        self.neighbours[peer].told.pop(topic, None)
         self.leave(peer, topic)
 
     def subscribers(self, topic: str, allowed: Callable[[bytes], bool], without: Container[bytes] = ()) -> list[bytes]:

@@ -419,14 +419,18 @@ class Gossip:
             self._outbox.add(peer, encode_iwant(ids), Weight.REPAIR)
 
     def _advertise(self, now: Now) -> None:
-        """IHAVE to some subscribers outside the mesh, and to those in it that missed a frame (rules 16 and 20)."""
+        """IHAVE to some subscribers outside the mesh, those first that were told longest ago, and to those in it that
+        missed a frame (rules 16 and 20)."""
         short, self._short = self._short, {}
         for topic, ids in self._cache.advertised().items():
             mesh = self._mesh.topics.get(topic, {})
             others = self._mesh.subscribers(topic, self._standing.gossips, {**mesh, **self._standing.direct})
-            count = max(self._params.degree_lazy, int(self._params.gossip_factor * len(others)))
+            others.sort(key=lambda peer: self._mesh.neighbours[peer].told.get(topic, 0))
+            chosen = others[: max(self._params.degree_lazy, int(self._params.gossip_factor * len(others)))]
             part = encode_ihave(topic, ids[:IDS_PER_CONTROL_MAX])
-            for peer in [*others[:count], *(peer for peer in mesh if peer in short)]:
+            for peer in chosen:
+                self._mesh.neighbours[peer].told[topic] = self._heartbeats
+            for peer in [*chosen, *(peer for peer in mesh if peer in short)]:
                 self._outbox.add(peer, part, Weight.REPAIR)
 
     def _announce(self, topic: str, *, subscribe: bool) -> None:

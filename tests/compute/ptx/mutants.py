@@ -19,10 +19,15 @@ import numpy as np
 
 from p2pcompute.compute import ptx
 from p2pcompute.errors import PtxError
+from p2pcompute.wire.texture import Geometry, Texture
 from tests.compute.ptx.running import DATA
 
 BUFFERS = 3
-RUN_S_MAX = 0.2
+TEXTURES = (Texture(Geometry.PLANE, (64, 16, 1), linear=True), Texture(Geometry.LINE, (1024, 1, 1)))
+RUN_S_MAX = 0.05
+LARGE_BYTES_MAX = 12_000
+SMALL_BYTES_MAX = 1_800
+SMALL_COUNT = 2_000
 _TOKEN = re.compile(r"%[\w.]+|\b0[xfFdD][0-9a-fA-F]+\b|-?\b\d+\b|\.[a-z]\w*|\b[a-z]\w*\b")
 _WORDS = ("0", "1", "-1", "31", "32", "64", "2147483647", "-2147483648", "4294967296", "%tid.x", "%laneid", "%ctaid.x")
 
@@ -36,13 +41,19 @@ def bases() -> tuple[str, ...]:
         for name, entry in whole.entries.items():
             alone = ptx.Module(whole.version, whole.target, {name: entry}, {}, whole.variables)
             texts.append(ptx.canonicalise(alone))
-    return tuple(text for text in texts if len(text) < 12_000)
+    return tuple(text for text in texts if len(text) < LARGE_BYTES_MAX)
+
+
+@cache
+def small_bases() -> tuple[str, ...]:
+    """Those that compile in a few hundredths of a second."""
+    return tuple(text for text in bases() if len(text) < SMALL_BYTES_MAX)
 
 
 def mutant(number: int) -> str:
-    """The same text for the same number, everywhere."""
+    """The same text for the same number, everywhere; the first SMALL_COUNT are of small kernels."""
     chance = random.Random(number)
-    lines = chance.choice(bases()).split("\n")
+    lines = chance.choice(small_bases() if number < SMALL_COUNT else bases()).split("\n")
     body = lines.index("{") + 1
     for _ in range(chance.randint(1, 4)):
         place, other = (chance.randrange(body, len(lines) - 2) for _ in range(2))
@@ -95,8 +106,10 @@ def run(number: int, buffers: list[Guarded]) -> str:
         return "refused"
     chance = random.Random(number)
     memory = ptx.Memory([guarded.array for guarded in buffers])
+    words = [memory.address(n) for n in range(BUFFERS)] * 2
+    words += [memory.texture(0, "f32", texture) for texture in TEXTURES]
     arguments = [
-        memory.address(chance.randrange(BUFFERS)).to_bytes(8, "little")
+        chance.choice(words).to_bytes(8, "little")
         if parameter.size_bytes == 8
         else chance.choice((0, 1, 7, 100, 2**31)).to_bytes(4, "little").ljust(parameter.size_bytes, b"\0")
         for parameter in compiled.entry.parameters

@@ -60,3 +60,13 @@ def test_unused_integer_atomics_are_exact() -> None:
 def test_unknown_entry_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no kernel 'nothing'"):
         ptx.classify(module("saxpy"), "nothing")
+
+
+def test_a_texture_is_exact_unless_a_launch_blends_or_scales() -> None:
+    text = (
+        f"{HEADER}.visible .entry k(.param .u64 t) {{ .reg .b64 %t; .reg .f32 %f<5>; ld.param.u64 %t, [t]; "
+        "tex.2d.v4.f32.f32 {%f0, %f1, %f2, %f3}, [%t, {%f4, %f4}]; ret; }"
+    )
+    module = ptx.parse(text)
+    assert ptx.classify(module, "k").exact
+    assert ptx.classify(module, "k", approximate_textures=True).name == "approx"

@@ -22,7 +22,6 @@ def test_every_opcode_is_in_the_table_of_cases_or_named_as_tested_elsewhere() ->
 
 
 REFUSED = """
-tex.2d.v4.f32.f32 {%f, %f, %f, %f}, [%d, {%f, %f}];
 suld.b.2d.b32.trap {%r}, [%d, {%r, %r}];
 sust.b.2d.b32.trap [%d, {%r, %r}], {%r};
 wmma.load.a.sync.aligned.row.m16n16k16.global.f16 {%r, %r}, [%d], %r;
@@ -45,6 +44,8 @@ elect.sync %r|%p, -1;
 atom.global.min.f32 %f, [%d], %f;
 brkpt;
 tld4.r.2d.v4.f32.f32 {%f}, [%d, {%f}];
+tex.cube.v4.f32.f32 {%f, %f, %f, %f}, [%d, {%f, %f, %f, %f}];
+tex.grad.2d.v4.f32.f32 {%f, %f, %f, %f}, [%d, {%f, %f}], {%f, %f}, {%f, %f};
 """
 
 

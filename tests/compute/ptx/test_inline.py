@@ -57,7 +57,7 @@ CALL = "{{ .param .b32 p0; .param .b32 r0; call.uni (r0), {0}, (p0); }}"
 @pytest.mark.parametrize(
     ("function", "body", "what"),
     [
-        (FUNCTION.format(CALL.format("f")), CALL.format("f"), "nest deeper"),
+        (FUNCTION.format(CALL.format("f")), CALL.format("f"), "calls itself"),
         ("", CALL.format("g"), "'g' is not defined"),
         (FUNCTION.format(""), ".param .b32 p0;\ncall.uni f, (p0);", "wrong number"),
         (FUNCTION.format(""), ".reg .b64 %f; .param .b32 p0;\ncall %f, (p0);", "indirect call"),
@@ -73,3 +73,18 @@ CALL = "{{ .param .b32 p0; .param .b32 r0; call.uni (r0), {0}, (p0); }}"
 def test_calls_that_cannot_be_expanded_are_refused(function: str, body: str, what: str) -> None:
     with pytest.raises(PtxError, match=r"line \d+.*" + what):
         ptx.parse(f"{HEADER}{function}.visible .entry k(.param .b32 k_0) {{\n{body}\nret;\n}}\n")
+
+
+def test_calls_may_nest_deep_but_not_without_end() -> None:
+    def chain(length: int) -> str:
+        functions = FUNCTION.replace(" f(", " f0(").format("")
+        for n in range(1, length):
+            functions += FUNCTION.replace(" f(", f" f{n}(").format(
+                f"{{ .param .b32 p0; .param .b32 r0; st.param.b32 [p0], %r; call.uni (r0), f{n - 1}, (p0); }}"
+            )
+        call = f"{{ .param .b32 p0; .param .b32 r0; call.uni (r0), f{length - 1}, (p0); }}"
+        return f"{HEADER}{functions}.visible .entry k() {{\n{call}\nret;\n}}\n"
+
+    assert ptx.parse(chain(100)).entries
+    with pytest.raises(PtxError, match="nest deeper than 128"):
+        ptx.parse(chain(140))

@@ -7,23 +7,32 @@ import sys
 
 import pytest
 
+from tests.compute.ptx.mutants import SMALL_COUNT
+
+PROCESSES = 2
 NIGHTLY_TOTAL = 100_000
 NIGHTLY_PARTS = 20
 
 
-def survives(first: int, count: int) -> None:
+def start(first: int, count: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.compute.ptx.mutants", str(first), str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    culprit = done.stdout.rpartition("\r")[2] if done.returncode == 0 else done.stdout.split("\r")[-2:]
-    assert done.returncode == 0, f"mutant {culprit}: {done.stderr[-2000:]}"
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def survives(process: subprocess.Popen[str]) -> None:
+    out, errors = process.communicate()
+    assert process.returncode == 0, f"mutant {out.split()[-1:]}: {errors[-2000:]}"
 
 
 def test_damaged_kernels() -> None:
-    survives(0, 200)
+    """Small ones, which are the first numbers, many to a process."""
+    share = SMALL_COUNT // PROCESSES
+    for process in [start(part * share, share) for part in range(PROCESSES)]:
+        survives(process)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("part", range(NIGHTLY_PARTS))
 def test_very_many_damaged_kernels(part: int) -> None:
     count = NIGHTLY_TOTAL // NIGHTLY_PARTS
-    survives(part * count, count)
+    survives(start(part * count, count))

@@ -11,8 +11,9 @@ import numpy as np
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.interpret.findings import Finding, Findings, Kind
 from p2pcompute.compute.ptx.interpret.ordering import Ordering
-from p2pcompute.compute.ptx.interpret.shadow import Conflict, Shadow, Touch
+from p2pcompute.compute.ptx.interpret.shadow import PLAIN, Conflict, Shadow, Touch
 from p2pcompute.compute.ptx.memory import Memory
+from p2pcompute.wire.texture import Geometry, Texture
 
 if TYPE_CHECKING:
     from p2pcompute.compute.ptx.interpret.thread import Thread
@@ -94,6 +95,14 @@ class Arena:
             writable = image.nbytes if space == "global" else 0
             base = number << layout.OFFSET_BITS
             self._segments[number] = Segment(f"{space} variables", image.data, writable, is_written=True, base=base)
+        self._textures = memory.textures()
+
+    def texture(self, handle: int) -> tuple[Segment, str, Texture] | None:
+        """The buffer, element type and view of a texture object."""
+        if handle not in self._textures:
+            return None
+        index, dtype, texture = self._textures[handle]
+        return self._segments[layout.BUFFER_SEGMENT + index], dtype, texture
 
     def begin_launch(self) -> None:
         """What earlier launches did is in order with everything to come."""
@@ -124,9 +133,9 @@ class Watch:
         self._entry = entry
         self.ordering = Ordering()
 
-    def load(self, thread: Thread, access: Access, address: int) -> list[int]:
-        """The elements, as unsigned integers."""
-        found = self._checked(thread, access, address)
+    def load(self, thread: Thread, access: Access, address: int, within: Segment | None = None) -> list[int]:
+        """The elements, as unsigned integers; from the segment `within` if the address is one in there."""
+        found = self._checked(thread, access, address, within)
         if found is None:
             return [0] * access.count
         segment, offset = found
@@ -160,12 +169,33 @@ class Watch:
         segment.data[where] = change(old).to_bytes(access.size, "little")
         return old
 
+    def texture(
+        self, thread: Thread, handle: int, geometry: Geometry, line: int, text: str
+    ) -> tuple[Texture, str, Callable[[int], int]] | None:
+        """A texture object's view, its element type, and what reads an element of it by number."""
+        found = self._arena.texture(handle)
+        if found is None or found[2].geometry is not geometry:
+            message = f"reads texture object {handle:#x}, which is none with {geometry.axes} coordinates"
+            self._add(thread, Kind.OUT_OF_BOUNDS, line, text, handle, "", message)
+            return None
+        segment, dtype, view = found
+        size = int(dtype[1:]) // 8
+        access = Access("global", size, 1, PLAIN, reads=True, writes=False, line=line, text=text)
+
+        def fetch(number: int) -> int:
+            self._enter(thread, access, segment, number * size, is_same=False)
+            return int.from_bytes(segment.data[number * size : (number + 1) * size], "little")
+
+        return view, dtype, fetch
+
     def report(self, thread: Thread, kind: Kind, line: int, text: str, message: str) -> None:
         """A finding that has nothing to do with memory."""
         self._add(thread, kind, line, text, 0, "", message)
 
-    def _checked(self, thread: Thread, access: Access, address: int) -> tuple[Segment, int] | None:
-        segment, offset = self._arena.find(thread, access.space, address)
+    def _checked(
+        self, thread: Thread, access: Access, address: int, within: Segment | None = None
+    ) -> tuple[Segment, int] | None:
+        segment, offset = (within, address) if within else self._arena.find(thread, access.space, address)
         size = access.size * access.count
         limit = 0 if segment is None else segment.writable if access.writes else len(segment.data)
         verb = "writes" if access.writes else "reads"

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pcompute.compute.ptx import layout
+from p2pcompute.compute.ptx.interpret import textures
 from p2pcompute.compute.ptx.interpret.findings import Kind
 from p2pcompute.compute.ptx.interpret.integers import LaneFunction
 from p2pcompute.compute.ptx.interpret.lanes import lane_function
-from p2pcompute.compute.ptx.interpret.memory import Access, Watch
+from p2pcompute.compute.ptx.interpret.memory import Access, Segment, Watch
 from p2pcompute.compute.ptx.interpret.numbers import FORMATS, signed, to_bits, to_float, wrap
 from p2pcompute.compute.ptx.interpret.shadow import ATOMIC, PLAIN, VOLATILE
 from p2pcompute.compute.ptx.interpret.thread import ENDED, HELD, Thread
@@ -28,8 +29,10 @@ from p2pcompute.compute.ptx.ir import (
     Register,
     Special,
     Symbol,
+    Texel,
 )
 from p2pcompute.compute.ptx.registers import shared_layout
+from p2pcompute.compute.ptx.textures import GEOMETRIES, places
 from p2pcompute.compute.ptx.types import TYPES
 from p2pcompute.errors import PtxError
 
@@ -92,6 +95,8 @@ class Program:
                 return self._print(ins, behind)
             case "ld" | "st":
                 return self._transfer(ins, behind)
+            case "tex":
+                return self._texture(ins, behind)
             case "atom" | "red":
                 return self._atomic(ins, behind)
             case "mov" | "cvta":
@@ -203,6 +208,8 @@ class Program:
         return store
 
     def _parameter(self, ins: Instruction, address: Address, items: tuple[Operand, ...], behind: int) -> Step:
+        if isinstance(address.base, Register):
+            return self._computed_parameter(ins, address, items, behind)
         parameter = self.entry.parameter(address.base.name) if isinstance(address.base, Symbol) else None
         if parameter is None or ins.opcode == "st":
             raise PtxError(f"PTX line {ins.line}: the checker does not know '{ins.spelling}' on that address.")
@@ -219,6 +226,45 @@ class Program:
 
         return load
 
+    def _computed_parameter(self, ins: Instruction, address: Address, items: tuple[Operand, ...], behind: int) -> Step:
+        """An array inside of a structure, indexed."""
+        access, place = self._access(ins, len(items), reads=True, writes=False), self._address(address)
+        writers = [self.writer(item, ins.types[0]) for item in items]
+        parameters = Segment("parameters", memoryview(self.parameters), 0, is_written=True)
+
+        def load(thread: Thread) -> int:
+            for write, value in zip(writers, self.watch.load(thread, access, place(thread), parameters), strict=True):
+                write(thread, value)
+            return behind
+
+        return load
+
+    def _texture(self, ins: Instruction, behind: int) -> Step:
+        texel, targets = ins.sources[0], ins.destinations[0]
+        assert isinstance(texel, Texel)
+        assert isinstance(targets, Group)
+        geometry, coordinate, text = GEOMETRIES[ins.modifier("geometry") or ""], ins.types[-1], self.text(ins)
+        axes, layer_place = places(texel, geometry)
+        handle = self.reader(texel.handle, "u64")
+        layer = self.reader(texel.coordinates[layer_place], "u32") if layer_place is not None else lambda thread: 0
+        readers = [self.reader(texel.coordinates[place], coordinate) for place in axes]
+        writers = [self.writer(item, "b32") for item in targets.items]
+        as_float = ins.types[0] == "f32"
+
+        def read(thread: Thread) -> int:
+            found = self.watch.texture(thread, handle(thread), geometry, ins.line, text)
+            values, place = [0] * len(writers), [read(thread) for read in readers]
+            if found is not None and coordinate == "f32":
+                at = [to_float(bits, FORMATS["f32"]) for bits in place]
+                values = textures.at(*found[:2], at, layer(thread), found[2], as_float=as_float)
+            elif found is not None:
+                values = textures.by_number(*found[:2], place, layer(thread), found[2])
+            for write, value in zip(writers, values, strict=True):
+                write(thread, value)
+            return behind
+
+        return read
+
     def _address(self, address: Address) -> Reader:
         """The address in its space; 32-bit bases wrap at 32 bits."""
         base, offset = address.base, address.offset_bytes
@@ -231,6 +277,9 @@ class Program:
 
     def _symbol(self, name: str) -> int:
         """The address of a variable in its own state space."""
+        parameter = self.entry.parameter(name)
+        if parameter is not None and name not in self.entry.variables:
+            return parameter.offset_bytes
         variable = self.entry.variables.get(name) or self.module.variables[name]
         segment = {"global": layout.GLOBAL_SEGMENT, "const": layout.CONST_SEGMENT}.get(variable.space)
         if segment is not None:

@@ -16,7 +16,7 @@ from p2pcompute.compute.ptx.types import TYPES, WIDER
 from p2pcompute.errors import PtxError
 from tests.compute.ptx.running import HEADER
 
-_MOVING = {"mov", "cvta", "ld", "st", "atom", "red"}
+_MOVING = {"tex", "mov", "cvta", "ld", "st", "atom", "red"}
 _TOGETHER = {"shfl", "vote", "match", "activemask", "bar", "barrier", "membar", "fence", "nanosleep"}
 _FLOW = {"bra", "brx", "ret", "exit", "trap", "call"}
 NOT_LANE_WISE = _MOVING | _TOGETHER | _FLOW
