@@ -38,7 +38,7 @@ TOLD_PAUSE_S: Final = 10.0
 PUSHES_BURST: Final = 8
 PUSHES_PER_S: Final = 0.5
 """Of one peer in the long run: js-libp2p sends one for each protocol it starts to speak, a second apart."""
-EXCESS_MAX: Final = 64
+EXCESS_MAX: Final = 128
 """Pushes beyond that, after which the peer is disconnected."""
 SENDERS_MAX: Final = 4_096
 
