@@ -1,7 +1,6 @@
 """Identify push (/ipfs/id/push/1.0.0): connected peers tell each other at once when their addresses change.
 
-Source: libp2p specification `identify/README.md`, "identify/push". Ours in both directions: py-libp2p's handler has no
-limits and checks nothing. Rules P1 to P4 of docs/spec/discovery.md.
+Source: libp2p specification `identify/README.md`, "identify/push". Ours in both directions (docs/adr/0008). Rules P1 to P4 of docs/spec/discovery.md.
 """
 
 from __future__ import annotations
