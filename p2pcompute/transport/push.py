@@ -1,6 +1,7 @@
 """Identify push (/ipfs/id/push/1.0.0): connected peers tell each other at once when their addresses change.
 
-Source: libp2p specification `identify/README.md`, "identify/push". Ours in both directions (docs/adr/0008). Rules P1 to P4 of docs/spec/discovery.md.
+Source: libp2p specification `identify/README.md`, "identify/push". Ours in both directions (docs/adr/0008). Rules
+P1 to P4 of docs/spec/discovery.md.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Whereabouts:
     peer: bytes
     addresses: tuple[str, ...]
     record: bytes = b""
-    sequence: int = 0
+    sequence: int = -1
 
 
 Told = Callable[[Whereabouts], None]
@@ -64,7 +65,7 @@ def read(message: bytes, peer: bytes, told_from: str) -> Whereabouts:
     """What `peer`, connected from `told_from`, says of itself. Raises DecodeError, also for what it says of others."""
     if identify.public_key(message) not in (None, peer):
         raise DecodeError("a pushed identify message names another peer")
-    envelope, sequence = identify.signed_record(message), 0
+    envelope, sequence = identify.signed_record(message), -1
     told = identify.listen_addresses(message)
     if envelope:
         record = decode_record(envelope, keys.verify)
@@ -81,7 +82,7 @@ class _Account:
 
     left: float
     at_s: float
-    sequence: int = 0
+    sequence: int = -1
 
     def spend(self, now_s: float) -> bool:
         self.left = min(PUSHES_BURST, self.left + (now_s - self.at_s) * PUSHES_PER_S)
