@@ -17,7 +17,9 @@ from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Sightings
 from p2pcompute.protocol.core import NEIGHBOURS_MIN, PeerCore
 from p2pcompute.protocol.kademlia import Contact
+from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.address import parse_address
+from p2pcompute.wire.multiaddr import is_relayed
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Dialler(Protocol):
 
     async def connect(self, address: str, *, timeout_s: float) -> bytes: ...
     async def observed_by(self, peer: bytes) -> str | None: ...
+    def told_by(self, peer: bytes) -> tuple[str, ...]: ...
 
 
 class Directory(Protocol):
@@ -164,9 +167,16 @@ class Company:
         for info in list(self._core.peers.values()):
             listing = self._core.book.get(info.peer)
             if self._known.knows(info.peer):
-                continue
-            if info.outbound:
+                self._follow(info)
+            elif info.outbound:
                 self._known.remember(info.address)
             elif listing is not None and listing.offer.body.addresses:
                 self._known.remember(listing.offer.body.addresses[-1])
         self._known.save()
+
+    def _follow(self, info: PeerInfo) -> None:
+        """A peer of the file that moved is kept where it says, unless we dialled it just where it was kept."""
+        told = self._transport.told_by(info.peer)
+        proven = info.outbound and not is_relayed(info.address)
+        if told and not proven and self._known.address_of(info.peer) not in told:
+            self._known.remember(told[-1])

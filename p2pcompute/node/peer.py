@@ -144,6 +144,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 announce=config.announce,
                 usefulness=lambda peers: runtime.core.usefulness(peers),
                 relay=RelayLimits() if config.relay else None,
+                told=runtime.on_addresses,
             )
             core = _make_core(home, keyring, config)
             routing = Routing(transport, core.topics)

@@ -57,6 +57,9 @@ class PeersFile:
     def knows(self, peer: bytes) -> bool:
         return peer in self._by_peer
 
+    def address_of(self, peer: bytes) -> str | None:
+        return self._by_peer.get(peer)
+
     def forget(self, address: str) -> None:
         peer = parse_address(address).peer
         if peer is not None:

@@ -47,6 +47,7 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import GroupCommitter, Ticket
 from p2pcompute.transport.mux import Stream
+from p2pcompute.transport.push import Whereabouts
 from p2pcompute.transport.routing import Routing
 from p2pcompute.wire import multiaddr
 
@@ -147,6 +148,14 @@ class Runtime:
             self._do(self.core.on_peer(self.now(), info))
             if info.up:
                 self._spawn(self._learn_record, info.peer)
+
+    def on_addresses(self, where: Whereabouts) -> None:
+        """A neighbour told us that it is reached elsewhere now."""
+        if self._nursery is not None:
+            self.emit(Emit("peer.moved", {"peer": where.peer, "addresses": where.addresses}))
+            if where.record:
+                self._do(self.core.on_record(self.now(), where.peer, where.record))
+            self.routing.told(where.peer, where.addresses)
 
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
         if self._nursery is not None:

@@ -11,6 +11,7 @@ import enum
 from typing import Final
 
 from p2pcompute.errors import DecodeError
+from p2pcompute.identity.keys import SIGNATURE_BYTES, verify
 from p2pcompute.identity.names import PEER_ID_PREFIX, peer_id_bytes
 from p2pcompute.transport.noise import Sign
 from p2pcompute.wire import multiaddr
@@ -154,7 +155,8 @@ def _decode_reservation(data: bytes) -> Reservation:
     fields = read_fields(data, 0, len(data), _FIELDS_MAX)
     expires_s = next((value for number, value, end in fields if number == 1 and end < 0), 0)
     addresses = [multiaddr.decode(data[start:end]) for number, start, end in fields if number == 2 and end >= 0]
-    return Reservation(expires_s, tuple(text for text in addresses if text)[:ADDRESSES_MAX])
+    voucher = next((data[start:end] for number, start, end in fields if number == 3 and end >= 0), b"")
+    return Reservation(expires_s, tuple(text for text in addresses if text)[:ADDRESSES_MAX], voucher)
 
 
 def _decode_limit(parts: dict[int, bytes], number: int) -> Limit | None:
@@ -176,6 +178,23 @@ def _decode_status(numbers: dict[int, int], number: int) -> Status | None:
 def signed_voucher(public: bytes, sign: Sign, peer: bytes, expires_s: int) -> bytes:
     """The relay's word that `peer` holds a reservation: a signed envelope that others may ask for."""
     payload = write_field(1, peer_id_bytes(public)) + write_field(2, peer_id_bytes(peer)) + write_number(3, expires_s)
-    signed = b"".join(varint(len(part)) + part for part in (_VOUCHER_DOMAIN, _VOUCHER_TYPE, payload))
-    parts = ((1, _KEY_PREFIX + public), (2, _VOUCHER_TYPE), (3, payload), (5, sign(signed)))
+    parts = ((1, _KEY_PREFIX + public), (2, _VOUCHER_TYPE), (3, payload), (5, sign(_signed(payload))))
     return b"".join(write_field(number, data) for number, data in parts)
+
+
+def voucher_expires_s(voucher: bytes, relay: bytes, peer: bytes) -> int:
+    """Until when, in Unix time, `relay` vouches for the place of `peer`. Raises DecodeError where it does not."""
+    _, parts = _read(voucher)
+    payload, signature = parts.get(3, b""), parts.get(5, b"")
+    if parts.get(1) != _KEY_PREFIX + relay or parts.get(2) != _VOUCHER_TYPE:
+        raise DecodeError("a voucher is not the relay's")
+    if len(signature) != SIGNATURE_BYTES or not verify(relay, _signed(payload), signature):
+        raise DecodeError("the signature of a voucher does not hold")
+    numbers, named = _read(payload)
+    if named.get(1) != peer_id_bytes(relay) or named.get(2) != peer_id_bytes(peer):
+        raise DecodeError("a voucher is for another place than ours")
+    return numbers.get(3, 0)
+
+
+def _signed(payload: bytes) -> bytes:
+    return b"".join(varint(len(part)) + part for part in (_VOUCHER_DOMAIN, _VOUCHER_TYPE, payload))

@@ -95,6 +95,13 @@ def decode_answer(data: bytes) -> Answer:
         return Answer.INTERNAL
 
 
+def decode_reached(data: bytes) -> tuple[str, int] | None:
+    """The host and port in an answer, where we were reached; None when it names none. Raises DecodeError."""
+    _, parts = _read(_read(data)[1].get(3, b""))
+    at = _parse(multiaddr.decode(parts.get(3, b"")))
+    return (at.host, at.port) if at is not None else None
+
+
 def _read(data: bytes) -> tuple[dict[int, int], dict[int, bytes]]:
     fields = read_fields(data, 0, len(data), _FIELDS_MAX)
     numbers = {number: value for number, value, end in fields if end < 0}
@@ -154,16 +161,24 @@ def _parse(text: str) -> Address | None:
     return address if address.relay is None and address.port else None
 
 
-async def call_back(connection: Connection, me: bytes, addresses: Sequence[str]) -> Answer | None:
-    """Ask the peer to dial us at these addresses; None when it does not do this, or not now."""
+REACHED: Final = {Answer.OK: True, Answer.NOT_REACHED: False}
+"""What an answer says of us; all others say nothing."""
+
+
+async def call_back(
+    connection: Connection, me: bytes, addresses: Sequence[str]
+) -> tuple[Answer, tuple[str, int] | None]:
+    """Ask the peer to dial us at these addresses; what it says, and where it reached us. REFUSED also when it does not
+    do this, or not now."""
     try:
         with trio.fail_after(ANSWER_S):
             stream = connection.open_protocol(PROTOCOL)
             try:
                 await stream.send_all(pack_frame(encode_call(Call(me, tuple(addresses)))))
-                return decode_answer(await FrameReader(stream).next(MESSAGE_BYTES_MAX))
+                message = await FrameReader(stream).next(MESSAGE_BYTES_MAX)
+                return decode_answer(message), decode_reached(message)
             finally:
                 stream.reset()
     except (P2PComputeError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
         log.debug("%s does not dial back: %r", connection.address, error)
-        return None
+        return Answer.REFUSED, None

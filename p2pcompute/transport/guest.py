@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROTOCOLS: Final = frozenset(("/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"))
+PROTOCOLS: Final = frozenset(("/ipfs/id/1.0.0", "/ipfs/ping/1.0.0"))
 RESTART_S: Final = 5.0
 READY_S: Final = 30.0
 """What the host may take to come up before streams for it are reset; its import is slow on a busy machine."""

@@ -16,13 +16,14 @@ import trio
 from p2pcompute.errors import LocalError, P2PComputeError, RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.protocol.machine import PeerInfo, Priority
-from p2pcompute.transport import circuit, dialback, identify, noise, relayed, tcp
-from p2pcompute.transport.address import Address, parse_address, reachable_hosts
+from p2pcompute.transport import circuit, dialback, identify, noise, push, relayed, tcp
+from p2pcompute.transport.address import Address, parse_address
 from p2pcompute.transport.admission import Admission, Refusal
 from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import Framer, Sent, pack_frame, read_frame
 from p2pcompute.transport.guest import PROTOCOLS as GUEST_PROTOCOLS
 from p2pcompute.transport.guest import Guest
+from p2pcompute.transport.location import Location
 from p2pcompute.transport.memory import BUFFERED_BYTES_MAX, Memory
 from p2pcompute.transport.mux import Connection, Cork, Stream
 from p2pcompute.transport.peers import Peer, Peers
@@ -80,7 +81,7 @@ class Libp2pTransport:
     forwarded port. Without `libp2p_host`, peers of other implementations still connect and speak our protocols, but
     identify and ping are refused them: that saves a second of start-up and 60 MB where hundreds of peers run on one
     machine. `usefulness` decides who stays when all room is taken. With `relay` limits, peers that cannot be dialled
-    are reached through this one.
+    are reached through this one. `told` hears from connected peers whose addresses changed.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Libp2pTransport:
         libp2p_host: bool = True,
         usefulness: Usefulness = no_opinion,
         relay: RelayLimits | None = None,
+        told: push.Told = push.no_interest,
         buffered_bytes_max: int = BUFFERED_BYTES_MAX,
     ) -> None:
         public, sign = noise.signer(seed)
@@ -104,14 +106,13 @@ class Libp2pTransport:
         """Our own 32-byte ed25519 public key."""
         self._identity = tcp.Identity(public, sign)
         self._listen = tuple(parse_address(text) for text in listen)
-        self._announce = tuple(Address(a.host, a.port, public) for a in map(parse_address, announce))
+        self._location = Location(public, announce)
         self._events = events
         self._channels, self._requests = dict(channels or {}), dict(requests or {})
         self._streams = frozenset(streams)
         self._versions = {name: (name, *(older or {}).get(name, ())) for name in self._channels}
         self._frame_bytes_max = {one: self._channels[name] for name, ids in self._versions.items() for one in ids}
         self._own = frozenset((*self._frame_bytes_max, *self._requests, *streams))
-        self._bound: tuple[Address, ...] = ()
         self._admission, self._cork, self._allowances = Admission(), Cork(), Allowances()
         self._usefulness = usefulness
         self._admitted: dict[Connection, str] = {}
@@ -120,11 +121,14 @@ class Libp2pTransport:
         self._dialling: dict[bytes, trio.Event] = {}
         self._inbound: dict[tuple[Connection, str], Stream] = {}
         self._dialback = dialback.Dialback(self._identity)
-        self._places: dict[bytes, Place] = {}
         self._relay = Relay(self, self._identity, relay) if relay is not None else None
         self._libp2p_host = libp2p_host
-        spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, *((circuit.HOP,) if relay is not None else ())}
+        spoken = {*self._own, circuit.STOP, dialback.PROTOCOL, push.PROTOCOL}
+        spoken |= {circuit.HOP} if relay is not None else set()
         self._guest = Guest(seed, sorted(spoken), self._dial_for_guest)
+        self._told, self._inbox = told, push.Inbox(self._take_push)
+        everything = sorted(spoken | GUEST_PROTOCOLS if libp2p_host else spoken)
+        self._announcer = push.Announcer(self, self._identity, everything)
         self._nursery: trio.Nursery | None = None
 
     # Life ------------------------------------------------------------------------------------------------------
@@ -133,13 +137,12 @@ class Libp2pTransport:
         """Listen and serve until cancelled; started once listening. Raises LocalError when it cannot listen."""
         listeners = await tcp.listen(self._listen)
         names = [listener.socket.getsockname() for listener in listeners]
-        self._bound = tuple(
-            Address(host, int(name[1]), self.peer) for name in names for host in reachable_hosts(str(name[0]))
-        )
+        self._location.listen([(str(name[0]), int(name[1])) for name in names])
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self._announcer.run)
                 if self._libp2p_host:
                     nursery.start_soon(self._guest.run, self.addresses)
                 if listeners:
@@ -152,10 +155,7 @@ class Libp2pTransport:
     def addresses(self) -> tuple[str, ...]:
         """Where others reach us, each with /p2p/ID; empty before `run` listens. Those through a relay stand first: who
         holds a place there cannot be reached otherwise."""
-        held = self._places.values()
-        at = [(p.relay, one) for p in held for one in (p.address, *p.others)]
-        relayed = [Address(one.host, one.port, self.peer, relay) for relay, one in at]
-        return tuple(str(address) for address in (*relayed, *(self._announce or self._bound)))
+        return tuple(map(str, self._location.addresses()))
 
     def load(self) -> Mapping[str, int]:
         """How many connections there are, handshakes in progress, and what goes through this peer as a relay."""
@@ -174,6 +174,10 @@ class Libp2pTransport:
         """The connection in use to a peer."""
         found = self._peers.get(peer)
         return found.current() if found is not None else None
+
+    def connections(self) -> list[Connection]:
+        """The connection in use to each peer."""
+        return [connection for peer in self._peers if (connection := peer.current()) is not None]
 
     def _start(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None, "frames are sent on connections, and connections exist only in run()"
@@ -237,7 +241,7 @@ class Libp2pTransport:
             self._guest.remove(connection)
             self._release(connection)
             if self._peers.remove(connection):
-                self._places.pop(connection.peer, None)
+                self.give_up_place(connection.peer)
                 self._tell_peer(connection, up=False)
 
     def _tell_peer(self, connection: Connection, *, up: bool) -> None:
@@ -253,6 +257,11 @@ class Libp2pTransport:
             due = trio.current_time() + WATCH_S
             await trio.sleep_until(due)
             now = trio.current_time()
+            before = self._location.addresses()
+            self._location.follow()
+            self._location.expire(now)
+            if self._location.addresses() != before:
+                self._announcer.moved()
             if now - due > WATCH_S:
                 continue  # we were stopped ourselves: first read what came meanwhile
             for peer in self._peers:
@@ -332,16 +341,18 @@ class Libp2pTransport:
         connection = self.connection_to(peer)
         if connection is None or connection.is_relayed or target.relay is not None:
             raise RemoteError("There is no direct connection to the relay.")
-        place = self._places[peer] = await relayed.reserve(connection, target)
+        place = self._location.places[peer] = await relayed.reserve(connection, target, self.peer)
+        self._announcer.moved()
         return place.expires_s - trio.current_time()
 
     def give_up_place(self, relay: bytes) -> None:
         """Be reached through this relay no more; the relay forgets us by itself."""
-        self._places.pop(relay, None)
+        self._location.places.pop(relay, None)
+        self._announcer.moved()
 
     def places(self) -> Mapping[bytes, Place]:
         """The places we hold, by their relay."""
-        return dict(self._places)
+        return dict(self._location.places)
 
     async def _dial_relayed(self, target: Address) -> tcp.Secured:
         assert target.relay is not None
@@ -360,7 +371,7 @@ class Libp2pTransport:
 
     async def _serve_stop(self, connection: Connection, stream: Stream) -> None:
         """Somebody comes through a relay: a handshake and a connection as from a socket of the relay's address."""
-        peer = await relayed.agree(stream, expected=connection.peer in self._places)
+        peer = await relayed.agree(stream, expected=connection.peer in self._location.places)
         at = parse_address(connection.address)
         remote = Address(at.host, at.port, peer, connection.peer)
         socket = relayed.bridge(stream, self._start)
@@ -453,14 +464,24 @@ class Libp2pTransport:
         connection = self.connection_to(peer)
         if connection is None or connection.is_relayed:
             return None
-        own = [str(address) for address in self._announce or self._bound]
-        seen = await self.observed_by(peer)
-        if seen is not None and not self._announce:  # a forwarded port often has the same number
-            own += [str(Address(seen, one.port, self.peer)) for one in self._bound]
-        answer = await dialback.call_back(connection, self.peer, list(dict.fromkeys(own)))
-        return (
-            {dialback.Answer.OK: True, dialback.Answer.NOT_REACHED: False}.get(answer) if answer is not None else None
-        )
+        asked = self._location.asked(await self.observed_by(peer))
+        answer, at = await dialback.call_back(connection, self.peer, [str(address) for address in asked])
+        reached = [one for one in asked if (one.host, one.port) == at]
+        if answer is dialback.Answer.OK and reached:
+            self._location.found(reached[0], connection.address, trio.current_time())
+            self._announcer.moved()
+        return dialback.REACHED.get(answer)
+
+    def told_by(self, peer: bytes) -> tuple[str, ...]:
+        """Where a connected peer said last that it is reached, when that changed; nothing when it did not say."""
+        found = self._peers.get(peer)
+        return found.told if found is not None else ()
+
+    def _take_push(self, where: push.Whereabouts) -> None:
+        found = self._peers.get(where.peer)
+        if found is not None:
+            found.told = where.addresses
+        self._told(where)
 
     async def signed_record(self, peer: bytes) -> bytes:
         """A peer's own signed record of its addresses, unchecked; nothing when it does not give one."""
@@ -481,7 +502,7 @@ class Libp2pTransport:
     # What peers ask for (mux.Owner) ----------------------------------------------------------------------------
 
     def speaks(self, protocol: str) -> bool:
-        if protocol in self._own or protocol in (circuit.STOP, dialback.PROTOCOL):
+        if protocol in self._own or protocol in (circuit.STOP, dialback.PROTOCOL, push.PROTOCOL):
             return True
         if protocol == circuit.HOP:
             return self._relay is not None
@@ -498,6 +519,8 @@ class Libp2pTransport:
             await self._serve_stop(connection, stream)
         elif protocol == dialback.PROTOCOL:
             await self._dialback.serve(connection, stream)
+        elif protocol == push.PROTOCOL:
+            await self._inbox.serve(connection, stream)
         elif protocol == circuit.HOP and self._relay is not None:
             await self._relay.serve(connection, stream)
         else:

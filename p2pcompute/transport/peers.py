@@ -36,6 +36,8 @@ class Peer:
         self.key, self._memory = key, memory
         self.connections: list[Connection] = []
         self.requests_in = 0
+        self.told: tuple[str, ...] = ()
+        """Where it said last that it is reached, when that changed."""
         self.requests_out = trio.Semaphore(REQUESTS_OUT_MAX)
         self._outboxes: dict[str, Outbox] = {}
         self._start = start

@@ -24,6 +24,7 @@ from p2pcompute.transport.circuit import (
     MESSAGE_BYTES_MAX,
     Hop,
     HopKind,
+    Reservation,
     Status,
     Stop,
     StopKind,
@@ -31,6 +32,7 @@ from p2pcompute.transport.circuit import (
     decode_stop,
     encode_hop,
     encode_stop,
+    voucher_expires_s,
 )
 from p2pcompute.transport.mux import Connection, Stream
 from p2pcompute.transport.relay import copy
@@ -65,17 +67,31 @@ class Place:
     """Where else the relay says it is reached, as far as that is not nearer to it than where we reach it."""
 
 
-async def reserve(connection: Connection, address: Address) -> Place:
-    """Ask a relay for a place. Raises RemoteError with one sentence."""
+async def reserve(connection: Connection, address: Address, me: bytes) -> Place:
+    """Ask a relay for a place for `me`. Raises RemoteError with one sentence."""
     answer = await _wish(connection, Hop(HopKind.RESERVE), f"Relay {peer_id(connection.peer)} gives no place")
     reservation, stream = answer
     stream.reset()
     held = reservation.reservation
     if held is None:
         raise RemoteError("The relay gave a place without saying for how long.")
-    lifetime_s = min(max(held.expires_s - time.time(), RESERVATION_S_MIN), RESERVATION_S_MAX)
+    lifetime_s = min(max(_vouched_until(held, connection.peer, me), RESERVATION_S_MIN), RESERVATION_S_MAX)
     others = tuple(_elsewhere(held.addresses, address, connection.peer))[:OTHER_ADDRESSES_MAX]
     return Place(connection.peer, address, trio.current_time() + lifetime_s, others)
+
+
+def _vouched_until(held: Reservation, relay: bytes, me: bytes) -> float:
+    """For how many seconds the relay holds a place, by its word and its voucher, of which there may be none."""
+    now_s = time.time()
+    if not held.voucher:
+        return held.expires_s - now_s
+    try:
+        expires_s = voucher_expires_s(held.voucher, relay, me)
+    except DecodeError as error:
+        raise RemoteError(f"Relay {peer_id(relay)} gives no place: {error}.") from error
+    if expires_s <= now_s:
+        raise RemoteError(f"Relay {peer_id(relay)} gives no place: its voucher has run out.")
+    return min(held.expires_s, expires_s) - now_s
 
 
 def _elsewhere(told: Sequence[str], known: Address, relay: bytes) -> Iterator[Address]:

@@ -142,6 +142,11 @@ class Routing:
             answer = await self._ask(Contact(peer, tuple(addresses)), question)
         return answer is not None
 
+    def told(self, peer: bytes, addresses: Sequence[str]) -> None:
+        """A neighbour says where it is reached now. In the table it moves there, if it may name any of these."""
+        if self.kademlia.table.get(peer) is not None:
+            self._learn(Contact(peer, tuple(addresses)), self._network.address_of(peer) or "")
+
     async def find_peer(self, peer: bytes) -> tuple[str, ...]:
         """Where a peer is reached, as far as anybody knows; nothing when nobody does."""
         known = self.kademlia.table.get(peer)

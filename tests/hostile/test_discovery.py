@@ -11,13 +11,14 @@ import trio
 from p2pcompute.errors import RemoteError
 from p2pcompute.identity.names import peer_id, peer_id_bytes
 from p2pcompute.protocol import kademlia
+from p2pcompute.protocol.gossip.exchange import PeerRecord, encode_record
 from p2pcompute.protocol.kademlia import Contact, Kind, Message
 from p2pcompute.protocol.kademlia.messages import decode, encode
-from p2pcompute.transport import circuit, dialback
+from p2pcompute.transport import circuit, dialback, identify, noise, push
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.circuit import Hop, HopKind, Status, encode_hop
 from p2pcompute.transport.dialback import Answer, Call, decode_answer, encode_call
-from tests.hostile.node import Victim, attack, attacker
+from tests.hostile.node import SETTLE_S, Victim, attack, attacker
 
 PROTOCOLS = (kademlia.PROTOCOL, circuit.HOP, circuit.STOP, dialback.PROTOCOL)
 WISHES = 300
@@ -91,3 +92,18 @@ async def test_the_node_is_aimed_at_nobody(victim: Victim) -> None:
             await stream.send_all(pack_frame(encode_call(Call(peer.peer, (target,)))))
             answer = decode_answer(await FrameReader(stream).next(dialback.MESSAGE_BYTES_MAX))
             assert answer is Answer.REFUSED
+
+
+async def test_a_flood_of_pushed_addresses_costs_the_sender_its_connection(victim: Victim) -> None:
+    async with attack(victim), attacker(victim, 350) as (peer, events):
+        public, sign = noise.signer((350).to_bytes(2, "big") * 16)
+        for number in range(1, WISHES):
+            record = encode_record(PeerRecord(public, number, (f"/ip4/203.0.113.9/tcp/{number}",)), sign)
+            try:
+                stream = await peer.open_stream(victim.key, push.PROTOCOL)
+                await stream.send_all(pack_frame(identify.encode(public, (), (), record)))
+                await stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError, RemoteError):
+                break
+        with trio.fail_after(SETTLE_S):
+            await events.until(lambda: not events.up())

@@ -13,6 +13,8 @@ from p2pcompute.protocol.machine import Connect, Disconnect, Effect, Environment
 from p2pcompute.transport import noise
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
+from p2pcompute.transport.push import Whereabouts
+from p2pcompute.transport.relay import RelayLimits
 from p2pcompute.wire.limits import GOSSIP_RPC_BYTES_MAX
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -40,6 +42,8 @@ class Member:
         self.delivered: list[bytes] = []
         self.channels: dict[bytes, str] = {}
         """The version that each peer speaks to us."""
+        self.told: list[Whereabouts] = []
+        """What peers pushed of their addresses."""
         self.on_delivery: Callable[[bytes], None] | None = None
         self.gossip = Gossip(env, validate=lambda *_: Ruling.ACCEPT, deliver=self._deliver, params=params)
         self.transport = Libp2pTransport(
@@ -51,6 +55,8 @@ class Member:
             requests={REQUEST: 1 << 16},
             streams=[STREAM],
             libp2p_host=libp2p_host,
+            relay=RelayLimits(),
+            told=self._hear,
         )
         self._heartbeat_ms = 0
         self._changed: trio.Event | None = None
@@ -104,6 +110,10 @@ class Member:
 
     async def on_request(self, peer: bytes, channel: str, frame: bytes) -> bytes | None:
         return frame[::-1]
+
+    def _hear(self, where: Whereabouts) -> None:
+        self.told.append(where)
+        self._wake()
 
     async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
         await _echo(stream)

@@ -12,7 +12,7 @@ import trio
 
 from p2pcompute.identity.delegation import Capability, Delegation
 from p2pcompute.identity.keys import KeyPair, verify
-from p2pcompute.identity.names import parse_peer_id
+from p2pcompute.identity.names import parse_peer_id, peer_id
 from p2pcompute.node import factory
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.gossip import CHANNEL, GossipParams
@@ -67,17 +67,40 @@ async def test_gossip_goes_both_ways_in_the_newest_version(direction: str) -> No
     assert score > 0
 
 
-async def test_a_js_peer_identifies_and_pings_us() -> None:
+async def test_js_and_we_identify_and_ping_each_other() -> None:
     async with members(1) as (member,), js_peer(TOPIC) as js:
         await js.tell("dial", address=member.address)
         (identified,) = await js.until("identified")
         answer = await js.tell("ping", address=member.address)
+        echo = await member.transport.open_stream(parse_peer_id(js.peer), "/ipfs/ping/1.0.0")
+        await echo.send_all(bytes(range(32)))
+        assert await echo.receive_some() == bytes(range(32))
+        echo.reset()
         theirs = decode_record(await member.transport.signed_record(parse_peer_id(js.peer)), verify)
     assert parse_peer_id(identified["peer"]) == member.transport.peer
     assert CHANNEL in identified["protocols"]
     assert identified["record"]
     assert answer["ms"] >= 0
     assert f"{theirs.addresses[0]}/p2p/{js.peer}" == js.address
+
+
+async def test_addresses_that_change_are_pushed_both_ways() -> None:
+    theirs = "/ip4/8.8.8.8/tcp/4001"
+    async with members(2) as (member, relay), js_peer(TOPIC) as js:
+        await js.tell("dial", address=member.address)
+        await js.until("identified")
+        await js.tell("announce", address=theirs)
+        await member.until(lambda: any(f"{theirs}/p2p/{js.peer}" in where.addresses for where in member.told))
+        assert all(where.peer == parse_peer_id(js.peer) and where.record for where in member.told)
+        await member.transport.reserve(relay.address)
+        suffix = f"/p2p/{peer_id(member.transport.peer)}"
+        ours = {text.removesuffix(suffix) for text in member.transport.addresses()}
+        assert any(text.endswith("p2p-circuit") for text in ours)
+        known: set[str] = set()
+        while known != ours:
+            await trio.sleep(0.1)
+            answer = await js.tell("whereis", peer=peer_id(member.transport.peer))
+            known = {text.removesuffix(suffix) for text in answer["addresses"]}
 
 
 @pytest.mark.parametrize("size", [1, 300_000])
@@ -121,7 +144,9 @@ async def test_every_message_reaches_everyone_in_a_mixed_mesh_of_ten() -> None:
         for js in theirs:
             await js.until("message", 9)
         states = [await js.tell("mesh") for js in theirs]
+        scores = [m.gossip.breakdown(parse_peer_id(js.peer)).total for m, js in zip(ours, theirs, strict=True)]
         nursery.cancel_scope.cancel()
+    assert all(score > 0 for score in scores)
     assert all(len(set(member.delivered)) == 9 for member in ours)
     assert all(score >= 0 for state in states for score in state["scores"].values())
 

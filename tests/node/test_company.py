@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -74,6 +75,7 @@ class Network:
         self.peers: dict[bytes, PeerInfo] = {}
         self.book: dict[bytes, object] = {}
         self.dialled: list[str] = []
+        self.told: dict[bytes, tuple[str, ...]] = {}
         self.post = SimpleNamespace(env=SimpleNamespace(me=bytes(32)))
         self._known = PeersFile(tmp_path / "peers.txt")
 
@@ -86,6 +88,9 @@ class Network:
 
     async def observed_by(self, peer: bytes) -> str | None:
         return None
+
+    def told_by(self, peer: bytes) -> tuple[str, ...]:
+        return self.told.get(peer, ())
 
     def company(self, bootstrap: Sequence[str], directory: Directory) -> Company:
         core: Any = self
@@ -117,3 +122,28 @@ async def test_nobody_is_asked_before_somebody_is_met(tmp_path: Path, autojump_c
         await trio.sleep(4 * SEARCH_S)
         nursery.cancel_scope.cancel()
     assert not directory.asked
+
+
+@pytest.mark.parametrize(
+    ("outbound", "told", "kept"),
+    [
+        (False, True, "10.9.9.9"),
+        (False, False, "10.0.0.1"),
+        (True, True, "10.0.0.1"),  # it was dialled just there
+    ],
+    ids=["it moved", "it says nothing", "it is proven"],
+)
+async def test_a_peer_of_the_file_is_kept_where_it_is_now(
+    tmp_path: Path, autojump_clock: MockClock, outbound: bool, told: bool, kept: str
+) -> None:
+    peer, address = member(1).peer, member(1).addresses[0]
+    network = Network(tmp_path)
+    network._known.remember(address)
+    network.peers[peer] = PeerInfo(peer, up=True, outbound=outbound, address=address)
+    if told:
+        network.told[peer] = (f"/ip4/10.9.9.8/tcp/1/p2p/{peer_id(peer)}", f"/ip4/10.9.9.9/tcp/1/p2p/{peer_id(peer)}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.company([], Directory([])).run)
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert PeersFile(tmp_path / "peers.txt").addresses() == (f"/ip4/{kept}/tcp/1/p2p/{peer_id(peer)}",)

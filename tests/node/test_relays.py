@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from p2pcompute.errors import RemoteError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.node.reachability import Evidence, Verdicts
-from p2pcompute.node.relays import PLACES_WANTED, RETRY_CONFIGURED_S, RETRY_S, Relays
+from p2pcompute.node.relays import NAMED_AT_ONCE, PLACES_WANTED, RENEW_S, RETRY_CONFIGURED_S, RETRY_S, TICK_S, Relays
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.transport.address import parse_address
 from p2pcompute.transport.relayed import Place
@@ -36,11 +36,16 @@ class World:
         self.peers = {info.peer: info for info in infos}
         self.reached: bool | None = False
         self.refuses: set[str] = set()
+        self.silent: set[str] = set()
         self.held: dict[bytes, Place] = {}
         self.asked: list[tuple[str, float]] = []
         self.dialled_back_at: list[float] = []
+        self.dials_back_after_s = 0.0
         self.changes = 0
         self.verdicts = Verdicts()
+
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(str(place.address) for place in self.held.values())
 
     def places(self) -> Mapping[bytes, Place]:
         return dict(self.held)
@@ -50,7 +55,9 @@ class World:
 
     async def reserve(self, address: str, *, timeout_s: float = 20) -> float:
         self.asked.append((address, trio.current_time()))
-        if address in self.refuses:
+        if address in self.silent:
+            await trio.sleep(timeout_s)
+        if address in self.refuses | self.silent:
             raise RemoteError("no")
         target = parse_address(address)
         assert target.peer is not None
@@ -59,6 +66,7 @@ class World:
 
     async def dialled_back(self, peer: bytes) -> bool | None:
         self.dialled_back_at.append(trio.current_time())
+        await trio.sleep(self.dials_back_after_s)
         return self.reached
 
     def evidence(self) -> Evidence:
@@ -119,6 +127,47 @@ async def test_a_place_is_renewed_before_it_runs_out(autojump_clock: MockClock) 
         assert world.held[bytes([1]) * 32].expires_s > trio.current_time()
     times = [at for _, at in world.asked]
     assert max(b - a for a, b in pairwise(times)) < LIFETIME_S
+
+
+async def test_relays_that_do_not_answer_delay_no_other(autojump_clock: MockClock) -> None:
+    world = World(1)
+    world.reached = None
+    dead = [address(index) for index in range(10, 10 + 2 * NAMED_AT_ONCE)]
+    world.silent.update(dead)
+    good = [address(index) for index in (50, 51)]
+    async with keeping(world, [good[0], *dead, good[1]]):
+        await trio.sleep(3 * LIFETIME_S)
+        assert {str(place.address) for place in world.held.values()} == set(good)
+    for one in good:
+        times = [at for text, at in world.asked if text == one]
+        assert times[0] <= 60
+        assert max(b - a for a, b in pairwise(times)) <= LIFETIME_S - RENEW_S + TICK_S
+    assert {text for text, _ in world.asked} == {*good, *dead}
+
+
+async def test_a_peer_that_does_not_dial_back_delays_no_renewal(autojump_clock: MockClock) -> None:
+    world = World(3)
+    world.dials_back_after_s = 10 * LIFETIME_S
+    async with keeping(world, [address(9)]):
+        await trio.sleep(3 * LIFETIME_S)
+    times = [at for _, at in world.asked]
+    assert max(b - a for a, b in pairwise(times)) <= LIFETIME_S - RENEW_S + TICK_S
+
+
+async def test_a_place_that_is_not_renewed_is_tried_again_and_given_up_when_it_runs_out(
+    autojump_clock: MockClock,
+) -> None:
+    world = World(0)
+    async with keeping(world, [address(9)]):
+        await trio.sleep(10)
+        world.refuses.add(address(9))
+        await trio.sleep(LIFETIME_S - 20)
+        assert world.held
+        await trio.sleep(30)
+        assert not world.held
+    times = [at for _, at in world.asked][1:]
+    assert min(b - a for a, b in pairwise(times)) >= RETRY_CONFIGURED_S
+    assert world.changes == 2
 
 
 async def test_a_place_that_is_lost_is_taken_again(autojump_clock: MockClock) -> None:

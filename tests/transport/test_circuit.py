@@ -28,6 +28,7 @@ from p2pcompute.transport.circuit import (
     encode_hop,
     encode_stop,
     signed_voucher,
+    voucher_expires_s,
 )
 from p2pcompute.transport.relay import Relay, RelayLimits
 from p2pcompute.wire.protobuf import varint
@@ -89,6 +90,35 @@ def test_a_voucher_is_signed_by_the_relay() -> None:
     voucher = stock.Voucher()
     voucher.ParseFromString(parts[3])
     assert (voucher.relay, voucher.peer, voucher.expiration) == (peer_id_bytes(public), peer_id_bytes(PEER), 77)
+
+
+RELAY, SIGN = noise.signer(bytes(32))
+OTHER, OTHERS_SIGN = noise.signer(bytes([1]) * 32)
+
+
+def test_a_relay_vouches_for_a_peer_and_a_time() -> None:
+    assert voucher_expires_s(signed_voucher(RELAY, SIGN, PEER, 77), RELAY, PEER) == 77
+
+
+@pytest.mark.parametrize(
+    "voucher",
+    [
+        signed_voucher(OTHER, OTHERS_SIGN, PEER, 77),
+        signed_voucher(RELAY, SIGN, OTHER, 77),
+        signed_voucher(RELAY, OTHERS_SIGN, PEER, 77),
+        signed_voucher(RELAY, SIGN, PEER, 77)[:-1],
+        b"v",
+    ],
+    ids=["of another relay", "for another peer", "signed by another", "cut short", "garbage"],
+)
+def test_a_voucher_that_does_not_hold_is_refused(voucher: bytes) -> None:
+    with pytest.raises(DecodeError):
+        voucher_expires_s(voucher, RELAY, PEER)
+
+
+def test_the_voucher_is_read_from_the_answer() -> None:
+    answer = Hop(HopKind.STATUS, b"", Reservation(77, (), b"voucher"), None, Status.OK)
+    assert decode_hop(encode_hop(answer)) == answer
 
 
 class Connected:

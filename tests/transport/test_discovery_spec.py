@@ -33,7 +33,7 @@ def test_every_limit_stands_in_a_rule() -> None:
 
 
 def test_rules_are_numbered_without_gaps() -> None:
-    for letter in "NDBC":
+    for letter in "NDBPC":
         numbers = [int(n) for n in re.findall(rf"^{letter}(\d+)\. ", PAGE, re.MULTILINE)]
         assert numbers == list(range(1, len(numbers) + 1))
         assert numbers

@@ -12,10 +12,13 @@ import trio
 from libp2p.host.ping import PingService
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.identify import parse_identify_response
+from libp2p.identity.identify_push.identify_push import push_identify_to_peer
 from libp2p.peer.peerinfo import info_from_p2p_addr
 
+from p2pcompute.transport import push
 from p2pcompute.transport.channels import pack_frame
 from p2pcompute.transport.libp2p import Libp2pTransport
+from p2pcompute.transport.relay import RelayLimits
 from tests.transport.harness import CHANNEL, LOOPBACK, PATIENCE_S, REQUEST, Recorder, make, running
 from tests.transport.stock import closing_dialled_sockets, new_stock_host
 
@@ -105,3 +108,23 @@ async def test_we_dial_a_stock_host_and_ask_it() -> None:
         address = f"{str(host.get_addrs()[0]).partition('/p2p/')[0]}/p2p/{host.get_id()}"
         peer = await ours.connect(address)
         assert await ours.request(peer, REQUEST, b"loud", timeout_s=10) == b"LOUD"
+
+
+async def test_addresses_are_pushed_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """py-libp2p's own push and ours on one connection."""
+    monkeypatch.setattr(push, "SETTLE_S", 0.0)
+    told: list[push.Whereabouts] = []
+    events = Recorder()
+    ours = Libp2pTransport(bytes(32), listen=[LOOPBACK], events=events, libp2p_host=True, told=told.append)
+    relay = Libp2pTransport(bytes([5]) * 32, listen=[LOOPBACK], events=Recorder(), relay=RelayLimits())
+    async with running(ours, relay), stock_host() as host:
+        info = info_from_p2p_addr(multiaddr.Multiaddr(ours.addresses()[0]))
+        await host.connect(info)
+        assert await push_identify_to_peer(host, info.peer_id)
+        while not told:
+            await trio.sleep(0.01)
+        assert told[0].peer == host.get_public_key().to_bytes()
+        assert told[0].addresses == tuple(str(one) for one in host.get_addrs())
+        await ours.reserve(relay.addresses()[0])
+        while "p2p-circuit" not in str(host.get_peerstore().addrs(info.peer_id)):
+            await trio.sleep(0.01)

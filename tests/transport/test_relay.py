@@ -10,7 +10,7 @@ import trio
 
 from p2pcompute.errors import RemoteError
 from p2pcompute.identity.names import peer_id
-from p2pcompute.transport import noise, relayed, tcp
+from p2pcompute.transport import noise, relay, relayed, tcp
 from p2pcompute.transport.address import Address, parse_address
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.circuit import (
@@ -24,6 +24,7 @@ from p2pcompute.transport.circuit import (
     decode_hop,
     encode_hop,
     encode_stop,
+    signed_voucher,
 )
 from p2pcompute.transport.libp2p import Libp2pTransport
 from p2pcompute.transport.mux import Stream
@@ -126,6 +127,33 @@ async def test_a_place_runs_out_and_is_renewed() -> None:
     async with triangle(RelayLimits(reservation_s=40)) as t:
         assert await t.hidden.reserve(t.relay.addresses()[0]) <= 41
         assert t.relay.load()["reservations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("signer", "expires_in_s", "reason"), [(9, 3_600, "not the relay's"), (1, -1, "run out")], ids=["another", "old"]
+)
+async def test_a_place_whose_voucher_does_not_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, signer: int, expires_in_s: int, reason: str
+) -> None:
+    public, sign = noise.signer(bytes([signer]) * 32)
+
+    def vouch(_public: bytes, _sign: noise.Sign, peer: bytes, expires_s: int) -> bytes:
+        return signed_voucher(public, sign, peer, expires_s - 3_600 + expires_in_s)
+
+    monkeypatch.setattr(relay, "signed_voucher", vouch)
+    async with triangle(reserve=False) as t:
+        with pytest.raises(RemoteError, match=reason):
+            await t.hidden.reserve(t.relay.addresses()[0])
+        assert not t.hidden.places()
+
+
+async def test_a_place_lasts_no_longer_than_its_voucher(monkeypatch: pytest.MonkeyPatch) -> None:
+    def vouch(public: bytes, sign: noise.Sign, peer: bytes, expires_s: int) -> bytes:
+        return signed_voucher(public, sign, peer, expires_s - 3_500)
+
+    monkeypatch.setattr(relay, "signed_voucher", vouch)
+    async with triangle(reserve=False) as t:
+        assert await t.hidden.reserve(t.relay.addresses()[0]) <= 101
 
 
 async def test_reservations_are_bounded() -> None:
@@ -235,8 +263,8 @@ def _suffix(transport: Libp2pTransport) -> str:
 async def test_where_else_a_relay_is_reached_is_told_too() -> None:
     async with triangle(reserve=False) as t:
         far = Address("203.0.113.7", 4001, t.relay.peer)
-        t.relay._announce = (far, *t.relay._bound)
-        await t.hidden.reserve(str(t.relay._bound[0]))
+        t.relay._location.announce = (far, *t.relay._location.bound)
+        await t.hidden.reserve(str(t.relay._location.bound[0]))
         told = [parse_address(text) for text in t.hidden.addresses()]
         assert [(one.host, one.relay) for one in told] == [
             (host, t.relay.peer) for host in ("127.0.0.1", "203.0.113.7")

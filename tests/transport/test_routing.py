@@ -35,6 +35,22 @@ async def test_members_that_know_one_other_find_all() -> None:
                     assert wanted.address in await node.routing.find_peer(wanted.peer)
 
 
+async def test_a_neighbour_in_the_table_moves_where_it_says() -> None:
+    here, mover, stranger = Node(320), Node(321), Node(322)
+    async with running(here, mover, stranger):
+        await join(here, mover)
+        await here.transport.connect(stranger.address)
+        elsewhere = f"/ip4/127.0.0.1/tcp/9/p2p/{peer_id(mover.peer)}"
+        here.routing.told(mover.peer, (elsewhere,))
+        here.routing.told(stranger.peer, (stranger.address,))
+        found = here.routing.kademlia.table.get(mover.peer)
+        assert found is not None
+        assert found.addresses == (elsewhere,)
+        here.routing.told(mover.peer, ())
+        assert here.routing.kademlia.table.get(mover.peer) == found
+        assert here.routing.kademlia.table.get(stranger.peer) is None
+
+
 async def test_a_joiner_with_one_bootstrap_finds_the_providers_of_a_topic() -> None:
     nodes = [Node(200 + index) for index in range(8)]
     joiner = Node(300)

@@ -26,7 +26,7 @@ const topicScore = {
   invalidMessageDeliveriesDecay: 0.99
 }
 
-export async function makeNode(topic, options = {}) {
+export async function makeNode(topic, options = {}, services = {}) {
   return await createLibp2p({
     addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
     transports: [tcp()],
@@ -43,7 +43,8 @@ export async function makeNode(topic, options = {}) {
         // all peers are on one address here
         scoreParams: { topics: { [topic]: topicScore }, IPColocationFactorWeight: 0 },
         ...options
-      })
+      }),
+      ...services
     }
   })
 }

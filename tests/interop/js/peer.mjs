@@ -1,10 +1,12 @@
 // usage: node peer.mjs TOPIC   One peer that does what it is told: a JSON object per line in, one per line out.
 import { createInterface } from 'node:readline'
+import { identifyPush } from '@libp2p/identify'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
 import { makeNode, say } from './node.mjs'
 
 const topic = process.argv[2]
-const node = await makeNode(topic)
+const node = await makeNode(topic, {}, { identifyPush: identifyPush() })
 const pubsub = node.services.pubsub
 const hex = (bytes) => Buffer.from(bytes.subarray()).toString('hex')
 const bytes = (text) => Uint8Array.from(Buffer.from(text, 'hex'))
@@ -24,6 +26,10 @@ await node.handle('/p2pcompute/interop-echo/1', async (stream) => {
 const commands = {
   dial: async ({ address }) => ({ peer: (await node.dial(multiaddr(address))).remotePeer.toString() }),
   ping: async ({ address }) => ({ ms: await node.services.ping.ping(multiaddr(address)) }),
+  announce: ({ address }) => { node.components.addressManager.confirmObservedAddr(multiaddr(address), { type: 'observed' }) },
+  whereis: async ({ peer }) => ({
+    addresses: (await node.peerStore.get(peerIdFromString(peer))).addresses.map((one) => one.multiaddr.toString())
+  }),
   subscribe: () => pubsub.subscribe(topic),
   publish: async ({ data }) => ({ recipients: (await pubsub.publish(topic, bytes(data))).recipients.length }),
   mesh: () => ({
