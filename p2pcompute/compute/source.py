@@ -46,8 +46,9 @@ _SERVED: Final[dict[str, str]] = {
     "cufft.h": "cufft.h cufftXt.h cublas.h cublas_v2.h cusparse.h cusparse_v2.h cusolverDn.h",
     "curand_kernel.h": "curand_kernel.h",
     "cub.h": "cub/cub.cuh cub/block/block_reduce.cuh cub/block/block_scan.cuh cub/block/block_load.cuh "
-    "cub/block/block_store.cuh cub/block/block_exchange.cuh cub/warp/warp_reduce.cuh cub/warp/warp_scan.cuh "
-    "cub/warp/warp_exchange.cuh cub/block/block_adjacent_difference.cuh cub/thread/thread_operators.cuh cub/thread/thread_reduce.cuh cub/util_type.cuh",
+    "cub/block/block_store.cuh cub/block/block_exchange.cuh cub/block/block_adjacent_difference.cuh "
+    "cub/warp/warp_reduce.cuh cub/warp/warp_scan.cuh cub/warp/warp_exchange.cuh "
+    "cub/thread/thread_operators.cuh cub/thread/thread_reduce.cuh cub/util_type.cuh",
     "cuda.h": "cuda.h cudaTypedefs.h",
     "empty.h": "stdbool.h cuda_runtime.h cuda_runtime_api.h device_launch_parameters.h device_functions.h "
     "builtin_types.h vector_types.h vector_functions.h host_defines.h driver_types.h cuda_device_runtime_api.h "

@@ -10,7 +10,7 @@ import pytest
 from p2pcompute.compute import ptx
 from p2pcompute.compute.ptx import jit, lower
 from p2pcompute.errors import PtxError, UsageError
-from tests.compute.ptx.running import HEADER, body_kernel, kernel, launch, module, pack
+from tests.compute.ptx.running import HEADER, body_kernel, kernel, launch, module, pack, run
 
 
 def test_wrong_number_of_arguments_is_one_sentence() -> None:
