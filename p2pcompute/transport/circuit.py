@@ -11,18 +11,18 @@ import enum
 from typing import Final
 
 from p2pcompute.errors import DecodeError
-from p2pcompute.identity.keys import SIGNATURE_BYTES, verify
+from p2pcompute.identity.keys import verify
 from p2pcompute.identity.names import PEER_ID_PREFIX, peer_id_bytes
 from p2pcompute.transport.noise import Sign
 from p2pcompute.wire import multiaddr
-from p2pcompute.wire.protobuf import read_fields, varint, write_field, write_number
+from p2pcompute.wire.envelope import open_sealed, seal
+from p2pcompute.wire.protobuf import read_fields, write_field, write_number
 
 HOP: Final = "/libp2p/circuit/relay/0.2.0/hop"
 STOP: Final = "/libp2p/circuit/relay/0.2.0/stop"
 MESSAGE_BYTES_MAX: Final = 4_096
 ADDRESSES_MAX: Final = 8
 _FIELDS_MAX: Final = 64
-_KEY_PREFIX: Final = PEER_ID_PREFIX[2:]
 _VOUCHER_DOMAIN: Final = b"libp2p-relay-rsvp"
 _VOUCHER_TYPE: Final = b"\x03\x02"
 
@@ -178,23 +178,15 @@ def _decode_status(numbers: dict[int, int], number: int) -> Status | None:
 def signed_voucher(public: bytes, sign: Sign, peer: bytes, expires_s: int) -> bytes:
     """The relay's word that `peer` holds a reservation: a signed envelope that others may ask for."""
     payload = write_field(1, peer_id_bytes(public)) + write_field(2, peer_id_bytes(peer)) + write_number(3, expires_s)
-    parts = ((1, _KEY_PREFIX + public), (2, _VOUCHER_TYPE), (3, payload), (5, sign(_signed(payload))))
-    return b"".join(write_field(number, data) for number, data in parts)
+    return seal(_VOUCHER_DOMAIN, _VOUCHER_TYPE, payload, public, sign)
 
 
 def voucher_expires_s(voucher: bytes, relay: bytes, peer: bytes) -> int:
     """Until when, in Unix time, `relay` vouches for the place of `peer`. Raises DecodeError where it does not."""
-    _, parts = _read(voucher)
-    payload, signature = parts.get(3, b""), parts.get(5, b"")
-    if parts.get(1) != _KEY_PREFIX + relay or parts.get(2) != _VOUCHER_TYPE:
+    signer, payload = open_sealed(voucher, _VOUCHER_DOMAIN, _VOUCHER_TYPE, verify)
+    if signer != relay:
         raise DecodeError("a voucher is not the relay's")
-    if len(signature) != SIGNATURE_BYTES or not verify(relay, _signed(payload), signature):
-        raise DecodeError("the signature of a voucher does not hold")
     numbers, named = _read(payload)
     if named.get(1) != peer_id_bytes(relay) or named.get(2) != peer_id_bytes(peer):
         raise DecodeError("a voucher is for another place than ours")
     return numbers.get(3, 0)
-
-
-def _signed(payload: bytes) -> bytes:
-    return b"".join(varint(len(part)) + part for part in (_VOUCHER_DOMAIN, _VOUCHER_TYPE, payload))

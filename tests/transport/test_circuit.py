@@ -13,7 +13,6 @@ from multiaddr import Multiaddr
 from p2pcompute.errors import DecodeError
 from p2pcompute.identity import keys
 from p2pcompute.identity.names import PEER_ID_PREFIX, peer_id, peer_id_bytes
-from p2pcompute.protocol.gossip.exchange import _singular
 from p2pcompute.transport import noise, tcp
 from p2pcompute.transport.circuit import (
     Hop,
@@ -31,6 +30,7 @@ from p2pcompute.transport.circuit import (
     voucher_expires_s,
 )
 from p2pcompute.transport.relay import Relay, RelayLimits
+from p2pcompute.wire.envelope import singular
 from p2pcompute.wire.protobuf import varint
 
 PEER = bytes(range(32))
@@ -82,7 +82,7 @@ def test_garbage_is_a_decode_error_or_a_message(data: bytes) -> None:
 
 def test_a_voucher_is_signed_by_the_relay() -> None:
     public, sign = noise.signer(bytes(32))
-    parts = _singular(signed_voucher(public, sign, PEER, 77))
+    parts = singular(signed_voucher(public, sign, PEER, 77))
     domain, kind = b"libp2p-relay-rsvp", b"\x03\x02"
     signed = b"".join(varint(len(one)) + one for one in (domain, kind, parts[3]))
     assert parts[2] == kind

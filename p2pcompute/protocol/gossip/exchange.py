@@ -14,13 +14,13 @@ from p2pcompute.errors import DecodeError
 from p2pcompute.identity.names import PEER_ID_PREFIX, peer_id
 from p2pcompute.protocol.gossip.params import RECORD_BYTES_MAX, RECORDS_MAX
 from p2pcompute.wire import multiaddr
+from p2pcompute.wire.envelope import open_sealed, seal, singular
 from p2pcompute.wire.protobuf import read_fields, varint, write_field
 
 ADDRESSES_MAX: Final = 8
 """Of a record; further ones are not read."""
 _DOMAIN: Final = b"libp2p-peer-record"
 _PAYLOAD_TYPE: Final = b"\x03\x01"
-_KEY_PREFIX: Final = PEER_ID_PREFIX[2:]
 _FIELDS_MAX: Final = 64
 
 
@@ -37,22 +37,14 @@ def encode_record(record: PeerRecord, sign: Callable[[bytes], bytes]) -> bytes:
     """The envelope with `sign`, the signature of `record.peer`. Raises UsageError for an address of another kind."""
     addresses = b"".join(write_field(3, write_field(1, multiaddr.encode(text))) for text in record.addresses)
     payload = write_field(1, PEER_ID_PREFIX + record.peer) + b"\x10" + varint(record.sequence) + addresses
-    signature = sign(_signed(payload))
-    parts = ((1, _KEY_PREFIX + record.peer), (2, _PAYLOAD_TYPE), (3, payload), (5, signature))
-    return b"".join(write_field(number, data) for number, data in parts)
+    return seal(_DOMAIN, _PAYLOAD_TYPE, payload, record.peer, sign)
 
 
 def decode_record(envelope: bytes, verify: Callable[[bytes, bytes, bytes], bool]) -> PeerRecord:
     """The record, its signature checked. Raises DecodeError."""
     if len(envelope) > RECORD_BYTES_MAX:
         raise DecodeError("A peer record is too long.")
-    parts = _singular(envelope)
-    key, payload, signature = parts.get(1, b""), parts.get(3, b""), parts.get(5, b"")
-    if not key.startswith(_KEY_PREFIX) or len(key) != len(_KEY_PREFIX) + 32 or parts.get(2) != _PAYLOAD_TYPE:
-        raise DecodeError("A peer record is not one of an ed25519 peer.")
-    peer = key[len(_KEY_PREFIX) :]
-    if len(signature) != 64 or not verify(peer, _signed(payload), signature):
-        raise DecodeError("The signature of a peer record does not hold.")
+    peer, payload = open_sealed(envelope, _DOMAIN, _PAYLOAD_TYPE, verify)
     named, sequence, addresses = b"", 0, list[str]()
     for number, start, end in read_fields(payload, 0, len(payload), _FIELDS_MAX):
         if number == 1 and end >= 0:
@@ -60,7 +52,7 @@ def decode_record(envelope: bytes, verify: Callable[[bytes, bytes, bytes], bool]
         elif number == 2 and end < 0:
             sequence = start
         elif number == 3 and end >= 0 and len(addresses) < ADDRESSES_MAX:
-            text = multiaddr.of_peer(multiaddr.decode(_singular(payload[start:end]).get(1, b"")), peer)
+            text = multiaddr.of_peer(multiaddr.decode(singular(payload[start:end]).get(1, b"")), peer)
             addresses += [_without_peer(text, peer)] if text else []
     if named != PEER_ID_PREFIX + peer:
         raise DecodeError("A peer record names another peer than the one that signed it.")
@@ -96,15 +88,6 @@ class Records:
             del self._records[next(iter(self._records))]
 
 
-def _signed(payload: bytes) -> bytes:
-    return b"".join(varint(len(part)) + part for part in (_DOMAIN, _PAYLOAD_TYPE, payload))
-
-
 def _without_peer(text: str, peer: bytes) -> str:
     """A socket's address without the peer, whom the record names anyway; a relayed one is of no use without."""
     return text if multiaddr.is_relayed(text) else text.removesuffix(f"/p2p/{peer_id(peer)}")
-
-
-def _singular(data: bytes) -> dict[int, bytes]:
-    """Length-delimited fields by number; the last one counts."""
-    return {number: data[start:end] for number, start, end in read_fields(data, 0, len(data), _FIELDS_MAX) if end >= 0}
