@@ -40,6 +40,10 @@ from p2pcompute.transport.admission import CONNECTIONS_MAX
 from p2pcompute.transport.mux import Connection, Stream
 
 log = logging.getLogger(__name__)
+logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+"""It prints a traceback for every connection that ends while it begins, its own cancellation included. What matters of
+that is said here.
+"""
 
 DIALS_AT_ONCE: Final = 4
 """Of py-libp2p's own wishes; more wait."""

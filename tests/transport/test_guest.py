@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import trio
 from libp2p.network.exceptions import SwarmException
@@ -34,6 +36,11 @@ async def test_a_host_that_fails_is_replaced_and_connections_live_on(
         assert trio.current_time() >= 2 * guest.RESTART_S
         nursery.cancel_scope.cancel()
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["libp2p", "libp2p.network.swarm"])
+def test_what_py_libp2p_logs_is_not_an_operators_business(name: str) -> None:
+    assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
 
 
 async def test_the_swarm_may_open_streams_but_not_close_our_connections() -> None:
