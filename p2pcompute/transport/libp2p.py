@@ -50,8 +50,10 @@ REQUESTS_PER_PEER_MAX: Final = 128
 """Requests of one peer that we work on at once; more are reset."""
 REQUEST_READ_S: Final = 10.0
 """What a peer has to send us its request."""
-OUTBOUND_KEPT: Final = 32
-"""Connections that we dialled and that are kept, whatever for; searches leave no more behind."""
+OUTBOUND_KEPT: Final = 12
+"""Connections that we dialled and that are kept, whatever for; searches leave no more behind, as many as a mesh has."""
+WORTH_KEPT: Final = 2.0
+"""From here on a connection stays all the same: work between us (`PeerCore.usefulness`). An offer is no reason."""
 REQUEST_HANDLER_S: Final = 300.0
 """What our own handler has to answer: a bound on leaks, the requester's own deadline comes long before."""
 
@@ -388,7 +390,7 @@ class Libp2pTransport:
         worth = self._usefulness(peers)
         for peer in peers:
             found = self._peers.get(peer)
-            if found is not None and worth[peer] <= 0 and self._admission.outbound > OUTBOUND_KEPT:
+            if found is not None and worth[peer] < WORTH_KEPT and self._admission.outbound > OUTBOUND_KEPT:
                 self._close(found)
 
     async def _dial_for_guest(self, address: str) -> Connection:
