@@ -19,10 +19,6 @@ def module_text(lowered: Lowered, threads: Layout) -> str:
     """The LLVM module: `grid(launch record) -> status`, with the warp's code in it. Its helpers are declared only."""
     fields = "\n".join(_field(number, name) for number, name in enumerate(layout.LAUNCH_FIELDS))
     declarations = "\n".join(sorted(lowered.declarations | _DECLARATIONS))
-    local_bytes = lowered.local_bytes * WARP * threads.warps
-    clear_local = (
-        f"  call void @llvm.memset.p0.i64(ptr %stacks, i8 0, i64 {local_bytes}, i1 false)\n" if local_bytes else ""
-    )
     beside = "\n".join([library.declarations(lowered.helpers), *library.of_halves(lowered.warp)])
     return f"""{beside}
 define i32 @{layout.ENTRY_POINT}(ptr %launch) #0 {{
@@ -60,17 +56,7 @@ numbered:
   %z.w = udiv i64 %rows, %grid_y.i
   %ctaid.y = trunc i64 %y.w to i32
   %ctaid.z = trunc i64 %z.w to i32
-  %has.shared = icmp ne i64 %shared_bytes.i, 0
-  br i1 %has.shared, label %clear, label %cleared
-clear:
-  %clear.at = phi i64 [ 0, %numbered ], [ %clear.next, %clear ]
-  %clear.p = getelementptr i8, ptr %shared, i64 %clear.at
-  store <16 x i32> zeroinitializer, ptr %clear.p, align 64
-  %clear.next = add i64 %clear.at, {LINE_BYTES}
-  %clear.m = icmp ult i64 %clear.next, %shared_bytes.i
-  br i1 %clear.m, label %clear, label %cleared
-cleared:
-{clear_local}{turns(lowered, threads)}finished:
+{_clearing(lowered.local_bytes * WARP * threads.warps)}{turns(lowered, threads)}finished:
   %i.2 = add i64 %i, {"%run" if lowered.runs_by_rows else 1}
   %i.m = icmp ult i64 %i.2, %to
   br i1 %i.m, label %block, label %take
@@ -87,6 +73,22 @@ done:
 }}
 {declarations}
 {library.ATTRIBUTES}"""
+
+
+def _clearing(stack_bytes: int) -> str:
+    """Shared memory and the stacks of all lanes are zero when a block starts."""
+    stacks = f"  call void @llvm.memset.p0.i64(ptr %stacks, i8 0, i64 {stack_bytes}, i1 false)\n" if stack_bytes else ""
+    return f"""  %has.shared = icmp ne i64 %shared_bytes.i, 0
+  br i1 %has.shared, label %clear, label %cleared
+clear:
+  %clear.at = phi i64 [ 0, %numbered ], [ %clear.next, %clear ]
+  %clear.p = getelementptr i8, ptr %shared, i64 %clear.at
+  store <16 x i32> zeroinitializer, ptr %clear.p, align 64
+  %clear.next = add i64 %clear.at, {LINE_BYTES}
+  %clear.m = icmp ult i64 %clear.next, %shared_bytes.i
+  br i1 %clear.m, label %clear, label %cleared
+cleared:
+{stacks}"""
 
 
 def _field(number: int, name: str) -> str:

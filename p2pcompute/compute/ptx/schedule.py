@@ -50,6 +50,20 @@ warp.end:
 """
 
 
+def _to_next_pause(lowered: Lowered) -> str:
+    """At `step`: run the warp until it pauses or ends, then to `stepped`; the saved point of an ended warp is -1."""
+    return f"""step:
+{_step(lowered)}  %bad = icmp ugt i32 %status, {layout.PAUSED}
+  br i1 %bad, label %failed, label %stopped
+stopped:
+  %ended = icmp eq i32 %status, {layout.DONE}
+  br i1 %ended, label %close, label %stepped
+close:
+  store i32 -1, ptr %context
+  br label %stepped
+"""
+
+
 def _in_turn(lowered: Lowered, threads: Layout) -> str:
     """Every warp runs to its end."""
     return f"""  br label %warp
@@ -123,16 +137,7 @@ warp:
   br i1 %over, label %skipped, label %step
 skipped:
   br label %stepped
-step:
-{_step(lowered)}  %bad = icmp ugt i32 %status, {layout.PAUSED}
-  br i1 %bad, label %failed, label %stopped
-stopped:
-  %ended = icmp eq i32 %status, {layout.DONE}
-  br i1 %ended, label %close, label %stepped
-close:
-  store i32 -1, ptr %context
-  br label %stepped
-stepped:
+{_to_next_pause(lowered)}stepped:
   %status.2 = phi i32 [ {layout.DONE}, %skipped ], [ %status, %stopped ], [ %status, %close ]
   %waiting.2 = or i32 %waiting, %status.2
   %w.2 = add i32 %warpid, 1
@@ -190,16 +195,7 @@ skipped:
   %skipped.live = select i1 %over, i32 0, i32 1
   %skipped.who = select i1 %over, i32 %stuck, i32 %warpid
   br label %stepped
-step:
-{_step(lowered)}  %bad = icmp ugt i32 %status, {layout.PAUSED}
-  br i1 %bad, label %failed, label %stopped
-stopped:
-  %ended = icmp eq i32 %status, {layout.DONE}
-  br i1 %ended, label %close, label %stepped
-close:
-  store i32 -1, ptr %context
-  br label %stepped
-stepped:
+{_to_next_pause(lowered)}stepped:
   %is.live = phi i32 [ %skipped.live, %skipped ], [ 1, %stopped ], [ 0, %close ]
   %has.run = phi i32 [ 0, %skipped ], [ 1, %stopped ], [ 1, %close ]
   %stuck.2 = phi i32 [ %skipped.who, %skipped ], [ %stuck, %stopped ], [ %stuck, %close ]
