@@ -9,6 +9,7 @@ import trio
 
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Priority, Reply, Send, SendOutcome, SetTimer
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire import merkle
@@ -77,7 +78,8 @@ class SendingCore:
 def make_runtime(tmp_path: Path, script: list[list[Effect]]) -> tuple[Runtime, SlowCommitter, ScriptedCore]:
     (tmp_path / "blobs").mkdir()
     committer, core = SlowCommitter(), ScriptedCore(script)
-    runtime = Runtime(committer, BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]))  # type: ignore[arg-type]
+    work = Workshop(BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]))
+    runtime = Runtime(committer, work)
     runtime.attach(core, None)  # type: ignore[arg-type]
     return runtime, committer, core
 
