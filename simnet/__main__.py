@@ -82,10 +82,9 @@ def _swarm(args: argparse.Namespace) -> int:
     if args.json:
         print(msgspec.json.encode(found).decode())
     else:
-        print(
-            f"{found.seeds} worlds with {found.tasks} tasks and {found.faults} faults, {found.twice} of them run twice, "
-            f"{'all invariants hold' if failure is None else '1 failed'}"
-        )
+        verdict = "all invariants hold" if failure is None else "1 failed"
+        twice = f", {found.twice} run twice" if found.twice else ""
+        print(f"{found.seeds} worlds with {found.tasks} tasks and {found.faults} faults{twice}: {verdict}")
     if failure is not None:
         talk.print(failure.text(), soft_wrap=True, markup=False)
         return FAILED

@@ -82,7 +82,8 @@ class Network:
         """One way, at the moment."""
         return self.dice.latency_ms(a.index, b.index, (a.region, b.region)) + a.lag_ms + b.lag_ms
 
-    def _passes(self, a: Endpoint, b: Endpoint) -> bool:
+    def passes(self, a: Endpoint, b: Endpoint) -> bool:
+        """Whether anything gets from the first to the second."""
         return not any(barrier(a, b) for barrier in self._barriers)
 
     def connect(self, source: Endpoint, peer: bytes, then: Callable[[bool], None]) -> None:
@@ -91,7 +92,7 @@ class Network:
         if target is None or target is source or peer in source.lines:
             then(target is not None and peer in source.lines)
             return
-        reachable = target.dialable and self._passes(source, target) and self._passes(target, source)
+        reachable = target.dialable and self.passes(source, target) and self.passes(target, source)
         delay_ms = 2 * self.latency_ms(source, target) if reachable or not target.up else DIAL_MS
         source.dials += 1
         key = _DIALLED, source.index, target.index, source.dials
@@ -174,7 +175,7 @@ class Network:
     def _look_again(self) -> None:
         for node in self.nodes.values():
             for line in node.lines.values():
-                was, line.blocked = line.blocked, not self._passes(line.source, line.target)
+                was, line.blocked = line.blocked, not self.passes(line.source, line.target)
                 if line.blocked and not was:
                     key = _LOST, line.source.index, line.target.index, line.seed
                     self.wheel.at(self.wheel.now_ms + DEAD_MS, Phase.LIFE, key, self._give_up, line)

@@ -13,12 +13,13 @@ import msgspec
 from p2pcompute.errors import UsageError
 from simnet.chance import CHANCE, plan_of, scenario_of
 from simnet.faults import Plan, check_plan
+from simnet.hosts import HostWorld
 from simnet.invariants import Violation, Watch
 from simnet.scenario import Scenario, load_scenario
 from simnet.virtual import VirtualWorld
 from simnet.world import World
 
-DRIVERS: Final[dict[str, type[World]]] = {"wheel": World, "trio": VirtualWorld}
+DRIVERS: Final[dict[str, type[World]]] = {"wheel": World, "trio": VirtualWorld, "libp2p": HostWorld}
 
 
 class Outcome(msgspec.Struct, frozen=True):

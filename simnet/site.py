@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
@@ -17,7 +18,7 @@ from p2pcompute.protocol.gossip.exchange import PeerRecord, encode_record
 from p2pcompute.protocol.machine import Effect, Emit, Environment, Grant, JobOutcome, JobStatus, Now, PeerInfo, Ruling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
-from p2pcompute.wire.manifest import Manifest, decode_manifest
+from p2pcompute.wire.manifest import decode_manifest
 from simnet.characters.traced import Traced
 from simnet.disk import Disk
 from simnet.links import mix
@@ -37,10 +38,22 @@ VERIFIED_MAX: Final = 1_000_000
 Observe = Callable[["Site", Emit], None]
 
 
+@functools.lru_cache(maxsize=4_096)
 def right_outputs(manifest: bytes) -> tuple[tuple[bytes, int], ...]:
-    """What every honest engine computes for a manifest, in this world: a function of its bytes alone."""
-    m = decode_manifest(manifest)
-    return tuple((blake3(manifest + i.to_bytes(4, "little")).digest(), b.size_bytes) for i, b in enumerate(m.outputs))
+    """(root, size in bytes) of what every honest engine computes for a manifest, in this world: a function of its bytes
+    alone."""
+    return tuple((merkle.blob_root(data), len(data)) for data in output_bytes(manifest))
+
+
+def output_bytes(manifest: bytes) -> list[bytes]:
+    """The outputs themselves."""
+    outputs = decode_manifest(manifest).outputs
+    return [blake3(manifest + i.to_bytes(4, "little")).digest(length=b.size_bytes) for i, b in enumerate(outputs)]
+
+
+def ptx_text(seed: int, number: int) -> bytes:
+    """Stands for the kernels of a task."""
+    return f"// kernels of task {number} in world {seed}\n".encode()
 
 
 class Site(abc.ABC):
@@ -179,13 +192,10 @@ class Site(abc.ABC):
         self.blobs.update({root: None for root, _ in outcome.outputs})
         return took_ms + queue_ms, outcome
 
-    def store(self, manifest: bytes) -> Manifest:
-        """Put a manifest and (by name only) all it refers to into the blob store."""
-        m = decode_manifest(manifest)
-        self.blobs[merkle.blob_root(manifest)] = manifest
-        self.blobs[m.ptx_root] = None
-        self.blobs.update({b.root: None for b in m.inputs})
-        return m
+    def store(self, manifest: bytes, ptx: bytes) -> None:
+        """Put a task into the blob store."""
+        for blob in (manifest, ptx):
+            self.blobs[merkle.blob_root(blob)] = blob
 
 
 def _address(index: int, host: int) -> str:

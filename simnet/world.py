@@ -10,6 +10,7 @@ from typing import Final
 from p2pcompute.protocol.commands import Command, Publish, Submit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
+from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
 from simnet.characters import character_of
 from simnet.disk import CrashState
@@ -18,7 +19,7 @@ from simnet.links import REGIONS
 from simnet.network import Network
 from simnet.node import Node
 from simnet.scenario import Scenario, requester_names
-from simnet.site import Site
+from simnet.site import Site, ptx_text
 from simnet.trace import Trace
 from simnet.wheel import Phase, Wheel
 
@@ -164,14 +165,14 @@ class World:
 
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
-        work = self.scenario.work
+        work, ptx = self.scenario.work, ptx_text(self.seed, number)
         return encode_manifest(
             Manifest(
                 name=f"task{number}",
                 toolchain="simulated",
                 sources=(),
-                ptx_root=random.Random(f"{self.seed}/ptx/{number}").randbytes(32),
-                ptx_size_bytes=1000,
+                ptx_root=merkle.blob_root(ptx),
+                ptx_size_bytes=len(ptx),
                 buffers=(Buffer("out", "f32", (256 * work.output_kb,), Role.OUT),),
                 launches=(Launch("k", (1, 1, 1), (32, 1, 1), (Argument("out"),)),),
                 device_ms_max=5_000,
@@ -189,7 +190,7 @@ class World:
         if not requester.up:
             self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
             return
-        requester.store(task.manifest)
+        requester.store(task.manifest, ptx_text(self.seed, task.number))
         requester.command(self._command(task))
 
     def _command(self, task: Task) -> Submit:

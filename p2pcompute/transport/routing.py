@@ -60,8 +60,8 @@ class Network(Protocol):
 class Found:
     """Providers that several peers named. One of them alone cannot fill the list, nor hide where somebody is."""
 
-    def __init__(self, known: Iterable[Contact], count: int) -> None:
-        self._count, self._tellers = count, 0
+    def __init__(self, known: Iterable[Contact], count: int, rng: random.Random) -> None:
+        self._count, self._tellers, self._rng = count, 0, rng
         self._contacts = {one.peer: one for one in known}
 
     @property
@@ -79,15 +79,15 @@ class Found:
     def some(self, me: bytes) -> list[Contact]:
         """As many as are wanted, drawn by chance, without `me`."""
         others = [one for peer, one in self._contacts.items() if peer != me]
-        return random.SystemRandom().sample(others, min(self._count, len(others)))
+        return self._rng.sample(others, min(self._count, len(others)))
 
 
 class Routing:
     """One peer's DHT. `serve` what others ask; `met` every new neighbour; `run` beside the transport."""
 
-    def __init__(self, network: Network, topics: Sequence[str] = ()) -> None:
-        """`topics` are told in provider records, for as long as `run` runs."""
-        self._network = network
+    def __init__(self, network: Network, topics: Sequence[str] = (), rng: random.Random | None = None) -> None:
+        """`topics` are told in provider records, for as long as `run` runs. `rng`: the system's, unless given."""
+        self._network, self._rng = network, rng or random.SystemRandom()
         self._topics = tuple(topics)
         self.kademlia = Kademlia(network.peer)
         self._searches = trio.Semaphore(SEARCHES_AT_ONCE)
@@ -159,7 +159,7 @@ class Routing:
     async def find_providers(self, topic: str, count: int = 20) -> list[Contact]:
         """Up to `count` peers that say they serve `topic`."""
         key = kademlia.provider_key(topic)
-        found = Found(self.kademlia.providers.get(key, count, _now_ms()), count)
+        found = Found(self.kademlia.providers.get(key, count, _now_ms()), count, self._rng)
         await self._search(position(key), Message(Kind.GET_PROVIDERS, key), found)
         return found.some(self._network.peer)
 
@@ -178,7 +178,7 @@ class Routing:
         """Search for ourselves and for a place somewhere: the table learns who answers on the way."""
         me = self._network.peer
         await self._search(peer_position(me), Message(Kind.FIND_NODE, peer_id_bytes(me)))
-        anywhere = random.SystemRandom().randbytes(32)
+        anywhere = self._rng.randbytes(32)
         await self._search(peer_position(anywhere), Message(Kind.FIND_NODE, peer_id_bytes(anywhere)))
 
     async def run(self) -> None:

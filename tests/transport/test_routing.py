@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from collections.abc import Callable
 
 import pytest
@@ -208,7 +209,7 @@ async def test_one_liar_cannot_fill_the_list_of_providers() -> None:
 async def test_two_tellers_of_one_provider_are_both_heard() -> None:
     key = os.urandom(32)
     there, elsewhere = (f"/ip4/127.0.0.{n}/tcp/1/p2p/{peer_id(key)}" for n in (1, 2))
-    found = Found([], 1)
+    found = Found([], 1, random.Random(1))
     found.add([Contact(key, (elsewhere,))])
     assert not found.is_enough
     found.add([Contact(key, (there, elsewhere))])
