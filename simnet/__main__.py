@@ -15,10 +15,11 @@ from rich.table import Table
 
 from p2pcompute.errors import UsageError
 from simnet.chance import CHANCE, crash_worlds
+from simnet.extras import load_extras
 from simnet.faults import Plan, check_plan, decode_plan, encode_plan
 from simnet.invariants import Watch
 from simnet.runs import DRIVERS, finish, make_world, prepare, version
-from simnet.scenario import FOLDER, check_scenario, known_scenarios, load_scenario
+from simnet.scenario import FOLDER, NODES_MAX, check_scenario, known_scenarios, load_scenario
 from simnet.swarm import Findings, swarm
 
 OK: Final = 0
@@ -68,6 +69,19 @@ def _replay(args: argparse.Namespace) -> int:
     return _run(args)
 
 
+def _report(args: argparse.Namespace) -> int:
+    """One world as pictures."""
+    from simnet.recorder import Recorder
+    from simnet.report import write_report
+
+    scenario, plan = prepare(args.scenario, args.seed, nodes=args.nodes)
+    world = make_world(scenario, args.seed, plan, driver=args.driver)
+    recorder = Recorder(world)
+    outcome = finish(args.scenario, world)
+    print(write_report(Path(args.out), world, recorder, outcome))
+    return FAILED if outcome.violation else OK
+
+
 def _swarm(args: argparse.Namespace) -> int:
     """Many worlds."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -78,7 +92,9 @@ def _swarm(args: argparse.Namespace) -> int:
             bar.update(task, completed=found.seeds)
 
         seeds = range(args.first, args.first + args.seeds)
-        found, failure = swarm(args.scenario, seeds, nodes=args.nodes, jobs=args.jobs, progress=progress)
+        found, failure = swarm(
+            args.scenario, seeds, nodes=args.nodes, jobs=args.jobs, load=args.load, progress=progress
+        )
     if args.json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -123,11 +139,25 @@ def _check(args: argparse.Namespace) -> int:
     return OK
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= NODES_MAX:
+        raise argparse.ArgumentTypeError(f"must be 0 to {NODES_MAX}")
+    return number
+
+
+def _positive(text: str) -> int:
+    if not _count(text):
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simnet", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     one = argparse.ArgumentParser(add_help=False)
-    one.add_argument("--nodes", type=int, default=0, help="that many nodes instead of the scenario's")
+    one.add_argument("--nodes", type=_count, default=0, help="that many nodes instead of the scenario's")
+    one.add_argument("--load", default="", help="a Python file with characters and invariants of your own")
     one.add_argument("--driver", default="wheel", help=f"{' or '.join(DRIVERS)} (default: wheel)")
     run = verbs.add_parser("run", help="run one world", parents=[one])
     run.add_argument("scenario", help=f"a name ({FOLDER.name}/) or a .toml file; see: python -m simnet scenarios")
@@ -142,12 +172,18 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("scenario")
     replay.add_argument("seed", type=int)
     replay.set_defaults(go=_replay)
+    report = verbs.add_parser("report", help="run one world and draw it: PNG files and one HTML page", parents=[one])
+    report.add_argument("scenario")
+    report.add_argument("--seed", type=int, default=1)
+    report.add_argument("--out", default="report", help="the folder (default: report)")
+    report.set_defaults(go=_report)
     many = verbs.add_parser("swarm", help="run many worlds, up to the first failure")
-    many.add_argument("--seeds", type=int, default=200)
+    many.add_argument("--seeds", type=_count, default=200)
     many.add_argument("--first", type=int, default=0)
-    many.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    many.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1)
     many.add_argument("--scenario", default=CHANCE)
-    many.add_argument("--nodes", type=int, default=0)
+    many.add_argument("--nodes", type=_count, default=0)
+    many.add_argument("--load", default="", help="a Python file with characters and invariants of your own")
     many.add_argument("--json", action="store_true")
     many.set_defaults(go=_swarm)
     crash = verbs.add_parser("crash", help="crash every node at every journal record")
@@ -156,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("scenarios", help="what there is to run").set_defaults(go=_scenarios)
     check = verbs.add_parser("check", help="read a scenario file and say whether it can be run")
     check.add_argument("scenario")
+    check.add_argument("--load", default="")
     check.set_defaults(go=_check)
     return parser
 
@@ -164,6 +201,8 @@ def main() -> int:
     """Parse and run; the exit code: 0 all is well, 1 an invariant broke, 2 it cannot be done."""
     args = _parser().parse_args()
     try:
+        if getattr(args, "load", ""):
+            load_extras(args.load)
         code: int = args.go(args)
     except UsageError as error:
         talk.print(f"simnet: {error}", markup=False, soft_wrap=True)

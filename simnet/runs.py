@@ -97,10 +97,11 @@ def finish(name: str, world: World, watch: Watch | None = None) -> Outcome:
 
 
 def shrink(name: str, scenario: Scenario, seed: int, plan: Plan) -> Plan:
-    """The faults without which the same world keeps its invariants: one after the other is left out, and stays out when
-    something breaks all the same."""
-    kept = list(plan)
-    for fault in plan:
+    """The faults without which the same world keeps its invariants, of the scenario's own and of `plan`: one after the
+    other is left out, and stays out when something breaks all the same."""
+    kept = [*scenario.faults, *plan]
+    scenario = msgspec.structs.replace(scenario, faults=())
+    for fault in list(kept):
         rest = tuple(one for one in kept if one is not fault)
         if finish(name, make_world(scenario, seed, rest)).violation:
             kept = list(rest)

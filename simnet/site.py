@@ -178,13 +178,16 @@ class Site(abc.ABC):
         self.blobs.update({root: source.blobs[root] for root in roots})
         return tuple(self.blobs[root] or b"" for root in roots) if token.startswith("manifest:") else ()
 
+    def work_ms(self, manifest: bytes) -> int:
+        """What a run of this manifest takes on an ordinary machine."""
+        low, high = self._work_ms
+        return low + int.from_bytes(blake3(b"work" + manifest).digest(length=4), "big") % (high - low + 1)
+
     def compute(self, manifest: bytes) -> tuple[int, JobOutcome]:
         """Milliseconds a run takes here, and what comes out."""
         self._jobs += 1
-        low, high = self._work_ms
-        work_ms = low + int.from_bytes(blake3(b"work" + manifest).digest(length=4), "big") % (high - low + 1)
         queue_ms = mix(self.seed ^ mix(self.index << 20 | self._jobs)) % 20
-        took_ms = max(1, int(work_ms * self.slowness))
+        took_ms = max(1, int(self.work_ms(manifest) * self.slowness))
         outcome = JobOutcome(JobStatus.OK, right_outputs(manifest), device_us=1_000 * took_ms)
         claimed = getattr(self.core, "result", None)
         if claimed is not None:

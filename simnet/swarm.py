@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from simnet.extras import load_extras
 from simnet.faults import Plan, encode_plan
 from simnet.runs import Outcome, finish, make_world, prepare, shrink, version
 from simnet.scenario import Scenario
@@ -33,16 +34,17 @@ class Failure(msgspec.Struct, frozen=True):
     """A world that broke an invariant, with all that is needed to see it again."""
 
     name: str
+    load: str
     outcome: Outcome
     scenario: Scenario
     plan: Plan
 
     def text(self) -> str:
         """For people."""
-        seed = self.outcome.seed
+        seed, load = self.outcome.seed, f" --load {self.load}" if self.load else ""
         lines = (
             f"seed {seed}: {self.outcome.violation}",
-            f"replay: python -m simnet replay {self.name} {seed}",
+            f"replay: python -m simnet replay {self.name} {seed}{load}",
             f"commit: {version()}",
             f"world: {msgspec.json.encode(self.scenario).decode()}",
             f"the faults it takes:\n{encode_plan(self.plan)}" if self.plan else "it takes no fault",
@@ -56,8 +58,8 @@ def _work(job: tuple[str, int, int, bool]) -> Outcome:
     return finish(name, make_world(scenario, seed, plan, hashing=hashing))
 
 
-def outcomes(name: str, seeds: Sequence[int], *, nodes: int, jobs: int) -> Iterator[Outcome]:
-    """Of these seeds' worlds, in order; one in TWICE_EVERY comes twice in a row."""
+def outcomes(name: str, seeds: Sequence[int], *, nodes: int, jobs: int, load: str) -> Iterator[Outcome]:
+    """Of these seeds' worlds, in order; one in TWICE_EVERY comes twice in a row. Workers `load` a tester's file."""
     work = []
     for seed in seeds:
         twice = seed % TWICE_EVERY == 0
@@ -65,17 +67,25 @@ def outcomes(name: str, seeds: Sequence[int], *, nodes: int, jobs: int) -> Itera
     if jobs == 1:
         yield from map(_work, work)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        jobs, load_extras if load else None, (load,) if load else ()
+    ) as pool:
         yield from pool.imap(_work, work, chunksize=CHUNK)
 
 
 def swarm(
-    name: str, seeds: Sequence[int], *, nodes: int = 0, jobs: int = 1, progress: Callable[[Findings], None]
+    name: str,
+    seeds: Sequence[int],
+    *,
+    nodes: int = 0,
+    jobs: int = 1,
+    load: str = "",
+    progress: Callable[[Findings], None],
 ) -> tuple[Findings, Failure | None]:
     """Run the worlds of these seeds up to the first failure, whose faults are shrunk to those that it takes."""
     found = Findings()
     before: Outcome | None = None
-    for outcome in outcomes(name, seeds, nodes=nodes, jobs=jobs):
+    for outcome in outcomes(name, seeds, nodes=nodes, jobs=jobs, load=load):
         if before is not None and before.seed == outcome.seed:
             found.twice += 1
             if before.trace != outcome.trace:
@@ -92,5 +102,5 @@ def swarm(
             found.failed += 1
             found.wrong_accepted += "wrong result" in outcome.violation
             scenario, plan = prepare(name, outcome.seed, nodes=nodes)
-            return found, Failure(name, outcome, scenario, shrink(name, scenario, outcome.seed, plan))
+            return found, Failure(name, load, outcome, scenario, shrink(name, scenario, outcome.seed, plan))
     return found, None

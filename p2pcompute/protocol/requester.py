@@ -45,6 +45,8 @@ COMMIT_GRACE_MS: Final = 60_000
 """Time for fetching inputs and waiting for the engine, on top of the manifest's own limit."""
 ATTEMPTS_MAX: Final = 5
 RETRY_MS: Final = 1_000
+SETTLING_ATTEMPTS_MAX: Final = 9
+"""What was judged is worth more patience, with pauses that double: a minute or two, as long as a line may be cut."""
 LOST_MS: Final = 2_000
 """A provider gone for so long while it works is given up."""
 INPUT_GRANT_MS: Final = 3_600_000
@@ -370,7 +372,7 @@ class Requester:
     def _fetch_outputs(self, now: Now, job: Job) -> list[Effect]:
         if job.fetching:
             return []
-        sources = [r for r in job.within("owed") if r.fetch_failures < ATTEMPTS_MAX]
+        sources = [r for r in job.within("owed") if r.fetch_failures < SETTLING_ATTEMPTS_MAX]
         if not sources:
             if job.within("judged"):
                 return []
@@ -397,7 +399,8 @@ class Requester:
         if source is not None:
             source.fetch_failures += 1
             self._reputation.slow(source.operator)
-        return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + FETCH_PAUSE_MS)]
+        rounds = min((r.fetch_failures for r in job.within("owed")), default=0)
+        return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + (FETCH_PAUSE_MS << min(rounds, 6)))]
 
     def _pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
         assert replica.receipt is not None
@@ -438,9 +441,11 @@ class Requester:
 
     def _retry_or_lose(self, now: Now, job: Job, replica: Replica, step: str, reason: str) -> list[Effect]:
         replica.attempts += 1
-        if replica.attempts >= ATTEMPTS_MAX:
+        judged = replica.state == "judged"
+        if replica.attempts >= (SETTLING_ATTEMPTS_MAX if judged else ATTEMPTS_MAX):
             return self._lose(now, job, replica, reason)
-        return [SetTimer(self._retry_key(job, replica, step), now.mono_ms + RETRY_MS)]
+        pause_ms = RETRY_MS << min(replica.attempts - 1, 5) if judged else RETRY_MS
+        return [SetTimer(self._retry_key(job, replica, step), now.mono_ms + pause_ms)]
 
     @staticmethod
     def _retry_key(job: Job, replica: Replica, step: str) -> str:
