@@ -209,6 +209,9 @@ def main() -> int:
         return USAGE
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # for the interpreter, which flushes it at its end
+        return OK
     return code
 
 

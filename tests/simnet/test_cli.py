@@ -201,6 +201,5 @@ def test_help_takes_no_world(tmp_path: Path) -> None:
         text=True,
         check=True,
         cwd=tmp_path,
-        env=os.environ,
     )
     assert "swarm" in done.stdout
