@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 BITS_MAX: Final = 12
@@ -16,9 +17,10 @@ class RangeIndex:
     short id (someone would have to search 2**32 documents of their own for them) share an answer and harm nobody."""
 
     def __init__(self) -> None:
-        self._leaves: dict[int, dict[bytes, None]] = {}
+        self._leaves: dict[int, list[bytes]] = {}
         """Number of the finest range -> its ids; empty ranges are not kept."""
-        self._sums: dict[int, int] = {}
+        self._sums: dict[int, list[int]] = {}
+        """Bits -> the sums of all ranges of that size, for the sizes that somebody has asked for."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -29,34 +31,41 @@ class RangeIndex:
         leaf = _leaf(document_id)
         ids = self._leaves.get(leaf)
         if ids is None:
-            self._leaves[leaf] = {document_id: None}
-            self._sums[leaf] = _weight(document_id)
+            self._leaves[leaf] = [document_id]
         else:
-            ids[document_id] = None
-            self._sums[leaf] = (self._sums[leaf] + _weight(document_id)) % _MODULUS
+            ids.append(document_id)
         self._count += 1
+        for bits, sums in self._sums.items():
+            sums[leaf >> BITS_MAX - bits] += _weight(document_id)
 
     def remove(self, document_id: bytes) -> None:
         """Take an id out; it must be there."""
         leaf = _leaf(document_id)
-        del self._leaves[leaf][document_id]
-        self._sums[leaf] = (self._sums[leaf] - _weight(document_id)) % _MODULUS
+        ids = self._leaves[leaf]
+        ids.remove(document_id)
+        if not ids:
+            del self._leaves[leaf]
         self._count -= 1
-        if not self._leaves[leaf]:
-            del self._leaves[leaf], self._sums[leaf]
+        for bits, sums in self._sums.items():
+            sums[leaf >> BITS_MAX - bits] -= _weight(document_id)
 
     def fingerprints(self, bits: int) -> bytes:
         """8 bytes for each of the 2**bits equal ranges: the sum of their ids' weights."""
-        sums = [0] * (1 << bits)
-        for leaf, value in self._sums.items():
-            sums[leaf >> (BITS_MAX - bits)] += value
-        return b"".join((value % _MODULUS).to_bytes(8, "big") for value in sums)
+        sums = self._sums.get(bits)
+        if sums is None:
+            sums = self._sums[bits] = [0] * (1 << bits)
+            for leaf, ids in self._leaves.items():
+                sums[leaf >> BITS_MAX - bits] += sum(map(_weight, ids))
+        return struct.pack(f">{len(sums)}Q", *[value % _MODULUS for value in sums])
 
     def short_ids(self, bits: int, number: int) -> dict[bytes, None]:
         """The short ids of everything in one of the 2**bits ranges."""
-        width = 1 << (BITS_MAX - bits)
-        numbers = range(number * width, (number + 1) * width)
-        return {i[:SHORT_ID_BYTES]: None for leaf in numbers for i in self._leaves.get(leaf, ())}
+        shift = BITS_MAX - bits
+        if len(self._leaves) < 1 << shift:  # a small book has far fewer leaves than there could be
+            found = [ids for leaf, ids in self._leaves.items() if leaf >> shift == number]
+        else:
+            found = [self._leaves.get(leaf, []) for leaf in range(number << shift, (number + 1) << shift)]
+        return {i[:SHORT_ID_BYTES]: None for ids in found for i in ids}
 
     def find(self, short_id: bytes) -> bytes | None:
         """An id behind a short one."""

@@ -23,9 +23,10 @@ class Seen:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def rejected(self, message_id: bytes) -> bool:
+    def was_rejected(self, message_id: bytes) -> bool | None:
+        """How a message was judged; None for one that was not."""
         entry = self._entries.get(message_id)
-        return entry is not None and entry[1]
+        return None if entry is None else entry[1]
 
     def add(self, message_id: bytes, now_ms: int, *, rejected: bool = False) -> None:
         self._entries[message_id] = now_ms, rejected

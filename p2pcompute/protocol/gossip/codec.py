@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from p2pcompute.errors import DecodeError
 from p2pcompute.identity.names import PEER_ID_PREFIX
 from p2pcompute.protocol.gossip.params import (
@@ -32,6 +34,8 @@ _SEQNO_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = 64
 _FIELDS_MAX: Final = 8_192
 _MESSAGE_FIELDS: Final = 6
+_MESSAGE_TAG: Final = 0x12
+"""Of a message in an RPC: field 2, length-delimited."""
 
 
 def message_id(topic: str, data: bytes) -> bytes:
@@ -42,18 +46,23 @@ def message_id(topic: str, data: bytes) -> bytes:
     return hashlib.sha256(topic.encode() + b"\0" + data).digest()[:ID_BYTES]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
-    """A published message. `part` is its whole field in an RPC, `signed` what its signature covers."""
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A published message. `part` is its whole field in an RPC; `part[signed_at:signed_end]` is signed."""
 
     source: bytes
     """32-byte ed25519 public key of the publisher."""
     topic: str
     data: bytes
     signature: bytes
-    signed: bytes
     part: bytes
     id: bytes
+    signed_at: int
+    signed_end: int
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature covers; put together when asked for, since the message is kept for longer."""
+        return SIGN_PREFIX + self.part[self.signed_at : self.signed_end]
 
 
 class Exchanged(NamedTuple):
@@ -127,8 +136,12 @@ def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: 
         )
     )
     signature = sign(SIGN_PREFIX + body)
-    part = write_field(2, body + write_field(5, signature))
-    return Message(source, topic, data, signature, SIGN_PREFIX + body, part, message_id(topic, data))
+    signature_field = write_field(5, signature)
+    part = write_field(2, body + signature_field)
+    signed_end = len(part) - len(signature_field)
+    return Message(
+        source, topic, data, signature, part, message_id(topic, data), signed_end - len(body), signed_end
+    )
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
@@ -143,28 +156,59 @@ def _text(data: bytes) -> str:
         raise DecodeError("A topic is not text.") from None
 
 
-def decode_message(raw: bytes) -> Message:
-    """One message, without a look at its signature. Raises DecodeError when it breaks the policy StrictSign."""
-    values: list[bytes | None] = [None] * (_MESSAGE_FIELDS + 1)
+def decode_message(frame: bytes, at: int = 0, stop: int | None = None) -> Message:
+    """The message in `frame[at:stop]`, without a look at its signature. Raises DecodeError when it breaks StrictSign."""
+    stop = len(frame) if stop is None else stop
+    source = data = sequence = signature = key = b""
+    topic: bytes | None = None
     last = signed_end = 0
-    for number, start, end in read_fields(raw, 0, len(raw), _MESSAGE_FIELDS):
+    for number, start, end in read_fields(frame, at, stop, _MESSAGE_FIELDS):
         if end < 0 or not last < number <= _MESSAGE_FIELDS:
             raise DecodeError("A message holds a field twice, out of order, or one we do not know.")
-        values[number] = raw[start:end]
         last = number
-        if number <= 4:
-            signed_end = end
-    _, source, data, sequence, topic, signature, key = values
-    data = data or b""
-    if source is None or source[:6] != PEER_ID_PREFIX or len(source) != len(PEER_ID_PREFIX) + 32:
+        value = frame[start:end]
+        if number == 1:
+            source, signed_end = value, end
+        elif number == 2:
+            data, signed_end = value, end
+        elif number == 3:
+            sequence, signed_end = value, end
+        elif number == 4:
+            topic, signed_end = value, end
+        elif number == 5:
+            signature = value
+        else:
+            key = value
+    if source[:6] != PEER_ID_PREFIX or len(source) != len(PEER_ID_PREFIX) + 32:
         raise DecodeError("A message's publisher is not an ed25519 peer id.")
-    if sequence is None or len(sequence) != _SEQNO_BYTES or signature is None or len(signature) != _SIGNATURE_BYTES:
+    if len(sequence) != _SEQNO_BYTES or len(signature) != _SIGNATURE_BYTES:
         raise DecodeError("A message has no sequence number or no signature.")
     if topic is None or len(data) > DATA_BYTES_MAX or (key and key != source[2:]):
         raise DecodeError("A message has no topic, is too long, or names another key than its publisher's.")
     name = _text(topic)
-    part = b"\x12" + varint(len(raw)) + raw
-    return Message(source[6:], name, data, signature, SIGN_PREFIX + raw[:signed_end], part, message_id(name, data))
+    part = _part(frame, at, stop)
+    moved = len(part) - stop  # where its last byte stands now
+    return Message(
+        source[6:], name, data, signature, part, message_id(name, data), at + moved, signed_end + moved
+    )
+
+
+def _part(frame: bytes, at: int, stop: int) -> bytes:
+    """A message's bytes as a field of an RPC: the frame itself, uncopied, where it holds nothing else."""
+    if at and stop == len(frame) and at == _prefix_bytes(stop - at) and frame[0] == _MESSAGE_TAG:
+        return frame
+    return write_field(2, frame[at:stop])
+
+
+def sole_message(frame: bytes) -> Message | None:
+    """The message of a frame that holds it and nothing else, as most do; None for all others, malformed ones too."""
+    if not frame or frame[0] != _MESSAGE_TAG:
+        return None
+    try:
+        fields = read_fields(frame, 0, len(frame), 1)
+        return decode_message(frame, *fields[0][1:]) if fields[0][2] == len(frame) else None
+    except DecodeError:
+        return None
 
 
 def decode_rpc(frame: bytes, recent: Mapping[bytes, Message] | None = None) -> Rpc:
@@ -181,7 +225,7 @@ def decode_rpc(frame: bytes, recent: Mapping[bytes, Message] | None = None) -> R
                 raise DecodeError("A gossip frame holds too many messages.")
             copied = recent.get(frame[start - _prefix_bytes(end - start) : end]) if recent else None
             try:
-                rpc.messages.append(copied or decode_message(frame[start:end]))
+                rpc.messages.append(copied or decode_message(frame, start, end))
             except DecodeError:
                 rpc.bad_messages += 1
         elif number == 1:

@@ -7,7 +7,7 @@ Source: gossipsub v1.0 "Mesh maintenance"; v1.1 "Prune backoff and Peer Exchange
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import Final
 
 from p2pcompute.protocol.gossip.codec import Exchanged, encode_graft, encode_prune
@@ -98,8 +98,10 @@ class Mesh:
         self._rng.shuffle(found)
         return found
 
-    def receivers(self, topic: str) -> list[bytes]:
+    def receivers(self, topic: str) -> Collection[bytes]:
         """Who gets every message of a topic at once: its mesh, and whom an agreement names."""
+        if not self._standing.direct:
+            return self.topics.get(topic, {})
         agreed = [
             peer for peer in self._standing.direct if peer in self.neighbours and topic in self.neighbours[peer].topics
         ]

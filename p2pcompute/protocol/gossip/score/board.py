@@ -4,6 +4,7 @@ shows at the next heartbeat."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -56,6 +57,9 @@ class Scores:
         self._retained: dict[bytes, None] = {}
         self._colocation = Colocation(params.colocation_threshold, params.colocation_exempt)
         self._window = Window()
+        self.watch_below = -math.inf
+        self.low: dict[bytes, None] = {}
+        """Peers with a score below `watch_below`: asked for at every frame, and nearly always empty."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -103,6 +107,7 @@ class Scores:
 
     def _forget(self, peer: bytes) -> None:
         self._retained.pop(peer, None)
+        self.low.pop(peer, None)
         record = self._records.pop(peer)
         self._colocation.remove(peer, record.network)
 
@@ -193,6 +198,10 @@ class Scores:
             + self._colocated(record)
             + self._behaved(record)
         )
+        if record.value < self.watch_below:
+            self.low[peer] = None
+        elif self.low:
+            self.low.pop(peer, None)
 
     def _cap(self, topics: float) -> float:
         return min(topics, self._params.topic_cap) if self._params.topic_cap else topics
