@@ -35,8 +35,8 @@ class RangeIndex:
         else:
             ids.append(document_id)
         self._count += 1
-        for bits, sums in self._sums.items():
-            sums[leaf >> BITS_MAX - bits] += _weight(document_id)
+        if self._sums:
+            self._shift(leaf, _weight(document_id))
 
     def remove(self, document_id: bytes) -> None:
         """Take an id out; it must be there."""
@@ -46,8 +46,12 @@ class RangeIndex:
         if not ids:
             del self._leaves[leaf]
         self._count -= 1
+        if self._sums:
+            self._shift(leaf, -_weight(document_id))
+
+    def _shift(self, leaf: int, weight: int) -> None:
         for bits, sums in self._sums.items():
-            sums[leaf >> BITS_MAX - bits] -= _weight(document_id)
+            sums[leaf >> BITS_MAX - bits] += weight
 
     def fingerprints(self, bits: int) -> bytes:
         """8 bytes for each of the 2**bits equal ranges: the sum of their ids' weights."""

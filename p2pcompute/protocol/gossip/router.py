@@ -202,9 +202,12 @@ class Gossip:
             self.counters.unread += 1
             return []
         neighbour.minor = _MINOR.get(channel, neighbour.minor)
-        message = self._cache.by_part.get(frame)  # most frames are one more copy of a message: nothing to decode
-        if message is None:
-            message = sole_message(frame)
+        known = self._cache.by_part.get(frame)
+        if known is not None:  # most frames are one more copy of an accepted message: nothing to decode, nothing to say
+            self.counters.duplicates += 1  # rule 4
+            self._scores.duplicate(peer, known.topic, known.id, now.mono_ms)
+            return []
+        message = sole_message(frame)
         if message is not None:
             effects = self._message(now, peer, message)
             return [*effects, *self._effects()] if effects else self._effects()

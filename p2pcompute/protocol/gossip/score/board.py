@@ -153,7 +153,7 @@ class Scores:
 
     def duplicate(self, peer: bytes, topic: str, message_id: bytes, now_ms: int) -> None:
         """A further copy (P3)."""
-        if len(self._window) and self._window.counts(message_id, peer, now_ms):
+        if self._window.open and self._window.counts(message_id, peer, now_ms):
             record = self._topic(peer, topic)
             if record is not None:
                 record.delivered()
