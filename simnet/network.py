@@ -7,11 +7,14 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from p2pcompute.protocol.machine import Missed, Ok, Outcome, PeerInfo
+from p2pcompute.protocol.machine import Missed, Now, Ok, Outcome, PeerInfo
 from simnet.wheel import Wheel
 
 if TYPE_CHECKING:
     from simnet.node import Node
+
+WALL_START_MS = 1_800_000_000_000
+"""Virtual Unix time at the start of every world."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +37,11 @@ class Network:
         self.wheel, self.links = wheel, links
         self.nodes: dict[bytes, Node] = {}
         self._rng = rng
+        self._now = Now(0, WALL_START_MS)
         self._latency: dict[tuple[bytes, bytes], int] = {}
         self._connections: dict[tuple[bytes, bytes], None] = {}
+        self._links: dict[bytes, dict[bytes, int]] = {}
+        """Of each node its connections, with their latency."""
 
     def delay_ms(self, a: bytes, b: bytes) -> int:
         """One frame's travel time."""
@@ -43,10 +49,17 @@ class Network:
         base = self._latency.get(pair)
         if base is None:
             base = self._latency[pair] = self._rng.randrange(self.links.latency_ms_min, self.links.latency_ms_max + 1)
-        return base + self._rng.randrange(self.links.jitter_ms + 1)
+        return base + int(self._rng.random() * (self.links.jitter_ms + 1))
+
+    def now(self) -> Now:
+        """Both clocks; one object for all that happens in a millisecond."""
+        ms = self.wheel.now_ms
+        if self._now.mono_ms != ms:
+            self._now = Now(ms, WALL_START_MS + ms)
+        return self._now
 
     def connected(self, a: bytes, b: bytes) -> bool:
-        return (min(a, b), max(a, b)) in self._connections
+        return b in self._links.get(a, ())
 
     def connect(self, a: bytes, b: bytes, then: Callable[[bool], None]) -> None:
         """Dial; `then(success)` one round trip later."""
@@ -54,7 +67,9 @@ class Network:
         def established() -> None:
             up = self.nodes[a].up and self.nodes[b].up
             if up and not self.connected(a, b):
-                self._connections[min(a, b), max(a, b)] = None
+                pair = (a, b) if a < b else (b, a)
+                self._connections[pair] = None
+                self._links.setdefault(a, {})[b] = self._links.setdefault(b, {})[a] = self._latency[pair]
                 self.nodes[b].on_peer(PeerInfo(a, True, outbound=False))
                 self.nodes[a].on_peer(PeerInfo(b, True, outbound=True))
             then(up)
@@ -65,22 +80,27 @@ class Network:
     def cut(self, a: bytes) -> None:
         """`a` crashed: all its connections break; the other sides notice a little later."""
         for pair in [p for p in self._connections if a in p]:
-            del self._connections[pair]
+            del self._connections[pair], self._links[pair[0]][pair[1]], self._links[pair[1]][pair[0]]
             other = pair[0] if pair[1] == a else pair[1]
             self.wheel.after(self.delay_ms(a, other), self._notice_of_loss(other, a))
 
     def _notice_of_loss(self, node: bytes, lost: bytes) -> Callable[[], None]:
         return lambda: self.nodes[node].on_peer(PeerInfo(lost, False))
 
-    def send(self, source: bytes, target: bytes, channel: str, frame: bytes) -> None:
-        """A one-way frame over an existing connection."""
+    def send(self, source: bytes, targets: tuple[bytes, ...], channel: str, frame: bytes) -> None:
+        """A one-way frame over existing connections."""
+        wheel, uniform, links = self.wheel, self._rng.random, self._links.get(source, {})
+        loss, now_ms, jitter_ms = self.links.loss, self.wheel.now_ms, self.links.jitter_ms + 1
+        for target in targets:
+            latency_ms = links.get(target)
+            if latency_ms is not None and (not loss or uniform() >= loss):
+                wheel.at(
+                    now_ms + latency_ms + int(uniform() * jitter_ms), self._arrive, links, source, target, channel, frame
+                )
 
-        def arrive() -> None:
-            if self.connected(source, target):
-                self.nodes[target].on_frame(source, channel, frame)
-
-        if self.connected(source, target) and self._rng.random() >= self.links.loss:
-            self.wheel.after(self.delay_ms(source, target), arrive)
+    def _arrive(self, links: dict[bytes, int], source: bytes, target: bytes, channel: str, frame: bytes) -> None:
+        if target in links:
+            self.nodes[target].on_frame(source, channel, frame)
 
     def request(
         self, source: bytes, target: bytes, frame: bytes, timeout_ms: int, dial: bool, answer: Callable[[Outcome], None]

@@ -36,11 +36,9 @@ from p2pcompute.protocol.machine import (
 )
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Manifest, decode_manifest
-from simnet.network import Network
+from simnet.network import WALL_START_MS, Network
 
 NETWORK = "simnet"
-WALL_START_MS = 1_800_000_000_000
-"""Virtual Unix time at the start of every world."""
 FSYNC_MS = 2
 REDIAL_MS = 1_000
 CREDIT = 10**9
@@ -60,6 +58,7 @@ class Node:
         self, network: Network, name: str, seed: int, *, delegation: bytes, key: KeyPair, observe: Callable[..., None]
     ) -> None:
         self.network, self.name, self.key, self.delegation = network, name, key, delegation
+        self.peer = key.public
         self.rng = random.Random(f"{seed}/{name}")
         self.secret = self.rng.randbytes(32)
         self.epoch = self.rng.randbytes(8)
@@ -74,10 +73,6 @@ class Node:
         self._replies: dict[int, Callable[[bytes | None], None]] = {}
         self._reset()
         network.nodes[self.peer] = self
-
-    @property
-    def peer(self) -> bytes:
-        return self.key.public
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -125,8 +120,7 @@ class Node:
 
     @property
     def now(self) -> Now:
-        ms = self.network.wheel.now_ms
-        return Now(ms, WALL_START_MS + ms)
+        return self.network.now()
 
     def _validate(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
         assert self.core is not None
@@ -152,7 +146,9 @@ class Node:
 
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
         if self.core is not None:
-            self._do(self.core.on_frame(self.now, peer, channel, frame))
+            effects = self.core.on_frame(self.now, peer, channel, frame)
+            if effects:
+                self._do(effects)
 
     def on_request(self, peer: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
         if self.core is not None:
@@ -166,8 +162,7 @@ class Node:
         for effect in effects:
             match effect:
                 case Send():
-                    for peer in effect.peers:
-                        self.network.send(self.peer, peer, effect.channel, effect.frame)
+                    self.network.send(self.peer, effect.peers, effect.channel, effect.frame)
                 case SetTimer():
                     self._set_timer(effect)
                 case Connect():
@@ -178,7 +173,8 @@ class Node:
                     self._observe(self, effect)
                 case _:
                     self._queue.append(effect)
-        self._pump()
+        if self._queue:
+            self._pump()
 
     def _pump(self) -> None:
         """Ordered effects, up to the next journal record; that one becomes durable a little later."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import Any
 
 
 class Wheel:
@@ -11,21 +12,22 @@ class Wheel:
 
     def __init__(self) -> None:
         self.now_ms = 0
-        self._buckets: dict[int, list[Callable[[], None]]] = {}
+        self._buckets: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
         self._times: list[int] = []
 
-    def at(self, time_ms: int, call: Callable[[], None]) -> None:
-        """Schedule `call`; a time that has passed means the current millisecond."""
-        time_ms = max(time_ms, self.now_ms)
+    def at(self, time_ms: int, call: Callable[..., None], *arguments: Any) -> None:
+        """Schedule `call(*arguments)`; a time that has passed means the current millisecond."""
+        if time_ms < self.now_ms:
+            time_ms = self.now_ms
         bucket = self._buckets.get(time_ms)
         if bucket is None:
             bucket = self._buckets[time_ms] = []
             heapq.heappush(self._times, time_ms)
-        bucket.append(call)
+        bucket.append((call, arguments))
 
-    def after(self, delay_ms: int, call: Callable[[], None]) -> None:
-        """Schedule `call` that many milliseconds from now."""
-        self.at(self.now_ms + delay_ms, call)
+    def after(self, delay_ms: int, call: Callable[..., None], *arguments: Any) -> None:
+        """Schedule `call(*arguments)` that many milliseconds from now."""
+        self.at(self.now_ms + delay_ms, call, *arguments)
 
     def run(self, until_ms: int, done: Callable[[], bool]) -> int:
         """Run until this time, until `done()` after some millisecond, or until nothing is left; the calls made."""
@@ -33,9 +35,9 @@ class Wheel:
         while self._times and self._times[0] <= until_ms and not done():
             self.now_ms = self._times[0]
             bucket = self._buckets[self.now_ms]
-            for call in bucket:  # calls may append to this very bucket
-                call()
-                calls += 1
+            for call, arguments in bucket:  # calls may append to this very bucket
+                call(*arguments)
+            calls += len(bucket)
             del self._buckets[self.now_ms]
             heapq.heappop(self._times)
         return calls
