@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from blake3 import blake3
 
-from p2pcompute.identity.keys import KeyPair
+from p2pcompute.identity.keys import KeyPair, verify
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip import Gossip
@@ -303,16 +303,16 @@ class Node:
         return m
 
 
-_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+_verified: dict[bytes, tuple[bytes, bytes, bool]] = {}
+"""Signature -> the key and the message it was verified for, and whether it held."""
 
 
 def _verify_once(public: bytes, message: bytes, signature: bytes) -> bool:
-    from p2pcompute.identity.keys import verify
-
-    key = public, message, signature
-    known = _verified.get(key)
-    if known is None:
-        if len(_verified) > 1_000_000:
-            _verified.clear()
-        known = _verified[key] = verify(public, message, signature)
-    return known
+    known = _verified.get(signature)
+    if known is not None and known[0] == public and known[1] == message:
+        return known[2]
+    if len(_verified) > 1_000_000:
+        _verified.clear()
+    holds = verify(public, message, signature)
+    _verified[signature] = public, message, holds
+    return holds

@@ -19,8 +19,9 @@ class RangeIndex:
     def __init__(self) -> None:
         self._leaves: dict[int, list[bytes]] = {}
         """Number of the finest range -> its ids; empty ranges are not kept."""
-        self._sums: dict[int, list[int]] = {}
-        """Bits -> the sums of all ranges of that size, for the sizes that somebody has asked for."""
+        self._sums: list[int] = []
+        """The sums of all ranges of one size, once somebody asked; they follow what is added and removed."""
+        self._shift = BITS_MAX
         self._count = 0
 
     def __len__(self) -> int:
@@ -36,7 +37,7 @@ class RangeIndex:
             ids.append(document_id)
         self._count += 1
         if self._sums:
-            self._shift(leaf, _weight(document_id))
+            self._sums[leaf >> self._shift] += _weight(document_id)
 
     def remove(self, document_id: bytes) -> None:
         """Take an id out; it must be there."""
@@ -47,19 +48,20 @@ class RangeIndex:
             del self._leaves[leaf]
         self._count -= 1
         if self._sums:
-            self._shift(leaf, -_weight(document_id))
-
-    def _shift(self, leaf: int, weight: int) -> None:
-        for bits, sums in self._sums.items():
-            sums[leaf >> BITS_MAX - bits] += weight
+            self._sums[leaf >> self._shift] -= _weight(document_id)
 
     def fingerprints(self, bits: int) -> bytes:
         """8 bytes for each of the 2**bits equal ranges: the sum of their ids' weights."""
-        sums = self._sums.get(bits)
-        if sums is None:
-            sums = self._sums[bits] = [0] * (1 << bits)
+        shift = BITS_MAX - bits
+        if self._sums and shift >= self._shift:
+            step = 1 << (shift - self._shift)
+            sums = self._sums if step == 1 else [sum(self._sums[i : i + step]) for i in range(0, len(self._sums), step)]
+        else:
+            sums = [0] * (1 << bits)
             for leaf, ids in self._leaves.items():
-                sums[leaf >> BITS_MAX - bits] += sum(map(_weight, ids))
+                sums[leaf >> shift] += sum(map(_weight, ids))
+            if 1 << bits <= self._count:  # not what a peer with a far larger book asks for
+                self._sums, self._shift = sums, shift
         return struct.pack(f">{len(sums)}Q", *[value % _MODULUS for value in sums])
 
     def short_ids(self, bits: int, number: int) -> dict[bytes, None]:

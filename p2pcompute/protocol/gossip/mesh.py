@@ -52,6 +52,11 @@ class _Backoff:
 class Mesh:
     """Neighbours, the mesh of each of our topics, and the fanout of topics we only publish to."""
 
+    __slots__ = (
+        "_backoffs", "_fanout", "_heartbeats", "_outbox", "_params", "_records", "_rng", "_scores", "_standing",
+        "neighbours", "topics",
+    )  # fmt: skip
+
     def __init__(
         self, params: GossipParams, rng: Random, outbox: Outbox, scores: Scores, standing: Standing, records: Records
     ) -> None:

@@ -84,6 +84,11 @@ class Gossip:
     """
 
     channels = (CHANNEL, *OLDER_CHANNELS)
+    __slots__ = (
+        "_budgets", "_cache", "_condemned", "_connects", "_copies", "_deliver", "_dials", "_env", "_heartbeats",
+        "_mesh", "_neighbours", "_notices", "_outbox", "_params", "_private", "_promises", "_records", "_scores",
+        "_seen", "_sequence", "_short", "_standing", "_validate", "counters",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -102,8 +107,10 @@ class Gossip:
         self._standing = Standing(self._scores, self._params.thresholds, direct)
         self._records = Records()
         self._mesh = Mesh(self._params, env.rng, self._outbox, self._scores, self._standing, self._records)
+        self._neighbours = self._mesh.neighbours
         self._seen = Seen(self._params.seen_ms)
         self._cache = MessageCache(self._params)
+        self._copies = self._cache.by_part
         self._promises = Promises(self._params.followup_ms)
         self._budgets = Budgets(self._params)
         self.counters = Counters()
@@ -195,18 +202,19 @@ class Gossip:
 
     def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str = "/meshsub/1.1.0") -> list[Effect]:
         """One RPC without its length, on the channel that the peer chose. Never raises, whatever it holds."""
-        neighbour = self._mesh.neighbours.get(peer)
+        neighbour = self._neighbours.get(peer)
         if neighbour is None:
             return []
         if self._standing.graylisted(peer):  # rule 19
             self.counters.unread += 1
             return []
-        neighbour.minor = _MINOR.get(channel, neighbour.minor)
-        known = self._cache.by_part.get(frame)
-        if known is not None:  # most frames are one more copy of an accepted message: nothing to decode, nothing to say
+        if frame in self._copies:  # as most: one more copy of an accepted message. Nothing to decode, nothing to say
             self.counters.duplicates += 1  # rule 4
-            self._scores.duplicate(peer, known.topic, known.id, now.mono_ms)
+            if self._scores.counts_copies:
+                known = self._copies[frame]
+                self._scores.duplicate(peer, known.topic, known.id, now.mono_ms)
             return []
+        neighbour.minor = _MINOR.get(channel, neighbour.minor)
         message = sole_message(frame)
         if message is not None:
             effects = self._message(now, peer, message)
@@ -365,10 +373,10 @@ class Gossip:
         room = self._budgets.ids_left(peer)
         wanted: list[bytes] = []
         self._promises.next_batch()
-        for one in (one for topic, ids in offered if topic in self._mesh.topics for one in ids):
+        for one in (one for topic, ids in offered if topic in self._mesh.topics for one in self._seen.unseen(ids)):
             if len(wanted) >= room:
                 break
-            if one not in self._seen and self._promises.offer(one, peer, now.mono_ms):
+            if self._promises.offer(one, peer, now.mono_ms):
                 wanted.append(one)
         if wanted:
             self._budgets.ask(peer, len(wanted))

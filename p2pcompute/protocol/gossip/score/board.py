@@ -64,6 +64,11 @@ class Scores:
     def __len__(self) -> int:
         return len(self._records)
 
+    @property
+    def counts_copies(self) -> bool:
+        """Whether further copies of a message count for anything now (P3)."""
+        return bool(self._window.open)
+
     def score(self, peer: bytes) -> float:
         record = self._records.get(peer)
         return 0.0 if record is None else record.value
@@ -153,7 +158,7 @@ class Scores:
 
     def duplicate(self, peer: bytes, topic: str, message_id: bytes, now_ms: int) -> None:
         """A further copy (P3)."""
-        if self._window.open and self._window.counts(message_id, peer, now_ms):
+        if self._window.counts(message_id, peer, now_ms):
             record = self._topic(peer, topic)
             if record is not None:
                 record.delivered()
