@@ -95,7 +95,13 @@ class Network:
             latency_ms = links.get(target)
             if latency_ms is not None and (not loss or uniform() >= loss):
                 wheel.at(
-                    now_ms + latency_ms + int(uniform() * jitter_ms), self._arrive, links, source, target, channel, frame
+                    now_ms + latency_ms + int(uniform() * jitter_ms),
+                    self._arrive,
+                    links,
+                    source,
+                    target,
+                    channel,
+                    frame,
                 )
 
     def _arrive(self, links: dict[bytes, int], source: bytes, target: bytes, channel: str, frame: bytes) -> None:

@@ -36,7 +36,7 @@ from p2pcompute.protocol.machine import (
 )
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Manifest, decode_manifest
-from simnet.network import WALL_START_MS, Network
+from simnet.network import Network
 
 NETWORK = "simnet"
 FSYNC_MS = 2

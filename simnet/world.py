@@ -14,8 +14,8 @@ from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
 from simnet.characters import CHARACTERS
-from simnet.network import Links, Network
-from simnet.node import NETWORK, WALL_START_MS, Node
+from simnet.network import WALL_START_MS, Links, Network
+from simnet.node import NETWORK, Node
 from simnet.wheel import Wheel
 
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
@@ -70,10 +70,10 @@ class World:
     def start(self) -> None:
         """Boot the providers over the first second, then the requester, then submit the tasks one by one."""
         for i, provider in enumerate(self.providers):
-            self.wheel.at(50 * i, lambda node=provider, price=i: self._boot(node, price))  # type: ignore[misc]
+            self.wheel.at(50 * i, self._boot, provider, i)
         self.wheel.at(1_000, self.requester.start)
         for i in range(self.scenario.tasks):
-            self.wheel.at(2_000 + 400 * i, lambda i=i: self._submit(i))  # type: ignore[misc]
+            self.wheel.at(2_000 + 400 * i, self._submit, i)
 
     def _boot(self, node: Node, price: int) -> None:
         node.start()

@@ -43,7 +43,11 @@ def message_id(topic: str, data: bytes) -> bytes:
 
     js-libp2p and go-libp2p take the same function as `msgIdFn` and `WithMessageIdFn`; both have sha256 built in.
     """
-    return hashlib.sha256(topic.encode() + b"\0" + data).digest()[:ID_BYTES]
+    return _id_of(topic.encode(), data)
+
+
+def _id_of(topic: bytes, data: bytes) -> bytes:
+    return hashlib.sha256(b"%b\0%b" % (topic, data)).digest()[:ID_BYTES]
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -139,9 +143,7 @@ def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: 
     signature_field = write_field(5, signature)
     part = write_field(2, body + signature_field)
     signed_end = len(part) - len(signature_field)
-    return Message(
-        source, topic, data, signature, part, message_id(topic, data), signed_end - len(body), signed_end
-    )
+    return Message(source, topic, data, signature, part, message_id(topic, data), signed_end - len(body), signed_end)
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ def _text(data: bytes) -> str:
 
 
 def decode_message(frame: bytes, at: int = 0, stop: int | None = None) -> Message:
-    """The message in `frame[at:stop]`, without a look at its signature. Raises DecodeError when it breaks StrictSign."""
+    """The message in `frame[at:stop]`, its signature unchecked. Raises DecodeError when it breaks StrictSign."""
     stop = len(frame) if stop is None else stop
     source = data = sequence = signature = key = b""
     topic: bytes | None = None
@@ -188,9 +190,7 @@ def decode_message(frame: bytes, at: int = 0, stop: int | None = None) -> Messag
     name = _text(topic)
     part = _part(frame, at, stop)
     moved = len(part) - stop  # where its last byte stands now
-    return Message(
-        source[6:], name, data, signature, part, message_id(name, data), at + moved, signed_end + moved
-    )
+    return Message(source[6:], name, data, signature, part, _id_of(topic, data), at + moved, signed_end + moved)
 
 
 def _part(frame: bytes, at: int, stop: int) -> bytes:

@@ -217,8 +217,8 @@ class Gossip:
         neighbour.minor = _MINOR.get(channel, neighbour.minor)
         message = sole_message(frame)
         if message is not None:
-            effects = self._message(now, peer, message)
-            return [*effects, *self._effects()] if effects else self._effects()
+            followed = self._message(now, peer, message)
+            return [*followed, *self._effects()]
         try:
             if len(frame) > GOSSIP_RPC_BYTES_MAX:
                 raise DecodeError("A gossip frame is too long.")
