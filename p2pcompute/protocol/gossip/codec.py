@@ -28,8 +28,11 @@ from p2pcompute.protocol.gossip.params import (
 )
 from p2pcompute.wire.protobuf import read_fields, varint, write_field
 
+_LENGTHS: Final = [bytes((length,)) for length in range(ID_BYTES_MAX + 1)]
 SIGN_PREFIX: Final = b"libp2p-pubsub:"
 ID_BYTES: Final = 20
+_ID_HEAD: Final = bytes((0x12, ID_BYTES))
+"""Before each of our ids in an IHAVE: field 2, its length."""
 _SEQNO_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = 64
 _FIELDS_MAX: Final = 8_192
@@ -118,15 +121,21 @@ def _exchanged_peer(one: Exchanged) -> bytes:
 
 
 def encode_ihave(topic: str, ids: Sequence[bytes]) -> bytes:
-    return write_field(3, write_field(1, write_field(1, topic.encode()) + b"".join(write_field(2, one) for one in ids)))
+    return write_field(3, write_field(1, write_field(1, topic.encode()) + _write_ids(2, ids)))
 
 
 def encode_iwant(ids: Sequence[bytes]) -> bytes:
-    return write_field(3, write_field(2, b"".join(write_field(1, one) for one in ids)))
+    return write_field(3, write_field(2, _write_ids(1, ids)))
 
 
 def encode_idontwant(ids: Sequence[bytes]) -> bytes:
-    return write_field(3, write_field(5, b"".join(write_field(1, one) for one in ids)))
+    return write_field(3, write_field(5, _write_ids(1, ids)))
+
+
+def _write_ids(number: int, ids: Sequence[bytes]) -> bytes:
+    """A repeated field of ids, which have at most ID_BYTES_MAX bytes."""
+    tag = bytes((number << 3 | 2,))
+    return b"".join([tag + _LENGTHS[len(one)] + one for one in ids])
 
 
 def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: Callable[[bytes], bytes]) -> Message:
@@ -255,6 +264,9 @@ def _control(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
     for number, start, end in read_fields(frame, at, stop, CONTROLS_PER_RPC_MAX):
         if end < 0 or not 1 <= number <= 5:
             continue
+        if number == 1 and (offered := _plain_ihave(frame, start, end)) is not None:
+            rpc.ihave.append(offered)
+            continue
         fields = read_fields(frame, start, end, IDS_PER_CONTROL_MAX + 1)
         if number in (2, 5):
             (rpc.iwant if number == 2 else rpc.idontwant).append(_ids(frame, fields, 1))
@@ -269,6 +281,22 @@ def _control(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
         else:
             backoff = next((value for kind, value, close in fields if kind == 3 and close < 0), None)
             rpc.prune.append(Prune(topic, backoff, _exchanged(frame, fields)))
+
+
+def _plain_ihave(frame: bytes, at: int, stop: int) -> tuple[str, list[bytes]] | None:
+    """An IHAVE as nearly all are: its topic, then ids as long as ours, and nothing else. It is read in steps of one id,
+    and says the same as if it were read field by field; None for any other."""
+    if stop - at < 2 or frame[at] != 0x0A or frame[at + 1] > 127:
+        return None
+    first = at + 2 + frame[at + 1]
+    count, rest = divmod(stop - first, len(_ID_HEAD) + ID_BYTES)
+    if rest or not 0 < count <= IDS_PER_CONTROL_MAX:
+        return None
+    step = len(_ID_HEAD) + ID_BYTES
+    if any(frame[first + i : stop : step] != _ID_HEAD[i : i + 1] * count for i in range(len(_ID_HEAD))):
+        return None
+    ids = [frame[i : i + ID_BYTES] for i in range(first + len(_ID_HEAD), stop, step)]
+    return _text(frame[at + 2 : first]), ids
 
 
 def _exchanged(frame: bytes, fields: list[tuple[int, int, int]]) -> tuple[Exchanged, ...]:
