@@ -94,15 +94,8 @@ class Network:
         for target in targets:
             latency_ms = links.get(target)
             if latency_ms is not None and (not loss or uniform() >= loss):
-                wheel.at(
-                    now_ms + latency_ms + int(uniform() * jitter_ms),
-                    self._arrive,
-                    links,
-                    source,
-                    target,
-                    channel,
-                    frame,
-                )
+                at_ms = now_ms + latency_ms + int(uniform() * jitter_ms)
+                wheel.bucket(at_ms).append((self._arrive, (links, source, target, channel, frame)))
 
     def _arrive(self, links: dict[bytes, int], source: bytes, target: bytes, channel: str, frame: bytes) -> None:
         if target in links:

@@ -17,13 +17,17 @@ class Wheel:
 
     def at(self, time_ms: int, call: Callable[..., None], *arguments: Any) -> None:
         """Schedule `call(*arguments)`; a time that has passed means the current millisecond."""
+        self.bucket(time_ms).append((call, arguments))
+
+    def bucket(self, time_ms: int) -> list[tuple[Callable[..., None], tuple[Any, ...]]]:
+        """What is scheduled for a millisecond: whoever has much to schedule appends to it."""
         if time_ms < self.now_ms:
             time_ms = self.now_ms
         bucket = self._buckets.get(time_ms)
         if bucket is None:
             bucket = self._buckets[time_ms] = []
             heapq.heappush(self._times, time_ms)
-        bucket.append((call, arguments))
+        return bucket
 
     def after(self, delay_ms: int, call: Callable[..., None], *arguments: Any) -> None:
         """Schedule `call(*arguments)` that many milliseconds from now."""

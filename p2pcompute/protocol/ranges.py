@@ -9,6 +9,8 @@ BITS_MAX: Final = 12
 """4,096 ranges at the finest: a comparison of 32 KiB, for books of 64 k documents and more."""
 SHORT_ID_BYTES: Final = 8
 """Enough to tell a book's documents apart; the whole id and the signature are checked when a document comes."""
+LEAF: Final = 8
+"""Ids in the finest range that is kept: half of what a comparison aims at, for peers whose book is a little larger."""
 _MODULUS: Final = 1 << 64
 
 
@@ -17,11 +19,11 @@ class RangeIndex:
     short id (someone would have to search 2**32 documents of their own for them) share an answer and harm nobody."""
 
     def __init__(self) -> None:
-        self._leaves: dict[int, list[bytes]] = {}
-        """Number of the finest range -> its ids; empty ranges are not kept."""
-        self._sums: list[int] = []
-        """The sums of all ranges of one size, once somebody asked; they follow what is added and removed."""
-        self._shift = BITS_MAX
+        self._bits = 0
+        self._leaves: list[dict[bytes, None]] = [{}]
+        """The ids of each of the 2**_bits finest ranges, of LEAF ids at the most as a rule."""
+        self._sums = [0]
+        """The sum of the weights of each, modulo 2**64 when it is told."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -29,57 +31,59 @@ class RangeIndex:
 
     def add(self, document_id: bytes) -> None:
         """Take an id in; it must not be there."""
-        leaf = _leaf(document_id)
-        ids = self._leaves.get(leaf)
-        if ids is None:
-            self._leaves[leaf] = [document_id]
-        else:
-            ids.append(document_id)
+        leaf = _range(document_id, self._bits)
+        self._leaves[leaf][document_id] = None
+        self._sums[leaf] += _weight(document_id)
         self._count += 1
-        if self._sums:
-            self._sums[leaf >> self._shift] += _weight(document_id)
+        if self._count > LEAF << self._bits and self._bits < BITS_MAX:
+            self._cut(self._bits + 1)
 
     def remove(self, document_id: bytes) -> None:
         """Take an id out; it must be there."""
-        leaf = _leaf(document_id)
-        ids = self._leaves[leaf]
-        ids.remove(document_id)
-        if not ids:
-            del self._leaves[leaf]
+        leaf = _range(document_id, self._bits)
+        del self._leaves[leaf][document_id]
+        self._sums[leaf] -= _weight(document_id)
         self._count -= 1
-        if self._sums:
-            self._sums[leaf >> self._shift] -= _weight(document_id)
+        if self._bits and 4 * self._count < LEAF << self._bits:
+            self._cut(self._bits - 1)
+
+    def _cut(self, bits: int) -> None:
+        """The same ids in ranges of another size; it comes so seldom that it costs each id little."""
+        ids = [i for leaf in self._leaves for i in leaf]
+        self._bits = bits
+        self._leaves = [{} for _ in range(1 << bits)]
+        for i in ids:
+            self._leaves[_range(i, bits)][i] = None
+        self._sums = [sum(map(_weight, leaf)) for leaf in self._leaves]
 
     def fingerprints(self, bits: int) -> bytes:
         """8 bytes for each of the 2**bits equal ranges: the sum of their ids' weights."""
-        shift = BITS_MAX - bits
-        if self._sums and shift >= self._shift:
-            step = 1 << (shift - self._shift)
+        if bits <= self._bits:
+            step = 1 << self._bits - bits
             sums = self._sums if step == 1 else [sum(self._sums[i : i + step]) for i in range(0, len(self._sums), step)]
-        else:
+        else:  # asked by a peer with more ids
             sums = [0] * (1 << bits)
-            for leaf, ids in self._leaves.items():
-                sums[leaf >> shift] += sum(map(_weight, ids))
-            if 1 << bits <= self._count:  # not what a peer with a far larger book asks for
-                self._sums, self._shift = sums, shift
+            for leaf in self._leaves:
+                for i in leaf:
+                    sums[_range(i, bits)] += _weight(i)
         return struct.pack(f">{len(sums)}Q", *[value % _MODULUS for value in sums])
 
     def short_ids(self, bits: int, number: int) -> dict[bytes, None]:
         """The short ids of everything in one of the 2**bits ranges."""
-        shift = BITS_MAX - bits
-        if len(self._leaves) < 1 << shift:  # a small book has far fewer leaves than there could be
-            found = [ids for leaf, ids in self._leaves.items() if leaf >> shift == number]
-        else:
-            found = [self._leaves.get(leaf, []) for leaf in range(number << shift, (number + 1) << shift)]
-        return {i[:SHORT_ID_BYTES]: None for ids in found for i in ids}
+        if bits > self._bits:
+            leaf = self._leaves[number >> bits - self._bits]
+            return {i[:SHORT_ID_BYTES]: None for i in leaf if _range(i, bits) == number}
+        width = 1 << self._bits - bits
+        leaves = self._leaves[number * width : (number + 1) * width]
+        return {i[:SHORT_ID_BYTES]: None for leaf in leaves for i in leaf}
 
     def find(self, short_id: bytes) -> bytes | None:
         """An id behind a short one."""
-        return next((i for i in self._leaves.get(_leaf(short_id), ()) if i.startswith(short_id)), None)
+        return next((i for i in self._leaves[_range(short_id, self._bits)] if i.startswith(short_id)), None)
 
 
-def _leaf(document_id: bytes) -> int:
-    return (document_id[0] << 8 | document_id[1]) >> (16 - BITS_MAX)
+def _range(document_id: bytes, bits: int) -> int:
+    return (document_id[0] << 8 | document_id[1]) >> (16 - bits)
 
 
 def _weight(document_id: bytes) -> int:
