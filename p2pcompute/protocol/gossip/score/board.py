@@ -197,19 +197,21 @@ class Scores:
         return found
 
     def _assess(self, peer: bytes, record: _Record) -> None:
-        record.value = (
-            self._cap(sum([topic.value() for topic in record.topics.values()]))
-            + self._params.app_weight * self._app(peer)
-            + self._colocated(record)
-            + self._behaved(record)
-        )
-        if record.value < self.watch_below:
+        value = self._cap(sum([topic.value() for topic in record.topics.values()]))
+        value += self._params.app_weight * self._app(peer)
+        if record.network:
+            value += self._colocated(record)
+        if record.behaviour:
+            value += self._behaved(record)
+        record.value = value
+        if value < self.watch_below:
             self.low[peer] = None
         elif self.low:
             self.low.pop(peer, None)
 
     def _cap(self, topics: float) -> float:
-        return min(topics, self._params.topic_cap) if self._params.topic_cap else topics
+        cap = self._params.topic_cap
+        return cap if cap and topics > cap else topics
 
     def _colocated(self, record: _Record) -> float:
         return self._params.colocation_weight * self._colocation.excess(record.network) ** 2 if record.network else 0.0
