@@ -10,7 +10,8 @@ BITS_MAX: Final = 12
 SHORT_ID_BYTES: Final = 8
 """Enough to tell a book's documents apart; the whole id and the signature are checked when a document comes."""
 LEAF: Final = 8
-"""Ids in the finest range that is kept: half of what a comparison aims at, for peers whose book is a little larger."""
+"""Ids in the finest range that is kept, on average and at most: half of what a comparison aims at, so that a peer whose
+book is a little larger asks for nothing finer. Ranges are quartered beyond it, and joined below a sixteenth of it."""
 _MODULUS: Final = 1 << 64
 
 
@@ -21,7 +22,7 @@ class RangeIndex:
     def __init__(self) -> None:
         self._bits = 0
         self._leaves: list[dict[bytes, None]] = [{}]
-        """The ids of each of the 2**_bits finest ranges, of LEAF ids at the most as a rule."""
+        """The ids of each of the 2**_bits finest ranges; cut finer before they hold more than LEAF on average."""
         self._sums = [0]
         """The sum of the weights of each, modulo 2**64 when it is told."""
         self._count = 0
@@ -36,7 +37,7 @@ class RangeIndex:
         self._sums[leaf] += _weight(document_id)
         self._count += 1
         if self._count > LEAF << self._bits and self._bits < BITS_MAX:
-            self._cut(self._bits + 1)
+            self._cut(self._bits + 2)
 
     def remove(self, document_id: bytes) -> None:
         """Take an id out; it must be there."""
@@ -44,8 +45,8 @@ class RangeIndex:
         del self._leaves[leaf][document_id]
         self._sums[leaf] -= _weight(document_id)
         self._count -= 1
-        if self._bits and 4 * self._count < LEAF << self._bits:
-            self._cut(self._bits - 1)
+        if self._bits and 16 * self._count < LEAF << self._bits:
+            self._cut(self._bits - 2)
 
     def _cut(self, bits: int) -> None:
         """The same ids in ranges of another size; it comes so seldom that it costs each id little."""
