@@ -208,15 +208,17 @@ def _address(index: int, host: int) -> str:
     return f"/ip4/11.{index & 255}.{index >> 8 & 255}.1/tcp/4001"
 
 
-_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+_verified: dict[bytes, tuple[bytes, bytes, bool]] = {}
+"""Signature -> the key and the message it was verified for, and whether it held."""
 
 
 def network_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Real ed25519, each (key, message, signature) verified once in a process."""
-    key = public, message, signature
-    known = _verified.get(key)
-    if known is None:
-        if len(_verified) > VERIFIED_MAX:
-            _verified.clear()
-        known = _verified[key] = verify(public, message, signature)
-    return known
+    known = _verified.get(signature)
+    if known is not None and known[0] == public and known[1] == message:
+        return known[2]
+    if len(_verified) > VERIFIED_MAX:
+        _verified.clear()
+    holds = verify(public, message, signature)
+    _verified[signature] = public, message, holds
+    return holds

@@ -58,7 +58,9 @@ class World:
         plan: Plan = (),
         show: Callable[[str], None] | None = None,
         hashing: bool = False,
+        keep_events: bool = True,
     ) -> None:
+        self.keep_events = keep_events
         self.scenario, self.seed, self.plan = scenario, seed, (*scenario.faults, *plan)
         self.wheel = Wheel()
         self.network = Network(self.wheel, seed, scenario.links)
@@ -211,7 +213,8 @@ class World:
 
     def _observe(self, node: Site, event: Emit) -> None:
         now_ms, fields = self.wheel.now_ms, dict(event.fields)
-        self.events.append((now_ms, node.name, event.name, fields))
+        if self.keep_events:
+            self.events.append((now_ms, node.name, event.name, fields))
         self.trace.event(node, now_ms, event)
         if event.name in ("job.done", "job.failed"):
             task = self.tasks[fields["job"]]  # type: ignore[index]

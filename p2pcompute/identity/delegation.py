@@ -70,7 +70,7 @@ class Authority:
         """Whether `grant` lets `subject` do `needs` at this time; our clock may be `skew_ms` behind the operator's."""
         return (
             grant.subject == subject
-            and needs & grant.capabilities == needs
+            and not int(needs) & ~int(grant.capabilities)  # numbers: flags would make new flags, a microsecond each
             and grant.issued_at - skew_ms <= wall_ms < grant.expires_at
             and grant.issued_at > self._revoked_until.get((grant.operator, subject), -1)
         )

@@ -76,9 +76,11 @@ class Book:
         return self._apply(document, operator)
 
     def _is_news(self, document: AnyDocument) -> bool:
-        order = order_of(document)
-        listing, tombstone = self._listings.get(document.signer), self._tombstones.get(document.signer)
-        return (listing is None or order > order_of(listing.offer)) and (tombstone is None or order > tombstone[0])
+        signer = document.signer
+        listing = self._listings.get(signer)
+        if listing is not None and order_of(document) <= order_of(listing.offer):
+            return False
+        return signer not in self._tombstones or order_of(document) > self._tombstones[signer][0]
 
     def _apply(self, document: AnyDocument, operator: bytes | None) -> tuple[Ruling, AnyDocument, list[Emit]]:
         signer = document.signer

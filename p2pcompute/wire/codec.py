@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -45,6 +45,20 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 
 
 B = TypeVar("B")
+
+
+class Signed(msgspec.Struct, Generic[B], array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """An envelope of a known version and kind, decoded with its body in one go."""
+
+    version: int
+    kind: int
+    signer: bytes
+    epoch: bytes
+    sequence: int
+    issued_at: int
+    expires_at: int
+    body: B
+    signature: bytes
 
 
 class Document(msgspec.Struct, Generic[B], frozen=True, gc=False):
@@ -102,6 +116,12 @@ def open_envelope(raw: bytes) -> Envelope:
         e = _envelopes.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"not a document: {error}") from error
+    check_envelope(raw, e)
+    return e
+
+
+def check_envelope(raw: bytes, e: Envelope | Signed[Any]) -> None:
+    """Raises DecodeError unless `raw` is the one encoding of `e`, and its fields can be those of a document."""
     if _encoder.encode(e) != raw:
         raise DecodeError("document is not in canonical form")
     if len(e.signer) != 32 or len(e.epoch) != EPOCH_BYTES or len(e.signature) != 64:
@@ -110,7 +130,6 @@ def open_envelope(raw: bytes) -> Envelope:
         raise DecodeError("sequence and times must be ordered integers below 2**63")
     if e.expires_at - e.issued_at > limits.DOCUMENT_LIFETIME_MS_MAX:
         raise DecodeError("document claims to live longer than any may")
-    return e
 
 
 def document_id(raw: bytes) -> bytes:
@@ -118,7 +137,7 @@ def document_id(raw: bytes) -> bytes:
     return blake3(raw[1:-_TAIL_BYTES]).digest()
 
 
-def check_signature(network: str, raw: bytes, e: Envelope, verify: Verify) -> None:
+def check_signature(network: str, raw: bytes, e: Envelope | Signed[Any], verify: Verify) -> None:
     """Raises SignatureError unless `e.signer` signed these bytes for this network."""
     if not verify(e.signer, domain_tag(network) + raw[1:-_TAIL_BYTES], e.signature):
         raise SignatureError(f"the signature is not that of {e.signer.hex()[:16]}")
