@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from p2pcompute.protocol.machine import Missed, Ok, Outcome, PeerInfo, Priority
+from p2pcompute.protocol.machine import Missed, Now, Ok, Outcome, PeerInfo, Priority
 from simnet.links import Dice, Links
 from simnet.wheel import Phase, Wheel
 
+WALL_START_MS: Final = 1_800_000_000_000
+"""Virtual Unix time at the start of every world."""
 DIAL_MS: Final = 5_000
 """How long a dial waits that nobody answers (node.runtime.DIAL_S)."""
 DEAD_MS: Final = 25_000
@@ -66,8 +68,17 @@ class Network:
         self.wheel, self._seed = wheel, seed
         self.dice = Dice(seed, links)
         self.nodes: dict[bytes, Endpoint] = {}
+        self._now = Now(0, WALL_START_MS)
         self._connections = 0
         self._barriers: list[Barrier] = []
+
+    @property
+    def now(self) -> Now:
+        """Both clocks; one object for all that happens in a millisecond."""
+        ms = self.wheel.now_ms
+        if self._now.mono_ms != ms:
+            self._now = Now(ms, WALL_START_MS + ms)
+        return self._now
 
     def set_links(self, links: Links) -> None:
         """From now on lines behave like this; the latency of open connections stays."""
@@ -188,20 +199,33 @@ class Network:
 
     def send(self, source: Endpoint, peer: bytes, channel: str, frame: bytes, priority: Priority) -> bool:
         """A one-way frame; False when it was dropped for want of a connection or of room."""
-        line = source.lines.get(peer)
-        if line is None:
-            return False
-        links, wheel = self.dice.links, self.wheel
-        if links.uplink_kb_s:
-            behind_ms = source.busy_until_ms - wheel.now_ms
-            if priority is not Priority.HIGH and behind_ms * links.uplink_kb_s > links.queue_kb * 1_000:
-                return False
-            key = 0, source.index, line.target.index, line.frames
-            wheel.at(wheel.now_ms, Phase.DEPART, key, self._depart, line, channel, frame, line.frames)
-        else:
-            self._fly(line, channel, frame, line.frames, 0)
-        line.frames += 1
-        return True
+        return not self.send_all(source, (peer,), channel, frame, priority)
+
+    def send_all(
+        self, source: Endpoint, peers: tuple[bytes, ...], channel: str, frame: bytes, priority: Priority
+    ) -> list[bytes]:
+        """One frame to each of these; those for whom it was dropped."""
+        lines, dropped = source.lines, list[bytes]()
+        queued = self.dice.links.uplink_kb_s > 0
+        if queued and priority is not Priority.HIGH and self._is_behind(source):
+            return list(peers)
+        for peer in peers:
+            line = lines.get(peer)
+            if line is None:
+                dropped.append(peer)
+                continue
+            if queued:
+                key = 0, source.index, line.target.index, line.frames
+                self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._depart, line, channel, frame, line.frames)
+            else:
+                self._fly(line, channel, frame, line.frames, 0)
+            line.frames += 1
+        return dropped
+
+    def _is_behind(self, source: Endpoint) -> bool:
+        """Whether a peer's line has no room for frames that may be dropped."""
+        links = self.dice.links
+        return (source.busy_until_ms - self.wheel.now_ms) * links.uplink_kb_s > links.queue_kb * 1_000
 
     def _depart(self, line: Line, channel: str, frame: bytes, number: int) -> None:
         self._fly(line, channel, frame, number, self._queue_ms(line.source, len(frame)))
@@ -219,11 +243,14 @@ class Network:
         line.source.bytes_out += len(frame)
         if line.blocked:
             return
-        wheel = self.wheel
-        for copy, delay_ms in enumerate(self.dice.fate(line.seed, number, line.latency_ms)):
-            key = line.key | ((number << 1 | copy) & 0xFFFFFF)
-            bucket = wheel.bucket(wheel.now_ms + queued_ms + delay_ms, Phase.ARRIVE)
+        wheel, dice = self.wheel, self.dice
+        key, at_ms = line.key | (number << 1 & 0xFFFFFF), wheel.now_ms + queued_ms + line.latency_ms
+        if dice.plain:
+            bucket = wheel.bucket(at_ms + dice.jitter_ms(line.seed, number), Phase.ARRIVE)
             bucket.append((key, self._arrive, (line, channel, frame)))
+            return
+        for copy, delay_ms in enumerate(dice.fate(line.seed, number)):
+            wheel.bucket(at_ms + delay_ms, Phase.ARRIVE).append((key | copy, self._arrive, (line, channel, frame)))
 
     @staticmethod
     def _arrive(line: Line, channel: str, frame: bytes) -> None:

@@ -134,7 +134,9 @@ class Node(Site):
         if self.paused:
             self._held.append((self.on_frame, (source, channel, frame)))
         elif self.core is not None:
-            self._do(self.core.on_frame(self.now, source, channel, frame))
+            effects = self.core.on_frame(self.now, source, channel, frame)
+            if effects:
+                self._do(effects)
 
     def on_request(self, source: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
         if self.paused:
@@ -160,7 +162,8 @@ class Node(Site):
     def _do(self, effects: list[Effect]) -> None:
         """Effects that wait for nothing happen at once; the others in order, behind the journal."""
         self._now(effects)
-        self._pump()
+        if self._ordered or self._timer_moved or self._soon:
+            self._pump()
 
     def _now(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -181,9 +184,9 @@ class Node(Site):
                     self._ordered.append((effect, self._last_record))
 
     def _send(self, effect: Send) -> None:
-        send, channel, frame, priority = self.network.send, effect.channel, effect.frame, effect.priority
-        for peer in effect.peers:
-            if not send(self, peer, channel, frame, priority) and self.core is not None:
+        dropped = self.network.send_all(self, effect.peers, effect.channel, effect.frame, effect.priority)
+        for peer in dropped:
+            if self.core is not None:
                 self._now(self.core.on_sent(self.now, peer, SendOutcome.DROPPED))
 
     def _pump(self) -> None:

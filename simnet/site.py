@@ -22,15 +22,13 @@ from p2pcompute.wire.manifest import decode_manifest
 from simnet.characters.traced import Traced
 from simnet.disk import Disk
 from simnet.links import mix
-from simnet.network import Line, Network
+from simnet.network import WALL_START_MS, Line, Network
 
 if TYPE_CHECKING:
     from simnet.characters import Character
     from simnet.trace import Trace
 
 NETWORK: Final = "simnet"
-WALL_START_MS: Final = 1_800_000_000_000
-"""Virtual Unix time at the start of every world."""
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
 CREDIT: Final = 10**9
 VERIFIED_MAX: Final = 1_000_000
@@ -113,8 +111,10 @@ class Site(abc.ABC):
 
     @property
     def now(self) -> Now:
-        ms = self.network.wheel.now_ms
-        return Now(ms, WALL_START_MS + ms + self.skew_ms)
+        return self.network.now if not self.skew_ms else self._skewed(self.network.now)
+
+    def _skewed(self, now: Now) -> Now:
+        return Now(now.mono_ms, now.wall_ms + self.skew_ms)
 
     def emit(self, event: Emit) -> None:
         """Somebody may want to know."""
