@@ -18,6 +18,8 @@ DEAD_MS: Final = 25_000
 _UP, _LOST, _DIALLED = 2, 3, 4
 _REQUEST, _ANSWER, _BLOBS, _RECORD = 1, 2, 3, 5
 
+Tap = Callable[["Endpoint", "Endpoint", str, bytes | None], None]
+"""Told of everything that leaves a peer: (from, to, "gossip", "request" or "answer", frame)."""
 Barrier = Callable[["Endpoint", "Endpoint"], bool]
 """Whether nothing gets from the first to the second."""
 
@@ -66,6 +68,7 @@ class Network:
         self.wheel, self._seed = wheel, seed
         self.dice = Dice(seed, links)
         self.nodes: dict[bytes, Endpoint] = {}
+        self.taps: list[Tap] = []
         self._connections = 0
         self._barriers: list[Barrier] = []
 
@@ -191,6 +194,8 @@ class Network:
         if line is None:
             return False
         links, wheel = self.dice.links, self.wheel
+        for tap in self.taps:
+            tap(source, line.target, "gossip", frame)
         if links.uplink_kb_s:
             behind_ms = source.busy_until_ms - wheel.now_ms
             if priority is not Priority.HIGH and behind_ms * links.uplink_kb_s > links.queue_kb * 1_000:
@@ -238,6 +243,8 @@ class Network:
         line = source.lines.get(peer)
         if line is None:
             return False
+        for tap in self.taps:
+            tap(source, line.target, "request", frame)
         number, line.requests = line.requests, line.requests + 1
         line.asked[number] = answered
         key = 1, source.index, line.target.index, number
@@ -258,6 +265,8 @@ class Network:
         line.target.bytes_in += len(frame)
 
         def reply(data: bytes | None) -> None:
+            for tap in self.taps:
+                tap(line.target, line.source, "answer", data)
             key = 2, line.target.index, line.source.index, number
             self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._answer, line, number, data)
 

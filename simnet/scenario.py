@@ -33,6 +33,7 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 20
     run_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 400
     output_kb: Count = 4
+    outputs: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     price_max: int = 0
     """The highest price per device-second, in micro-credits; 0: any."""
     budget: int = 10**12

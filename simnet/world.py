@@ -11,7 +11,7 @@ from p2pcompute.protocol.commands import Command, Publish, Submit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
-from simnet.characters import character_of
+from simnet.characters import Ring, character_of
 from simnet.disk import CrashState
 from simnet.faults import Plan
 from simnet.links import REGIONS
@@ -22,6 +22,8 @@ from simnet.site import Site
 from simnet.trace import Trace
 from simnet.wheel import Phase, Wheel
 
+HOST: Final = 1
+"""Number of the machine that all peers share whose character lives at one address."""
 RETRY_MS: Final = 800
 """A user whose node is down tries again after this time."""
 
@@ -65,6 +67,7 @@ class World:
         self.events: list[tuple[int, str, str, dict[str, object]]] = []
         self.observers: list[Observer] = []
         self.tasks: dict[bytes, Task] = {}
+        self.rings: dict[str, Ring] = {}
         self.stopped = False
         """Somebody has seen enough."""
         self._scheduled = 0
@@ -90,18 +93,22 @@ class World:
         return self.requesters[0]
 
     def _node(self, name: str, character: str) -> Node:
-        s = self.scenario
+        s, kind = self.scenario, character_of(character)
         node = self.node_class(
             self.network,
             name,
             self.seed,
-            kind=character_of(character),
+            kind=kind,
             trace=self.trace,
             observe=self._observe,
+            host=HOST if kind.one_host else 0,
             sync_ms=(s.sync_ms_min, s.sync_ms_max),
             work_ms=(s.work.run_ms_min, s.work.run_ms_max),
             credit=s.credit,
         )
+        if not kind.honest:
+            node.ring = self.rings.setdefault(character, Ring())
+            node.ring.members.append(node)
         node.region = node.index % len(REGIONS) if s.regions else 0
         return node
 
@@ -165,6 +172,7 @@ class World:
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
         work = self.scenario.work
+        outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
         return encode_manifest(
             Manifest(
                 name=f"task{number}",
@@ -172,8 +180,8 @@ class World:
                 sources=(),
                 ptx_root=random.Random(f"{self.seed}/ptx/{number}").randbytes(32),
                 ptx_size_bytes=1000,
-                buffers=(Buffer("out", "f32", (256 * work.output_kb,), Role.OUT),),
-                launches=(Launch("k", (1, 1, 1), (32, 1, 1), (Argument("out"),)),),
+                buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
+                launches=(Launch("k", (1, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=5_000,
                 memory_bytes_max=2**20,
             )
