@@ -18,8 +18,8 @@ DEAD_MS: Final = 25_000
 _UP, _LOST, _DIALLED = 2, 3, 4
 _REQUEST, _ANSWER, _BLOBS, _RECORD = 1, 2, 3, 5
 
-Tap = Callable[["Endpoint", "Endpoint", str, bytes | None], None]
-"""Told of everything that leaves a peer: (from, to, "gossip", "request" or "answer", frame)."""
+Tap = Callable[["Endpoint", "Endpoint", str, bytes | None, bytes], None]
+"""Told of everything that leaves a peer: (from, to, "gossip", "request" or "answer", frame, what it answers)."""
 Barrier = Callable[["Endpoint", "Endpoint"], bool]
 """Whether nothing gets from the first to the second."""
 
@@ -195,7 +195,7 @@ class Network:
             return False
         links, wheel = self.dice.links, self.wheel
         for tap in self.taps:
-            tap(source, line.target, "gossip", frame)
+            tap(source, line.target, "gossip", frame, b"")
         if links.uplink_kb_s:
             behind_ms = source.busy_until_ms - wheel.now_ms
             if priority is not Priority.HIGH and behind_ms * links.uplink_kb_s > links.queue_kb * 1_000:
@@ -244,7 +244,7 @@ class Network:
         if line is None:
             return False
         for tap in self.taps:
-            tap(source, line.target, "request", frame)
+            tap(source, line.target, "request", frame, b"")
         number, line.requests = line.requests, line.requests + 1
         line.asked[number] = answered
         key = 1, source.index, line.target.index, number
@@ -266,7 +266,7 @@ class Network:
 
         def reply(data: bytes | None) -> None:
             for tap in self.taps:
-                tap(line.target, line.source, "answer", data)
+                tap(line.target, line.source, "answer", data, frame)
             key = 2, line.target.index, line.source.index, number
             self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._answer, line, number, data)
 

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from p2pcompute.protocol.commands import Command, Publish, Submit
+from p2pcompute.identity.keys import KeyPair
+from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
@@ -36,11 +37,13 @@ class Task:
 
     id: bytes
     number: int
-    requester: Site
+    requester: Node
     manifest: bytes
     submitted_ms: int
     ended_ms: int = -1
     done: bool = False
+    stopped_ms: int = -1
+    """When the user gave it up."""
     roots: tuple[bytes, ...] = ()
     error: str = ""
 
@@ -71,6 +74,7 @@ class World:
         self.stopped = False
         """Somebody has seen enough."""
         self._scheduled = 0
+        self._rest_ms = -1
         self._down: dict[str, int] = {}
         rng = random.Random(f"world/{seed}")
         names = [f"provider{i}" for i in range(scenario.providers)]
@@ -102,6 +106,7 @@ class World:
             trace=self.trace,
             observe=self._observe,
             host=HOST if kind.one_host else 0,
+            operator=self._operator(character) if kind.one_operator else None,
             sync_ms=(s.sync_ms_min, s.sync_ms_max),
             work_ms=(s.work.run_ms_min, s.work.run_ms_max),
             credit=s.credit,
@@ -111,6 +116,9 @@ class World:
             node.ring.members.append(node)
         node.region = node.index % len(REGIONS) if s.regions else 0
         return node
+
+    def _operator(self, name: str) -> KeyPair:
+        return KeyPair(random.Random(f"{self.seed}/operator/{name}").randbytes(32))
 
     # -- a run -------------------------------------------------------------------------------------------------------
 
@@ -134,7 +142,7 @@ class World:
         """A node comes up, unless it is up or a crash keeps it down for longer."""
         if not node.up and self._down.get(node.name, 0) <= self.wheel.now_ms:
             commands: list[Command] = [Publish(node.terms)] if node.terms is not None else []
-            node.start([*commands, *self._resubmissions(node)])
+            node.start([*commands, *self._wishes(node)])
 
     def leave(self, node: Node) -> None:
         """A node ends in good order."""
@@ -194,11 +202,19 @@ class World:
         if task is None:
             task = Task(job, number, requester, self.manifest(number), self.wheel.now_ms)
             self.tasks[job] = task
+            if random.Random(f"{self.seed}/stop/{number}").random() < self.scenario.work.stops:
+                self.schedule(self.wheel.now_ms + self.scenario.work.stop_after_ms, self._stop, task)
         if not requester.up:
             self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
             return
         requester.store(task.manifest)
         requester.command(self._command(task))
+
+    def _stop(self, task: Task) -> None:
+        """The user does not want it any more; while the node is down this waits, and a boot repeats it."""
+        if task.stopped_ms < 0 and task.ended_ms < 0:
+            task.stopped_ms = self.wheel.now_ms
+            task.requester.command(StopJob(task.id))
 
     def _command(self, task: Task) -> Submit:
         work = self.scenario.work
@@ -211,10 +227,14 @@ class World:
             price_per_device_s_max=work.price_max,
         )
 
-    def _resubmissions(self, node: Site) -> Sequence[Command]:
+    def _wishes(self, node: Site) -> Sequence[Command]:
         """A user whose node forgot a task, since it crashed before the task was durable, submits it again. (What the
         node does know it takes for the same.)"""
-        return [self._command(task) for task in self.tasks.values() if task.requester is node and task.ended_ms < 0]
+        mine = [task for task in self.tasks.values() if task.requester is node]
+        return [
+            *(self._command(task) for task in mine if task.ended_ms < 0),
+            *(StopJob(task.id) for task in mine if task.stopped_ms >= 0),
+        ]
 
     def _observe(self, node: Site, event: Emit) -> None:
         now_ms, fields = self.wheel.now_ms, dict(event.fields)
@@ -235,19 +255,23 @@ class World:
         return max((fault.ends_ms for fault in self.plan), default=0)
 
     def settled(self) -> bool:
-        """All tasks ended, every cheque arrived, and no fault is to come; or somebody has seen enough."""
+        """All has been at rest for as long as the scenario wants; or somebody has seen enough."""
         if self.stopped:
             return True
+        if not self._at_rest():
+            self._rest_ms = -1
+            return False
+        if self._rest_ms < 0:
+            self._rest_ms = self.wheel.now_ms
+        return self.wheel.now_ms - self._rest_ms >= self.scenario.linger_ms
+
+    def _at_rest(self) -> bool:
+        """All tasks ended, every cheque arrived, and no fault is to come."""
         if len(self.tasks) < self.scenario.work.tasks or self.wheel.now_ms < self.calm_ms:
             return False
         if any(task.ended_ms < 0 for task in self.tasks.values()):
             return False
-        return all(
-            node.core is not None
-            and not any(job.within("judged", "owed", "paying") for job in node.core.requester.jobs)
-            for node in self.requesters
-            if node.kind.honest
-        )
+        return all(_is_square(node) for node in self.requesters if node.kind.honest)
 
     def run(self) -> int:
         """Run to the end; the number of events."""

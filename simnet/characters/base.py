@@ -55,6 +55,10 @@ class Character:
     """Whether it may state results that are not right."""
     undercuts: ClassVar[bool] = False
     """Whether it offers below everybody's price."""
+    one_operator: ClassVar[bool] = False
+    """Whether all of this character are keys of one operator."""
+    colludes: ClassVar[bool] = False
+    """Whether all of this character state one and the same wrong result."""
     one_host: ClassVar[bool] = False
     """Whether all of this character live at one address."""
     every_ms: ClassVar[int] = 0

@@ -78,10 +78,19 @@ class Milker(Character):
 class Colluder(Character):
     """One of a gang that agreed beforehand on one and the same wrong answer for every task."""
 
-    wrong_results = True
+    wrong_results = colludes = True
 
     def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
         return JobOutcome(JobStatus.OK, wrong(honest.outputs, b"the gang"), honest.device_us)
+
+
+class Hydra(Character):
+    """One operator with many keys that all state one and the same wrong answer, as if they were many."""
+
+    wrong_results = undercuts = one_operator = True
+
+    def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
+        return JobOutcome(JobStatus.OK, wrong(honest.outputs, b"the hydra"), honest.device_us)
 
 
 class LazyCopier(Character):

@@ -8,7 +8,7 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
 from simnet.characters.equivocators import DoubleBooker, Forker, TwoFaced
-from simnet.characters.liars import Colluder, LazyCopier, Liar, Milker, SubtleLiar
+from simnet.characters.liars import Colluder, Hydra, LazyCopier, Liar, Milker, SubtleLiar
 from simnet.characters.swindlers import Deadbeat, LossInventor, Sybil, Withholder
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
@@ -19,6 +19,7 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "milker": Milker,
     "lazy-copier": LazyCopier,
     "gang": Colluder,
+    "hydra": Hydra,
     "sybil": Sybil,
     "withholder": Withholder,
     "double-booker": DoubleBooker,

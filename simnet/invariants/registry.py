@@ -8,13 +8,38 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import Emit
 from simnet.invariants.base import Invariant, Violation
-from simnet.invariants.market import LiarsAreOut, NoDoubleBooking, NoTaskLost, NoWrongResult, PaidOnce
+from simnet.invariants.bounds import MemoryBounded
+from simnet.invariants.journals import DurableFirst, JournalTellsAll
+from simnet.invariants.mesh import BooksConverge, NoHonestConvicted
+from simnet.invariants.money import NoDoubleBooking, PaidOnce, ReceiptsVerify, ValueConserved
+from simnet.invariants.results import ColludersBounded, LiarsAreOut, NothingLeaks, NoWrongResult
+from simnet.invariants.tasks import Liveness, NoAcknowledgedTaskLost, NoTaskLost, StopIsFinal, WithinBudget
 from simnet.site import Site
 from simnet.world import World
 
 SECOND_MS: Final = 1_000
 INVARIANTS: Final[dict[str, type[Invariant]]] = {
-    one.name: one for one in (NoTaskLost, NoWrongResult, NoDoubleBooking, PaidOnce, LiarsAreOut)
+    one.name: one
+    for one in (
+        NoTaskLost,
+        NoAcknowledgedTaskLost,
+        Liveness,
+        StopIsFinal,
+        NoWrongResult,
+        ColludersBounded,
+        NothingLeaks,
+        LiarsAreOut,
+        NoHonestConvicted,
+        NoDoubleBooking,
+        WithinBudget,
+        PaidOnce,
+        ValueConserved,
+        ReceiptsVerify,
+        DurableFirst,
+        JournalTellsAll,
+        BooksConverge,
+        MemoryBounded,
+    )
 }
 
 
@@ -29,6 +54,16 @@ class Watch:
         self.violation: Violation | None = None
         world.observers.append(self._on_event)
         world.schedule(SECOND_MS, self._on_second)
+
+    @property
+    def wrong_accepted(self) -> int:
+        """Wrong results that were accepted with fewer than a quorum of colluders among those drawn."""
+        return sum(len(kept.wrong_accepted) for kept in self._kept if isinstance(kept, NoWrongResult))
+
+    @property
+    def wrong_by_quorum(self) -> int:
+        """Wrong results that a quorum of colluders, drawn together, got accepted: what the policy allows for."""
+        return sum(len(kept.wrong_by_quorum) for kept in self._kept if isinstance(kept, NoWrongResult))
 
     def _on_event(self, now_ms: int, node: Site, event: Emit) -> None:
         if self.violation is None:
