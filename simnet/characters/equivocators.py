@@ -15,6 +15,8 @@ from simnet.characters.base import Character
 class DoubleBooker(Character):
     """Promises every slot twice: two reservations with the same number."""
 
+    undercuts = True
+
     def __init__(self, core: PeerCore, site: object) -> None:
         super().__init__(core, site)  # type: ignore[arg-type]
         self._links: dict[int, tuple[int, bytes, bytes]] = {}
@@ -31,6 +33,8 @@ class DoubleBooker(Character):
 class Forker(Character):
     """Writes two receipts for every place in its chain."""
 
+    undercuts = True
+
     def __init__(self, core: PeerCore, site: object) -> None:
         super().__init__(core, site)  # type: ignore[arg-type]
         self._links: list[tuple[int, bytes]] = []
@@ -45,7 +49,12 @@ class Forker(Character):
 
 
 class TwoFaced(Character):
-    """Tells every other neighbour another price, in an offer with the same number."""
+    """Makes its offer anew all the time, and tells every other neighbour another price in one with the same number."""
+
+    every_ms = 2_000
+
+    def turn(self, now: Now) -> list[Effect]:
+        return self.core._publish_offer(now)
 
     def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
         out: list[Effect] = []

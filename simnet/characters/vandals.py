@@ -18,6 +18,8 @@ from simnet.characters.base import Character
 
 KEPT_MAX: Final = 64
 """Old frames that a replayer keeps."""
+GRAFT_MS: Final = 65_000
+"""An eclipser asks again when the backoff is over: sooner would cost it its standing."""
 FLOOD: Final = 8
 """Of each thing that a spammer sends to each of its victims in a turn."""
 
@@ -44,17 +46,23 @@ class Eclipser(BlackHole):
     def __init__(self, core: PeerCore, site: object) -> None:
         super().__init__(core, site)
         core.judge_gossip = self._note_only  # type: ignore[method-assign]
+        self._grafted: dict[bytes, int] = {}
 
     def _note_only(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
         self.core.book.judge(now, data)
         return Ruling.IGNORE
 
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        """It asks others for their books, to find more of them."""
+        learning = [e for e in effects if isinstance(e, Request) and e.frame[0] in (sync.COMPARE, sync.GET)]
+        return [*learning, *super().out(now, effects)]
+
     def turn(self, now: Now) -> list[Effect]:
         strangers = [x for x in self.core.book.listings() if x.peer not in self.core.peers]
         out: list[Effect] = [Connect(x.peer, x.offer.body.addresses) for x in strangers if x.peer != self.site.peer]
-        if self.core.peers:
-            out.append(Send(tuple(self.core.peers), CHANNEL, encode_graft(self.core.topics[0])))
-        return out
+        due = tuple(peer for peer in self.core.peers if self._grafted.get(peer, -GRAFT_MS) + GRAFT_MS <= now.mono_ms)
+        self._grafted |= dict.fromkeys(due, now.mono_ms)
+        return [*out, Send(due, CHANNEL, encode_graft(self.core.topics[0]))] if due else out
 
 
 class Spammer(Character):
@@ -120,7 +128,7 @@ class Forger(Character):
         return [self._spoilt(e) if isinstance(e, Request) and e.frame[:1] == b"\x99" else e for e in effects]
 
     def _spoilt(self, request: Request) -> Request:
-        if self.site.rng.randrange(4):
+        if not self.falls_on(request.frame, 4):
             return request
         return msgspec.structs.replace(request, frame=request.frame[:-1] + bytes((request.frame[-1] ^ 1,)))
 
@@ -129,6 +137,7 @@ class Replayer(Character):
     """Says again what it or others once said: its own old requests, and offers that their signers replaced or took
     back."""
 
+    undercuts = True
     every_ms = 500
 
     def __init__(self, core: PeerCore, site: object) -> None:
