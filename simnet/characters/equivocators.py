@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+from blake3 import blake3
 
+from p2pcompute.protocol import verification
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip.codec import encode_message
-from p2pcompute.protocol.machine import Effect, Now, Send
+from p2pcompute.protocol.machine import Effect, Now, Reply, Send
 from p2pcompute.wire import codec
+from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument, Kind
-from simnet.characters.base import Character
+from simnet.characters.base import Character, kind_of
 
 
 class DoubleBooker(Character):
@@ -46,6 +49,28 @@ class Forker(Character):
             return self._links.pop()
         self._links.append(self._next_link())
         return self._links[0]
+
+
+class Turncoat(Character):
+    """Commits, and when it is asked to open it commits to something else and opens that."""
+
+    undercuts = wrong_results = True
+
+    def answer(self, now: Now, peer: bytes, frame: bytes, effects: list[Effect]) -> list[Effect]:
+        if kind_of(frame) != Kind.REVEAL_REQUEST:
+            return effects
+        post, provider = self.core.post, self.core.provider
+        e = provider._by_commitment.get(post.open(frame).body.commitment)
+        if e is None or e.opening is None or e.assignment is None or e.manifest is None:
+            return effects
+        roots = tuple(blake3(root).digest() for root in e.opening.output_roots)
+        opening = msgspec.structs.replace(e.opening, output_roots=roots)
+        root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
+        second = post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=600_000)
+        opening = msgspec.structs.replace(opening, commitment=second.id)
+        reveal = post.write(now, opening, lifetime_ms=600_000).raw
+        rest = [Reply(x.request_id, reveal) if isinstance(x, Reply) else x for x in effects]
+        return [self.ask(peer, second.raw), *rest]
 
 
 class TwoFaced(Character):

@@ -7,7 +7,7 @@ from typing import Final
 
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
-from simnet.characters.equivocators import DoubleBooker, Forker, TwoFaced
+from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
 from simnet.characters.liars import Colluder, Hydra, LazyCopier, Liar, Milker, SubtleLiar
 from simnet.characters.swindlers import Deadbeat, LossInventor, Sybil, Withholder
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
@@ -24,6 +24,7 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "withholder": Withholder,
     "double-booker": DoubleBooker,
     "forker": Forker,
+    "turncoat": Turncoat,
     "two-faced": TwoFaced,
     "deadbeat": Deadbeat,
     "loss-inventor": LossInventor,

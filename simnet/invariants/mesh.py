@@ -111,8 +111,9 @@ class BooksConverge(Invariant):
     def _differences(self, group: list[tuple[Site, PeerCore]]) -> Iterator[tuple[Site, PeerCore, bytes]]:
         """Who differs from what a provider of the same group says of itself."""
         members = {node.peer for node, _ in group}
+        down = {node.peer for node in self.world.providers if not node.up}
         for peer, offer in self._latest.items():
-            if peer not in members:
+            if peer not in members and not (offer is None and peer in down):
                 continue
             for node, core in group:
                 held = core.book.get(peer)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2pcompute.protocol import receipts, records
+from p2pcompute.protocol import receipts, records, verification
+from p2pcompute.protocol.job import Job
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.documents import AnyDocument
 from simnet.invariants.base import Invariant, Violation, of_kind, opened, written
 from simnet.site import NETWORK, Site, network_verify
 
@@ -115,9 +118,60 @@ class ValueConserved(Invariant):
             raise Violation(f"{who} the account says {account}, and the journal {sum(earned.values())}, {got} covered")
 
 
+class DebtBounded(Invariant):
+    """What one requester leaves unpaid is within the provider's credit, but for the work that was under way when the
+    credit was used up: as many receipts as the provider has slots (K3)."""
+
+    name = "debt-bounded"
+
+    def on_second(self, now_ms: int) -> None:
+        for node, core in self.honest_cores():
+            debts: dict[bytes, list[int]] = {}
+            for receipt in core.provider.chain.receipts():
+                if not core.provider.chain.countersigned(receipt.id):
+                    debts.setdefault(receipt.body.requester, []).append(receipt.body.price)
+            for prices in debts.values():
+                slots = node.terms.slots if node.terms is not None else 0
+                within = sorted(prices)[: max(0, len(prices) - slots)]
+                if sum(within) > node.credit:
+                    raise Violation(f"{node.name} let one requester owe {sum(prices)}, its credit is {node.credit}")
+
+    def at_end(self) -> None:
+        self.on_second(self.world.wheel.now_ms)
+
+
+class FairPrice(Invariant):
+    """Every agreeing replica of an honest requester gets the price that F7 says, and nobody else gets anything."""
+
+    name = "fair-price"
+
+    def at_end(self) -> None:
+        for _, core in self.honest_cores():
+            for job in core.requester.jobs:
+                judged = [r for r in job.team if r.verdict is not None and r.reveal is not None]
+                claims = [r.reveal.body.device_us for r in judged if r.reveal and r.verdict and _is_paid(r.verdict)]
+                for r in judged:
+                    assert r.reveal is not None
+                    assert r.verdict is not None
+                    due = _due(r.terms, r.reveal.body.device_us, min(claims, default=0)) if _is_paid(r.verdict) else 0
+                    if r.verdict.body.price != due:
+                        raise Violation(f"a replica of {job.name[:8]} was to get {due} and gets {r.verdict.body.price}")
+
+
+def _is_paid(verdict: AnyDocument) -> bool:
+    return verdict.body.judgement in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT)
+
+
+def _due(terms: d.Assignment, claimed_us: int, lowest_us: int) -> int:
+    """F7, with whole micro-credits rounded up (V7)."""
+    paid_us = claimed_us if 4 * claimed_us <= 5 * lowest_us else 5 * lowest_us // 4
+    price = (terms.price_per_device_s * paid_us + 999_999) // 1_000_000
+    return sorted((terms.price_minimum, price, terms.price_ceiling))[1]
+
+
 class ReceiptsVerify(Invariant):
-    """The evidence that any honest node holds passes an audit offline; what it says against a dishonest provider is
-    no fault of the evidence."""
+    """The evidence that any honest node holds passes an audit offline, and every opening that was judged is that of the
+    commitment that stands; what the evidence says against a dishonest provider is no fault of it."""
 
     name = "receipts-verify"
 
@@ -125,6 +179,8 @@ class ReceiptsVerify(Invariant):
         liars = [node.peer for node in self.world.nodes if not node.kind.honest]
         for node, core in self.honest_cores():
             jobs = [raw for job in core.requester.jobs for raw in job.evidence()]
+            for job in core.requester.jobs:
+                self._check_openings(job)
             audit = receipts.audit(NETWORK, [*core.provider.evidence(), *jobs], network_verify)
             lines = [fault for x in audit.receipts if x.receipt.signer not in liars for fault in x.faults]
             for fault in (*audit.faults, *lines):
@@ -134,6 +190,15 @@ class ReceiptsVerify(Invariant):
                 paid = core.provider.chain.countersigned(line.receipt.id)
                 if line.receipt.signer == node.peer and paid and not line.countersigned:
                     raise Violation(f"the evidence of {node.name} lacks the cheque for receipt {line.receipt.body.n}")
+
+    @staticmethod
+    def _check_openings(job: Job) -> None:
+        for r in job.team:
+            if r.verdict is None or r.reveal is None or r.commitment is None or r.assignment is None:
+                continue
+            root = verification.commitment_root(r.assignment.id, job.manifest_id, job.manifest, r.reveal.body)
+            if (root, r.reveal.body.commitment) != (r.commitment.body.root, r.commitment.id):
+                raise Violation(f"task {job.name[:8]} was judged by an opening that is not its commitment's")
 
 
 def promises(settled: Iterable[records.Settled]) -> dict[bytes, int]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from p2pcompute.protocol import records
 from p2pcompute.protocol.machine import Emit
-from simnet.invariants.base import Invariant, Violation
+from simnet.invariants.base import Invariant, Violation, of_kind
 from simnet.invariants.draws import Draws
 from simnet.site import Site, right_outputs
 from simnet.world import Task, World
@@ -56,13 +57,21 @@ class NoWrongResult(Invariant):
 
 
 class NothingLeaks(Invariant):
-    """An opening goes to the requester who asked for it, and to nobody else."""
+    """An opening goes to the requester who asked for it and to nobody else, and no two commitments share a salt: who
+    knew the salt could try what a commitment holds."""
 
     name = "nothing-leaks"
 
     def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
         if event.name == "character.spied":
             raise Violation(f"{node.name} got an opening that was none of its business")
+
+    def at_end(self) -> None:
+        salts: dict[bytes, bytes] = {}
+        for node in self.world.providers:
+            for record in of_kind(node, records.Committed) if node.kind.honest else ():
+                if salts.setdefault(record.opening.salt, record.assignment) != record.assignment:
+                    raise Violation(f"{node.name} used a salt for two commitments")
 
 
 class LiarsAreOut(Invariant):

@@ -168,6 +168,13 @@ def forker(it: Lived) -> bool:
     return len(set(links.values())) < len(links)
 
 
+def turncoat(it: Lived) -> bool:
+    made: dict[bytes, set[bytes]] = {}
+    for x in it.sent(Kind.COMMITMENT):
+        made.setdefault(x.body.assignment, set()).add(x.body.root)
+    return any(len(roots) == 2 for roots in made.values()) and not it.lies()
+
+
 def two_faced(it: Lived) -> bool:
     faces: dict[int, dict[int, set[str]]] = {}
     for _, to, message in it.messages():
@@ -258,6 +265,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "withholder": withholder,
     "double-booker": double_booker,
     "forker": forker,
+    "turncoat": turncoat,
     "two-faced": two_faced,
     "deadbeat": deadbeat,
     "loss-inventor": loss_inventor,
