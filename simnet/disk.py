@@ -47,6 +47,10 @@ class Disk:
         self._durable = durable
         return list(self.records)
 
+    def written(self) -> list[bytes]:
+        """All records, the durable ones and those on their way."""
+        return [*self.records, *self._batch, *self._pending]
+
     def append(self, record: bytes) -> int:
         """Put a record in line; it is durable once `len(records)` exceeds the number that comes back."""
         number = len(self.records) + len(self._batch) + len(self._pending)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import msgspec
+from blake3 import blake3
 
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.commands import Withdraw
@@ -97,6 +98,26 @@ class CrashAtRecord(Fault, frozen=True):
         for node in matching(world, self.nodes):
             node.disk.crash_at = self.record, self.disk
             node.disk.on_crash = lambda state, node=node: world.crash(node, state, self.down_ms)  # type: ignore[misc]
+
+
+class Restore(Fault, frozen=True):
+    """Nodes go on in another home, restored from a backup of this very moment: with a new epoch."""
+
+    nodes: str
+    at_ms: Ms
+    down_ms: Ms = DOWN_MS
+
+    @property
+    def ends_ms(self) -> int:
+        return self.at_ms + self.down_ms
+
+    def begin(self, world: World) -> None:
+        for node in matching(world, self.nodes):
+            world.schedule(self.at_ms, self._move, world, node)
+
+    def _move(self, world: World, node: Node) -> None:
+        node.epoch = blake3(node.epoch + node.secret).digest(length=8)
+        world.crash(node, CrashState.CLEAN, self.down_ms)
 
 
 class Absence(Spell, frozen=True):
@@ -292,6 +313,7 @@ class Nat(Spell, frozen=True):
 AnyFault = (
     Crash
     | CrashAtRecord
+    | Restore
     | Absence
     | Churn
     | Pause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Final, Protocol
 
 from p2pcompute.protocol.machine import Missed, Now, Ok, Outcome, PeerInfo, Priority
@@ -20,6 +21,9 @@ DEAD_MS: Final = 25_000
 _UP, _LOST, _DIALLED = 2, 3, 4
 _REQUEST, _ANSWER, _BLOBS, _RECORD = 1, 2, 3, 5
 
+Tap = Callable[["Endpoint", "Endpoint", str, bytes | None, bytes], None]
+"""Told of everything that leaves a peer: (from, to, "gossip", "request" or "answer", frame, what it answers)."""
+_first: Final = itemgetter(0)
 Barrier = Callable[["Endpoint", "Endpoint"], bool]
 """Whether nothing gets from the first to the second."""
 
@@ -57,8 +61,8 @@ class Line:
         self.key = (target.index << 48) | (source.index << 24)
         self.frames = self.requests = 0
         self.open, self.blocked = True, False
-        self.asked: dict[int, Callable[[Outcome], None]] = {}
-        """Requests without an answer yet."""
+        self.asked: dict[int, tuple[int, Callable[[Outcome], None]]] = {}
+        """Requests without an answer yet, each with its place among all that the node asked."""
 
 
 class Network:
@@ -69,6 +73,7 @@ class Network:
         self.dice = Dice(seed, links)
         self.nodes: dict[bytes, Endpoint] = {}
         self._now = Now(0, WALL_START_MS)
+        self.taps: list[Tap] = []
         self._connections = 0
         self._barriers: list[Barrier] = []
 
@@ -153,7 +158,7 @@ class Network:
         asked, line.asked = line.asked, {}
         if line.source.up and line.target.peer not in line.source.lines:
             line.source.on_peer(PeerInfo(line.target.peer, False))
-        for answered in asked.values():
+        for _, answered in sorted(asked.values(), key=_first):  # those who wait notice in the order in which they began
             answered(Missed.CLOSED)
 
     def identify(self, source: Endpoint, peer: bytes, answered: Callable[[bytes], None]) -> bool:
@@ -214,6 +219,8 @@ class Network:
             if line is None:
                 dropped.append(peer)
                 continue
+            for tap in self.taps:
+                tap(source, line.target, "gossip", frame, b"")
             if queued:
                 key = 0, source.index, line.target.index, line.frames
                 self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._depart, line, channel, frame, line.frames)
@@ -260,14 +267,18 @@ class Network:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def request(self, source: Endpoint, peer: bytes, frame: bytes, answered: Callable[[Outcome], None]) -> bool:
+    def request(
+        self, source: Endpoint, peer: bytes, frame: bytes, answered: Callable[[Outcome], None], place: int = 0
+    ) -> bool:
         """A request over an open connection; `answered` comes at most once, and never when it gets lost. False, and no
-        answer, when there is no connection."""
+        answer, when there is no connection. `place`: its number among all that the node asks."""
         line = source.lines.get(peer)
         if line is None:
             return False
+        for tap in self.taps:
+            tap(source, line.target, "request", frame, b"")
         number, line.requests = line.requests, line.requests + 1
-        line.asked[number] = answered
+        line.asked[number] = place, answered
         key = 1, source.index, line.target.index, number
         self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._ask, line, number, frame)
         return True
@@ -286,6 +297,8 @@ class Network:
         line.target.bytes_in += len(frame)
 
         def reply(data: bytes | None) -> None:
+            for tap in self.taps:
+                tap(line.target, line.source, "answer", data, frame)
             key = 2, line.target.index, line.source.index, number
             self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._answer, line, number, data)
 
@@ -304,10 +317,10 @@ class Network:
 
     @staticmethod
     def _answered(line: Line, number: int, data: bytes | None) -> None:
-        answered = line.asked.pop(number, None)
-        if answered is not None and line.open:
+        asked = line.asked.pop(number, None)
+        if asked is not None and line.open:
             line.source.bytes_in += len(data or b"")
-            answered(Missed.CLOSED if data is None else Ok(data))
+            asked[1](Missed.CLOSED if data is None else Ok(data))
 
     # -- blobs -------------------------------------------------------------------------------------------------------
 

@@ -33,6 +33,10 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 20
     run_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 400
     output_kb: Count = 4
+    outputs: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    stops: Share = 0
+    """The share of tasks that their users stop after `stop_after_ms`."""
+    stop_after_ms: Count = 500
     price_max: int = 0
     """The highest price per device-second, in micro-credits; 0: any."""
     budget: int = 10**12
@@ -66,6 +70,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regions: bool = False
     """Nodes are spread over the regions of the world in turn."""
     until_ms: int = 120_000
+    linger_ms: Count = 0
+    """For how long the world goes on when nothing is left to do."""
     work: Work = Work()
     links: Links = Links()
     faults: Plan = ()

@@ -19,6 +19,7 @@ from p2pcompute.protocol.machine import Effect, Emit, Environment, Grant, JobOut
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import decode_manifest
+from simnet.characters.base import Ring
 from simnet.characters.traced import Traced
 from simnet.disk import Disk
 from simnet.links import mix
@@ -96,6 +97,8 @@ class Site(abc.ABC):
         self.core: PeerCore | None = None
         self.terms: d.Offer | None = None
         """What it offers whenever it boots."""
+        self.ring = Ring()
+        """What it shares with others of its character."""
         self._grants: dict[tuple[str, bytes], Grant] = {}
         self._jobs = 0
         self.region = 0

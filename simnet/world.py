@@ -7,12 +7,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from p2pcompute.protocol.commands import Command, Publish, Submit
+from p2pcompute.identity.keys import KeyPair
+from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
-from simnet.characters import character_of
+from simnet.characters import Ring, character_of
 from simnet.disk import CrashState
 from simnet.faults import Plan
 from simnet.links import REGIONS
@@ -23,6 +24,8 @@ from simnet.site import Site, ptx_text
 from simnet.trace import Trace
 from simnet.wheel import Phase, Wheel
 
+HOST: Final = 1
+"""Number of the machine that all peers share whose character lives at one address."""
 RETRY_MS: Final = 800
 """A user whose node is down tries again after this time."""
 
@@ -35,11 +38,13 @@ class Task:
 
     id: bytes
     number: int
-    requester: Site
+    requester: Node
     manifest: bytes
     submitted_ms: int
     ended_ms: int = -1
     done: bool = False
+    stopped_ms: int = -1
+    """When the user gave it up."""
     roots: tuple[bytes, ...] = ()
     error: str = ""
 
@@ -68,9 +73,11 @@ class World:
         self.events: list[tuple[int, str, str, dict[str, object]]] = []
         self.observers: list[Observer] = []
         self.tasks: dict[bytes, Task] = {}
+        self.rings: dict[str, Ring] = {}
         self.stopped = False
         """Somebody has seen enough."""
         self._scheduled = 0
+        self._rest_ms = -1
         self._down: dict[str, int] = {}
         rng = random.Random(f"world/{seed}")
         names = [f"provider{i}" for i in range(scenario.providers)]
@@ -93,20 +100,28 @@ class World:
         return self.requesters[0]
 
     def _node(self, name: str, character: str) -> Node:
-        s = self.scenario
+        s, kind = self.scenario, character_of(character)
         node = self.node_class(
             self.network,
             name,
             self.seed,
-            kind=character_of(character),
+            kind=kind,
             trace=self.trace,
             observe=self._observe,
+            host=HOST if kind.one_host else 0,
+            operator=self._operator(character) if kind.one_operator else None,
             sync_ms=(s.sync_ms_min, s.sync_ms_max),
             work_ms=(s.work.run_ms_min, s.work.run_ms_max),
             credit=s.credit,
         )
+        if not kind.honest:
+            node.ring = self.rings.setdefault(character, Ring())
+            node.ring.members.append(node)
         node.region = node.index % len(REGIONS) if s.regions else 0
         return node
+
+    def _operator(self, name: str) -> KeyPair:
+        return KeyPair(random.Random(f"{self.seed}/operator/{name}").randbytes(32))
 
     # -- a run -------------------------------------------------------------------------------------------------------
 
@@ -130,7 +145,7 @@ class World:
         """A node comes up, unless it is up or a crash keeps it down for longer."""
         if not node.up and self._down.get(node.name, 0) <= self.wheel.now_ms:
             commands: list[Command] = [Publish(node.terms)] if node.terms is not None else []
-            node.start([*commands, *self._resubmissions(node)])
+            node.start([*commands, *self._wishes(node)])
 
     def leave(self, node: Node) -> None:
         """A node ends in good order."""
@@ -168,6 +183,7 @@ class World:
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
         work, ptx = self.scenario.work, ptx_text(self.seed, number)
+        outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
         return encode_manifest(
             Manifest(
                 name=f"task{number}",
@@ -175,8 +191,8 @@ class World:
                 sources=(),
                 ptx_root=merkle.blob_root(ptx),
                 ptx_size_bytes=len(ptx),
-                buffers=(Buffer("out", "f32", (256 * work.output_kb,), Role.OUT),),
-                launches=(Launch("k", (1, 1, 1), (32, 1, 1), (Argument("out"),)),),
+                buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
+                launches=(Launch("k", (1, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=5_000,
                 memory_bytes_max=2**20,
             )
@@ -189,11 +205,19 @@ class World:
         if task is None:
             task = Task(job, number, requester, self.manifest(number), self.wheel.now_ms)
             self.tasks[job] = task
+            if random.Random(f"{self.seed}/stop/{number}").random() < self.scenario.work.stops:
+                self.schedule(self.wheel.now_ms + self.scenario.work.stop_after_ms, self._stop, task)
         if not requester.up:
             self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
             return
         requester.store(task.manifest, ptx_text(self.seed, task.number))
         requester.command(self._command(task))
+
+    def _stop(self, task: Task) -> None:
+        """The user does not want it any more; while the node is down this waits, and a boot repeats it."""
+        if task.stopped_ms < 0 and task.ended_ms < 0:
+            task.stopped_ms = self.wheel.now_ms
+            task.requester.command(StopJob(task.id))
 
     def _command(self, task: Task) -> Submit:
         work = self.scenario.work
@@ -206,10 +230,14 @@ class World:
             price_per_device_s_max=work.price_max,
         )
 
-    def _resubmissions(self, node: Site) -> Sequence[Command]:
+    def _wishes(self, node: Site) -> Sequence[Command]:
         """A user whose node forgot a task, since it crashed before the task was durable, submits it again. (What the
         node does know it takes for the same.)"""
-        return [self._command(task) for task in self.tasks.values() if task.requester is node and task.ended_ms < 0]
+        mine = [task for task in self.tasks.values() if task.requester is node]
+        return [
+            *(self._command(task) for task in mine if task.ended_ms < 0),
+            *(StopJob(task.id) for task in mine if task.stopped_ms >= 0),
+        ]
 
     def _observe(self, node: Site, event: Emit) -> None:
         now_ms, fields = self.wheel.now_ms, dict(event.fields)
@@ -231,19 +259,23 @@ class World:
         return max((fault.ends_ms for fault in self.plan), default=0)
 
     def settled(self) -> bool:
-        """All tasks ended, every cheque arrived, and no fault is to come; or somebody has seen enough."""
+        """All has been at rest for as long as the scenario wants; or somebody has seen enough."""
         if self.stopped:
             return True
+        if not self._at_rest():
+            self._rest_ms = -1
+            return False
+        if self._rest_ms < 0:
+            self._rest_ms = self.wheel.now_ms
+        return self.wheel.now_ms - self._rest_ms >= self.scenario.linger_ms
+
+    def _at_rest(self) -> bool:
+        """All tasks ended, every cheque arrived, and no fault is to come."""
         if len(self.tasks) < self.scenario.work.tasks or self.wheel.now_ms < self.calm_ms:
             return False
         if any(task.ended_ms < 0 for task in self.tasks.values()):
             return False
-        return all(
-            node.core is not None
-            and not any(job.within("judged", "owed", "paying") for job in node.core.requester.jobs)
-            for node in self.requesters
-            if node.kind.honest
-        )
+        return all(_is_square(node) for node in self.requesters if node.kind.honest)
 
     def run(self) -> int:
         """Run to the end; the number of events."""

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Final
 
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
-from simnet.characters.swindlers import BlackHole, Deadbeat, Liar
+from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
+from simnet.characters.liars import Colluder, Hydra, LazyCopier, Liar, Milker, SubtleLiar
+from simnet.characters.swindlers import Deadbeat, LossInventor, Sybil, Withholder
+from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
 CHARACTERS: Final[dict[str, type[Character]]] = {
     "honest": Honest,
     "liar": Liar,
+    "subtle-liar": SubtleLiar,
+    "milker": Milker,
+    "lazy-copier": LazyCopier,
+    "gang": Colluder,
+    "hydra": Hydra,
+    "sybil": Sybil,
+    "withholder": Withholder,
+    "double-booker": DoubleBooker,
+    "forker": Forker,
+    "turncoat": Turncoat,
+    "two-faced": TwoFaced,
     "deadbeat": Deadbeat,
+    "loss-inventor": LossInventor,
+    "spammer": Spammer,
+    "eclipser": Eclipser,
     "black-hole": BlackHole,
+    "forger": Forger,
+    "replayer": Replayer,
 }
 
 
@@ -22,3 +42,8 @@ def character_of(name: str) -> type[Character]:
         return CHARACTERS[name]
     except KeyError:
         raise UsageError(f"there is no character {name!r}; there are: {', '.join(CHARACTERS)}") from None
+
+
+def sentence_of(name: str) -> str:
+    """What a character does, for people."""
+    return " ".join((inspect.getdoc(character_of(name)) or "").split())

@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-from blake3 import blake3
+import msgspec
 
 from p2pcompute.protocol.core import PeerCore
-from p2pcompute.protocol.machine import Effect, JobOutcome, JobStatus, Now, Reply, Request, Ruling
-from p2pcompute.wire.codec import open_envelope
+from p2pcompute.protocol.machine import Effect, Grant, Now, Reply, Request
+from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import Kind
-from simnet.characters.base import Character
-
-
-class Liar(Character):
-    """Answers at once with results that are wrong in a way of its own."""
-
-    wrong_results = undercuts = True
-
-    def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
-        wrong = tuple((blake3(root + self.site.peer).digest(), size) for root, size in honest.outputs)
-        return JobOutcome(JobStatus.OK, wrong, device_us=1_000)
+from simnet.characters.base import Character, kind_of
 
 
 class Deadbeat(Character):
     """Takes results and never sends a cheque."""
 
     def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
-        return [e for e in effects if not (isinstance(e, Request) and _is_cheque(e.frame))]
+        return [e for e in effects if not (isinstance(e, Request) and kind_of(e.frame) == Kind.CHEQUE)]
 
 
-def _is_cheque(frame: bytes) -> bool:
-    return frame[:1] == b"\x99" and open_envelope(frame).kind == Kind.CHEQUE
-
-
-class BlackHole(Character):
-    """Joins, offers, and takes its place in others' meshes; passes nothing on, asks nothing and answers nothing."""
+class LossInventor(Character):
+    """Pays one replica of each task, and tells all others that what they computed was wrong."""
 
     def __init__(self, core: PeerCore, site: object) -> None:
         super().__init__(core, site)  # type: ignore[arg-type]
-        core.judge_gossip = lambda now, topic, data, peer: Ruling.IGNORE  # type: ignore[method-assign]
+        self._paid: dict[tuple[bytes, ...], bytes] = {}
 
     def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
-        return [e for e in effects if not isinstance(e, Request | Reply)]
+        return [self._denied(now, e) if isinstance(e, Request) else e for e in effects]
 
-    def on_request(self, now: Now, peer: bytes, request_id: int, frame: bytes) -> list[Effect]:
-        return []
+    def _denied(self, now: Now, request: Request) -> Request:
+        if kind_of(request.frame) != Kind.VERDICT:
+            return request
+        body: d.Verdict = self.core.post.open(request.frame).body
+        if body.judgement is not d.Judgement.AGREED:
+            return request
+        if self._paid.setdefault(body.agreed_roots, body.commitment) == body.commitment:
+            return request
+        denial = d.Verdict(body.commitment, d.Judgement.OUTVOTED, body.agreed_roots, body.agreeing, 0)
+        frame = self.core.post.write(now, denial, lifetime_ms=3_600_000).raw
+        return msgspec.structs.replace(request, frame=frame)
+
+
+class Withholder(Character):
+    """Commits, and then does not open what it committed to, or does not hand over the data."""
+
+    undercuts = True
+
+    def answer(self, now: Now, peer: bytes, frame: bytes, effects: list[Effect]) -> list[Effect]:
+        if kind_of(frame) != Kind.REVEAL_REQUEST:
+            return effects
+        body: d.RevealRequest = self.core.post.open(frame).body
+        engagement = self.core.provider._by_commitment.get(body.commitment)
+        if engagement is None or not self.falls_on(engagement.manifest_bytes, 2):
+            return effects
+        return [Reply(e.request_id, None) if isinstance(e, Reply) else e for e in effects]
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [e for e in effects if not isinstance(e, Grant)]
+
+
+class Sybil(Character):
+    """One of many keys and operators on one machine, each with an offer below everybody's: every third answers nothing,
+    every third quotes and then reserves nothing, and every third lets who assigned to it wait."""
+
+    undercuts = one_host = True
+
+    def answer(self, now: Now, peer: bytes, frame: bytes, effects: list[Effect]) -> list[Effect]:
+        way = self.site.ring.members.index(self.site) % 3 if self.site in self.site.ring.members else 0
+        kind = kind_of(frame)
+        silent = kind and (way == 0 or (way == 1 and kind != Kind.PROBE) or (way == 2 and kind == Kind.ASSIGNMENT))
+        return [] if silent else effects

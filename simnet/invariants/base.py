@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar, TypeVar
 
 from p2pcompute.protocol import records
+from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
@@ -37,10 +38,25 @@ class Invariant:
     def at_end(self) -> None:
         """The world has ended: it is settled, or its time is over."""
 
+    def honest_cores(self) -> Iterator[tuple[Site, PeerCore]]:
+        """Every honest node that is up."""
+        for node in self.world.nodes:
+            if node.kind.honest and node.core is not None:
+                yield node, node.core
+
 
 def of_kind(node: Site, kind: type[R]) -> Iterator[R]:
     """A node's durable records of one kind, in order."""
-    for data in node.disk.records:
+    return _of_kind(node.disk.records, kind)
+
+
+def written(node: Site, kind: type[R]) -> Iterator[R]:
+    """A node's records of one kind, in order, also those on their way to the disk."""
+    return _of_kind(node.disk.written(), kind)
+
+
+def _of_kind(held: list[bytes], kind: type[R]) -> Iterator[R]:
+    for data in held:
         record = records.decode_record(data)
         if isinstance(record, kind):
             yield record

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import Emit
 from simnet.invariants.base import Invariant, Violation
-from simnet.invariants.market import LiarsAreOut, NoDoubleBooking, NoTaskLost, NoWrongResult, PaidOnce
+from simnet.invariants.bounds import MemoryBounded
+from simnet.invariants.journals import DurableFirst, JournalTellsAll
+from simnet.invariants.mesh import BooksConverge, NoHonestConvicted
+from simnet.invariants.money import DebtBounded, FairPrice, NoDoubleBooking, PaidOnce, ReceiptsVerify, ValueConserved
+from simnet.invariants.results import ColludersBounded, LiarsAreOut, NothingLeaks, NoWrongResult
+from simnet.invariants.tasks import Liveness, NoAcknowledgedTaskLost, NoTaskLost, StopIsFinal, WithinBudget
 from simnet.site import Site
 from simnet.world import World
 
 SECOND_MS: Final = 1_000
 INVARIANTS: Final[dict[str, type[Invariant]]] = {
-    one.name: one for one in (NoTaskLost, NoWrongResult, NoDoubleBooking, PaidOnce, LiarsAreOut)
+    one.name: one
+    for one in (
+        NoTaskLost,
+        NoAcknowledgedTaskLost,
+        Liveness,
+        StopIsFinal,
+        NoWrongResult,
+        ColludersBounded,
+        NothingLeaks,
+        LiarsAreOut,
+        NoHonestConvicted,
+        NoDoubleBooking,
+        WithinBudget,
+        PaidOnce,
+        ValueConserved,
+        DebtBounded,
+        FairPrice,
+        ReceiptsVerify,
+        DurableFirst,
+        JournalTellsAll,
+        BooksConverge,
+        MemoryBounded,
+    )
 }
 
 
@@ -27,36 +54,46 @@ class Watch:
         self._world = world
         self._kept = [_invariant(name)(world) for name in names or world.scenario.checks or INVARIANTS]
         self.violation: Violation | None = None
+        self.broken = ""
+        """The name of the invariant that broke."""
         world.observers.append(self._on_event)
         world.schedule(SECOND_MS, self._on_second)
 
+    @property
+    def wrong_accepted(self) -> int:
+        """Wrong results that were accepted with fewer than a quorum of colluders among those drawn."""
+        return sum(len(kept.wrong_accepted) for kept in self._kept if isinstance(kept, NoWrongResult))
+
+    @property
+    def wrong_by_quorum(self) -> int:
+        """Wrong results that a quorum of colluders, drawn together, got accepted: what the policy allows for."""
+        return sum(len(kept.wrong_by_quorum) for kept in self._kept if isinstance(kept, NoWrongResult))
+
     def _on_event(self, now_ms: int, node: Site, event: Emit) -> None:
         if self.violation is None:
-            try:
-                for invariant in self._kept:
-                    invariant.on_event(now_ms, node, event)
-            except Violation as violation:
-                self._stop(violation)
+            self._look(lambda kept: kept.on_event(now_ms, node, event))
 
     def _on_second(self) -> None:
         now_ms = self._world.wheel.now_ms
-        try:
-            for invariant in self._kept:
-                invariant.on_second(now_ms)
-        except Violation as violation:
-            self._stop(violation)
+        self._look(lambda kept: kept.on_second(now_ms))
         self._world.schedule(now_ms + SECOND_MS, self._on_second)
 
-    def _stop(self, violation: Violation) -> None:
-        self.violation = self.violation or violation
-        self._world.stopped = True
+    def _look(self, question: Callable[[Invariant], None]) -> None:
+        for kept in self._kept:
+            try:
+                question(kept)
+            except Violation as violation:
+                if self.violation is None:
+                    self.violation, self.broken = violation, kept.name
+                self._world.stopped = True
+                return
 
     def end(self) -> None:
         """Raise Violation for the first invariant that broke."""
+        if self.violation is None:
+            self._look(lambda kept: kept.at_end())
         if self.violation is not None:
             raise self.violation
-        for invariant in self._kept:
-            invariant.at_end()
 
 
 def _invariant(name: str) -> type[Invariant]:

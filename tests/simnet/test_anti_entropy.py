@@ -7,7 +7,7 @@ import random
 import pytest
 
 from p2pcompute.protocol.commands import Publish
-from simnet.characters.swindlers import BlackHole
+from simnet.characters.vandals import BlackHole
 from simnet.links import Links
 from simnet.node import Node
 from simnet.scenario import Scenario, Work

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from p2pcompute.errors import UsageError
+from simnet.characters import CHARACTERS
 from simnet.disk import CrashState
 from simnet.faults import Absence, Crash, CrashAtRecord, Nat, Partition, Pause, Plan, Skew, SlowDisk, Storm
 from simnet.invariants import Watch
@@ -60,6 +61,31 @@ def test_a_calm_world_is_the_same_on_both_drivers() -> None:
 
 def test_a_rough_world_is_the_same_on_both_drivers() -> None:
     assert differences(SEEDS) == []
+
+
+def populated(name: str) -> Scenario:
+    """A world with this character among both providers and requesters."""
+    return Scenario(
+        providers=6, requesters=2, characters={name: 1}, requester_characters={name: 1}, links=Links(loss=0.05)
+    )
+
+
+def character_differences(names: list[str]) -> list[str]:
+    plan: Plan = (Crash("provider3", 3_000, disk=CrashState.TORN),)
+    return [
+        name
+        for name in names
+        if lived(World, populated(name), 1, plan) != lived(VirtualWorld, populated(name), 1, plan)
+    ]
+
+
+def test_bad_characters_are_the_same_on_both_drivers() -> None:
+    assert character_differences(["lazy-copier", "forger", "replayer", "spammer"]) == []
+
+
+@pytest.mark.nightly
+def test_every_character_is_the_same_on_both_drivers() -> None:
+    assert character_differences(list(CHARACTERS)) == []
 
 
 @pytest.mark.nightly

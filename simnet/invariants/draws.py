@@ -1,0 +1,81 @@
+"""Who was drawn for each task, and who of them stated what: what the bound on wrong results is measured by."""
+
+from __future__ import annotations
+
+from p2pcompute.protocol import verification
+from p2pcompute.protocol.machine import Emit
+from simnet.site import Site
+from simnet.world import Task, World
+
+Roots = tuple[bytes, ...]
+
+
+class Draws:
+    """Feed it every event; it takes those that came before from the world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.operators = {site.operator.public: site for site in world.nodes}
+        self._assigned: dict[bytes, dict[bytes, None]] = {}
+        self._stated: dict[bytes, dict[Roots, dict[bytes, None]]] = {}
+        names = {site.name: site for site in world.nodes}
+        for _, name, event, fields in world.events:
+            self.on_event(names[name], Emit(event, fields))
+
+    def on_event(self, node: Site, event: Emit) -> None:
+        """A node said something."""
+        if event.name == "job.assigned":
+            job, operator = _of(event)
+            self._assigned.setdefault(job, {})[operator] = None
+        elif event.name == "job.revealed":
+            job, operator = _of(event)
+            roots: Roots = event.fields["roots"]  # type: ignore[assignment]
+            self._stated.setdefault(job, {}).setdefault(roots, {})[operator] = None
+
+    def _is_honest(self, operator: bytes) -> bool:
+        site = self.operators.get(operator)
+        return site is not None and site.kind.honest
+
+    def dishonest(self, job: bytes) -> int:
+        """How many dishonest operators were drawn."""
+        return sum(not self._is_honest(one) for one in self._assigned.get(job, ()))
+
+    def colluders(self, job: bytes, roots: Roots) -> int:
+        """How many dishonest operators stated this together."""
+        return sum(not self._is_honest(one) for one in self._stated.get(job, {}).get(roots, ()))
+
+    def stated(self, job: bytes) -> dict[Roots, dict[bytes, None]]:
+        """What was stated, and by which operators."""
+        return self._stated.get(job, {})
+
+    def undermined(self, job: bytes) -> bool:
+        """Whether a quorum of dishonest operators was drawn: then the policy promises nothing."""
+        return self.dishonest(job) >= self._world.scenario.work.quorum
+
+    def convicting(self, job: bytes) -> bool:
+        """Whether a quorum of colluders stated one thing: then they may have honest peers banned."""
+        quorum = self._world.scenario.work.quorum
+        return any(self.colluders(job, roots) >= quorum for roots in self.stated(job))
+
+
+def is_feasible(world: World, task: Task) -> bool:
+    """Whether honest providers can do a task for what its user pays: enough of them, cheap enough, and every replica's
+    ceiling within the budget."""
+    work = world.scenario.work
+    offers = [site.terms for site in world.providers if site.kind.honest and site.terms is not None]
+    offers = [o for o in offers if not work.price_max or o.price_per_device_s <= work.price_max]
+    if len(offers) < work.quorum:
+        return False
+    ceilings = [verification.price_ceiling(o.price_per_device_s, o.price_minimum, DEVICE_MS) for o in offers]
+    return max(ceilings) * work.replicas <= work.budget
+
+
+DEVICE_MS = 5_000
+"""What every task of a simulated world may take (World.manifest)."""
+
+
+def _of(event: Emit) -> tuple[bytes, bytes]:
+    job, operator = event.fields["job"], event.fields["operator"]
+    assert isinstance(job, bytes)
+    assert isinstance(operator, bytes)
+    return job, operator

@@ -1,0 +1,228 @@
+"""Promises and money."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from p2pcompute.protocol import receipts, records, verification
+from p2pcompute.protocol.job import Job
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.documents import AnyDocument
+from simnet.invariants.base import Invariant, Violation, of_kind, opened, written
+from simnet.site import NETWORK, Site, network_verify
+
+
+class NoDoubleBooking(Invariant):
+    """No two reservations of one provider share (epoch, slot, n), and each names the one before it."""
+
+    name = "no-double-booking"
+
+    def at_end(self) -> None:
+        for provider in self.world.providers:
+            if provider.kind.honest:
+                self._check(provider)
+
+    @staticmethod
+    def _check(provider: Site) -> None:
+        links: dict[tuple[bytes, int, int], bytes] = {}
+        last: dict[int, bytes] = {}
+        for record in of_kind(provider, records.Reserved):
+            doc = opened(record.reservation)
+            key = doc.epoch, doc.body.slot, doc.body.n
+            if links.setdefault(key, doc.id) != doc.id:
+                raise Violation(f"{provider.name} promised slot {doc.body.slot} twice as number {doc.body.n}")
+            if doc.body.previous != last.get(doc.body.slot, bytes(32)):
+                raise Violation(f"{provider.name}'s reservation {doc.body.n} does not follow the one before")
+            last[doc.body.slot] = doc.id
+
+
+class PaidOnce(Invariant):
+    """A requester's last cheque to a provider is the sum of its receipts that are held; the provider has it; no
+    assignment is charged twice."""
+
+    name = "paid-once"
+
+    def at_end(self) -> None:
+        for provider in self.world.providers:
+            if provider.kind.honest:
+                self._charged_once(provider)
+        for requester in self.world.requesters:
+            if requester.kind.honest:
+                self._check(requester)
+
+    @staticmethod
+    def _charged_once(provider: Site) -> None:
+        charged: set[bytes] = set()
+        for record in of_kind(provider, records.Issued):
+            assignment = opened(record.receipt).body.assignment
+            if assignment in charged:
+                raise Violation(f"{provider.name} issued two receipts for one assignment")
+            charged.add(assignment)
+
+    def _check(self, requester: Site) -> None:
+        failed = {record.job for record in of_kind(requester, records.JobEnded) if record.error}
+        held: dict[bytes, int] = {}
+        for record in of_kind(requester, records.ReceiptHeld):
+            if record.job not in failed:  # nobody is paid for a task whose data nobody gave (R10)
+                receipt = opened(record.receipt)
+                held[receipt.signer] = held.get(receipt.signer, 0) + receipt.body.price
+        promised = promises(of_kind(requester, records.Settled))
+        if held != promised:
+            raise Violation(f"receipts held {sum(held.values())}, cheques written {sum(promised.values())}")
+        for provider in self.world.providers:
+            got = covered(of_kind(provider, records.Covered), requester)
+            if provider.kind.honest and got != promised.get(provider.peer, 0):
+                raise Violation(f"{provider.name} was promised {promised.get(provider.peer, 0)} and got {got}")
+
+
+class ValueConserved(Invariant):
+    """Between two honest peers no value appears or vanishes: a payee never holds more than its payer promised, nor
+    does a payer promise more than the receipts it holds, or hold one that was not issued. The payee's account is the
+    sum of its receipts, in part covered, in part owed."""
+
+    name = "value-conserved"
+
+    def on_second(self, now_ms: int) -> None:
+        requesters = [node for node in self.world.requesters if node.kind.honest]
+        for provider in self.world.providers:
+            if provider.kind.honest:
+                for requester in requesters:
+                    self._check(provider, requester)
+
+    def at_end(self) -> None:
+        self.on_second(self.world.wheel.now_ms)
+
+    def _check(self, provider: Site, requester: Site) -> None:
+        who = f"between {provider.name} and {requester.name}"
+        issued = [opened(record.receipt) for record in written(provider, records.Issued)]
+        earned = {x.id: x.body.price for x in issued if x.body.requester == requester.peer}
+        receipts_held = [opened(record.receipt) for record in written(requester, records.ReceiptHeld)]
+        held = {x.id: x.body.price for x in receipts_held if x.signer == provider.peer}
+        promised = promises(written(requester, records.Settled)).get(provider.peer, 0)
+        got = covered(written(provider, records.Covered), requester)
+        if not held.items() <= earned.items():
+            raise Violation(f"{who} a receipt is held that was never issued")
+        if not got <= promised <= sum(held.values()) <= sum(earned.values()):
+            sums = f"covered {got}, promised {promised}, held {sum(held.values())}, issued {sum(earned.values())}"
+            raise Violation(f"{who} value appeared: {sums}")
+        account = dict(provider.core.ledger.accounts()).get(requester.peer) if provider.core is not None else None
+        if account is None and not earned:
+            return
+        if account is None and provider.core is not None:
+            raise Violation(f"{who} {sum(earned.values())} was earned and stands in no account")
+        if account is not None and (account.earned, account.covered, account.earned - account.owed_to_me) != (
+            sum(earned.values()),
+            got,
+            got,
+        ):
+            raise Violation(f"{who} the account says {account}, and the journal {sum(earned.values())}, {got} covered")
+
+
+class DebtBounded(Invariant):
+    """What one requester leaves unpaid is within the provider's credit, but for the work that was under way when the
+    credit was used up: as many receipts as the provider has slots (K3)."""
+
+    name = "debt-bounded"
+
+    def on_second(self, now_ms: int) -> None:
+        for node, core in self.honest_cores():
+            debts: dict[bytes, list[int]] = {}
+            for receipt in core.provider.chain.receipts():
+                if not core.provider.chain.countersigned(receipt.id):
+                    debts.setdefault(receipt.body.requester, []).append(receipt.body.price)
+            for prices in debts.values():
+                slots = node.terms.slots if node.terms is not None else 0
+                within = sorted(prices)[: max(0, len(prices) - slots)]
+                if sum(within) > node.credit:
+                    raise Violation(f"{node.name} let one requester owe {sum(prices)}, its credit is {node.credit}")
+
+    def at_end(self) -> None:
+        self.on_second(self.world.wheel.now_ms)
+
+
+class FairPrice(Invariant):
+    """Every agreeing replica of an honest requester gets the price that F7 says, and nobody else gets anything."""
+
+    name = "fair-price"
+
+    def at_end(self) -> None:
+        for _, core in self.honest_cores():
+            for job in core.requester.jobs:
+                judged = [r for r in job.team if r.verdict is not None and r.reveal is not None]
+                claims = [r.reveal.body.device_us for r in judged if r.reveal and r.verdict and _is_paid(r.verdict)]
+                for r in judged:
+                    assert r.reveal is not None
+                    assert r.verdict is not None
+                    due = _due(r.terms, r.reveal.body.device_us, min(claims, default=0)) if _is_paid(r.verdict) else 0
+                    if r.verdict.body.price != due:
+                        raise Violation(f"a replica of {job.name[:8]} was to get {due} and gets {r.verdict.body.price}")
+
+
+def _is_paid(verdict: AnyDocument) -> bool:
+    return verdict.body.judgement in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT)
+
+
+def _due(terms: d.Assignment, claimed_us: int, lowest_us: int) -> int:
+    """F7, with whole micro-credits rounded up (V7)."""
+    paid_us = claimed_us if 4 * claimed_us <= 5 * lowest_us else 5 * lowest_us // 4
+    price = (terms.price_per_device_s * paid_us + 999_999) // 1_000_000
+    return sorted((terms.price_minimum, price, terms.price_ceiling))[1]
+
+
+class ReceiptsVerify(Invariant):
+    """The evidence that any honest node holds passes an audit offline, and every opening that was judged is that of the
+    commitment that stands; what the evidence says against a dishonest provider is no fault of it."""
+
+    name = "receipts-verify"
+
+    def at_end(self) -> None:
+        liars = [node.peer for node in self.world.nodes if not node.kind.honest]
+        for node, core in self.honest_cores():
+            jobs = [raw for job in core.requester.jobs for raw in job.evidence()]
+            for job in core.requester.jobs:
+                self._check_openings(job)
+            audit = receipts.audit(NETWORK, [*core.provider.evidence(), *jobs], network_verify)
+            lines = [fault for x in audit.receipts if x.receipt.signer not in liars for fault in x.faults]
+            for fault in (*audit.faults, *lines):
+                if not any(peer.hex()[:16] in fault for peer in liars):
+                    raise Violation(f"the evidence of {node.name} does not hold: {fault}")
+            for line in audit.receipts:
+                paid = core.provider.chain.countersigned(line.receipt.id)
+                if line.receipt.signer == node.peer and paid and not line.countersigned:
+                    raise Violation(f"the evidence of {node.name} lacks the cheque for receipt {line.receipt.body.n}")
+
+    @staticmethod
+    def _check_openings(job: Job) -> None:
+        for r in job.team:
+            if r.verdict is None or r.reveal is None or r.commitment is None or r.assignment is None:
+                continue
+            root = verification.commitment_root(r.assignment.id, job.manifest_id, job.manifest, r.reveal.body)
+            if (root, r.reveal.body.commitment) != (r.commitment.body.root, r.commitment.id):
+                raise Violation(f"task {job.name[:8]} was judged by an opening that is not its commitment's")
+
+
+def promises(settled: Iterable[records.Settled]) -> dict[bytes, int]:
+    """What cheques promise to each payee: the greatest sum of each epoch, all epochs together."""
+    sums: dict[tuple[bytes, bytes], int] = {}
+    for record in settled:
+        cheque = opened(record.cheque)
+        key = cheque.body.payee, cheque.epoch
+        sums[key] = max(sums.get(key, 0), cheque.body.cumulative)
+    return _by_peer(sums)
+
+
+def covered(held: Iterable[records.Covered], payer: Site) -> int:
+    """What a payer's cheques that are held are worth."""
+    sums: dict[tuple[bytes, bytes], int] = {}
+    for record in held:
+        cheque = opened(record.cheque)
+        key = cheque.signer, cheque.epoch
+        sums[key] = max(sums.get(key, 0), cheque.body.cumulative)
+    return _by_peer(sums).get(payer.peer, 0)
+
+
+def _by_peer(sums: dict[tuple[bytes, bytes], int]) -> dict[bytes, int]:
+    total: dict[bytes, int] = {}
+    for (peer, _), cumulative in sums.items():
+        total[peer] = total.get(peer, 0) + cumulative
+    return total

@@ -1,0 +1,153 @@
+"""Results: what may be believed under a policy, and how often colluders get through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from p2pcompute.protocol import records
+from p2pcompute.protocol.machine import Emit
+from simnet.invariants.base import Invariant, Violation, of_kind
+from simnet.invariants.draws import Draws
+from simnet.site import Site, right_outputs
+from simnet.world import Task, World
+
+CONFIDENCE: Final = 0.999
+
+
+def is_right(task: Task) -> bool:
+    """Whether a task ended with what honest engines compute."""
+    return task.roots == tuple(root for root, _ in right_outputs(task.manifest))
+
+
+class NoWrongResult(Invariant):
+    """What was accepted is what honest engines compute, unless a quorum of dishonest operators was drawn and stated one
+    wrong answer together: no redundancy can tell that from the truth, so it is counted."""
+
+    name = "no-wrong-result"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.draws = Draws(world)
+        self.wrong_accepted: dict[bytes, None] = {}
+        """Tasks that ended wrong with fewer than a quorum of colluders."""
+        self.wrong_by_quorum: dict[bytes, None] = {}
+        """Tasks that ended wrong with a quorum of them."""
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        self.draws.on_event(node, event)
+        if event.name == "job.done":
+            self._check(event.fields["job"])  # type: ignore[arg-type]
+
+    def at_end(self) -> None:
+        for job in self.world.tasks:
+            self._check(job)
+
+    def _check(self, job: bytes) -> None:
+        task = self.world.tasks[job]
+        if not task.done or not task.requester.kind.honest or is_right(task):
+            return
+        colluders = self.draws.colluders(job, task.roots)
+        if colluders >= self.world.scenario.work.quorum:
+            self.wrong_by_quorum[job] = None
+            return
+        self.wrong_accepted[job] = None
+        raise Violation(f"task {task.number} ended with a wrong result that {colluders} dishonest operators stated")
+
+
+class NothingLeaks(Invariant):
+    """An opening goes to the requester who asked for it and to nobody else, and no two commitments share a salt: who
+    knew the salt could try what a commitment holds."""
+
+    name = "nothing-leaks"
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        if event.name == "character.spied":
+            raise Violation(f"{node.name} got an opening that was none of its business")
+
+    def at_end(self) -> None:
+        salts: dict[bytes, bytes] = {}
+        for node in self.world.providers:
+            for record in of_kind(node, records.Committed) if node.kind.honest else ():
+                if salts.setdefault(record.opening.salt, record.assignment) != record.assignment:
+                    raise Violation(f"{node.name} used a salt for two commitments")
+
+
+class LiarsAreOut(Invariant):
+    """Whoever was outvoted gets no further work from that requester: nothing is assigned to it after the verdict."""
+
+    name = "liars-are-out"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._outvoted: dict[tuple[str, object], int] = {}
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        key = node.name, event.fields.get("operator")
+        if event.name == "job.verdict" and event.fields["judgement"] == "OUTVOTED":
+            self._outvoted.setdefault(key, now_ms)
+        elif event.name == "job.assigned" and self._outvoted.get(key, now_ms) < now_ms:
+            raise Violation(f"an operator outvoted at {self._outvoted[key]} ms got more work at {now_ms} ms")
+
+
+class ColludersBounded(Invariant):
+    """Where chance alone draws the replicas (all prices are equal), a gang gets no more wrong results accepted than
+    999 in 1,000 worlds would let it, given its share of the operators that were not banned when each task came."""
+
+    name = "colluders-bounded"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.draws = Draws(world)
+        self.chances: dict[bytes, float] = {}
+        """Task -> how likely the gang wins it."""
+        self.won: dict[bytes, None] = {}
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        self.draws.on_event(node, event)
+        if self.world.scenario.price_step or not node.kind.honest:
+            return
+        if event.name == "job.submitted":
+            self.chances.setdefault(event.fields["job"], self._chance(node))  # type: ignore[arg-type]
+        elif event.name == "job.done":
+            job: bytes = event.fields["job"]  # type: ignore[assignment]
+            if self.draws.colluders(job, self.world.tasks[job].roots) >= self.world.scenario.work.quorum:
+                self.won[job] = None
+
+    def _chance(self, node: Site) -> float:
+        banned = node.core.reputation.banned() if node.core is not None else {}
+        kinds = [p.kind for p in self.world.providers if p.operator.public not in banned]
+        work = self.world.scenario.work
+        gang = sum(kind.colludes for kind in kinds)
+        return win_chance(gang, gang + sum(kind.honest for kind in kinds), work.replicas, work.quorum)
+
+    def at_end(self) -> None:
+        most = wins_max(list(self.chances.values()))
+        if not self.world.scenario.price_step and len(self.won) > most:
+            raise Violation(f"colluders won {len(self.won)} of {len(self.chances)} tasks; chance gives them {most}")
+
+
+def win_chance(gang: int, count: int, replicas: int, quorum: int) -> float:
+    """How likely `gang` of `count` operators get a quorum before the others do, when they are drawn one by one: with
+    2 * quorum - 1 drawn one side has it (hypergeometric; more replicas at once are more draws)."""
+    drawn = min(count, max(replicas, 2 * quorum - 1))
+    ways = math.comb(count, drawn)
+    wins = sum(math.comb(gang, k) * math.comb(count - gang, drawn - k) for k in range(quorum, drawn + 1))
+    return wins / ways
+
+
+def wins_max(chances: Sequence[float], confidence: float = CONFIDENCE) -> int:
+    """So many of independent games with these chances are won at the most, with that confidence (the distribution of
+    Poisson's binomial, by convolution)."""
+    distribution = [1.0]
+    for chance in chances:
+        lost = [p * (1 - chance) for p in distribution]
+        won = [p * chance for p in distribution]
+        distribution = [a + b for a, b in zip([*lost, 0.0], [0.0, *won])]
+    total = 0.0
+    for wins, p in enumerate(distribution):
+        total += p
+        if total >= confidence:
+            return wins
+    return len(chances)

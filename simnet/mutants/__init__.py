@@ -1,0 +1,1 @@
+"""Bugs planted into the protocol, one at a time: every one has to break an invariant."""

@@ -1,0 +1,400 @@
+"""The published list of planted bugs: each one a slip that somebody could make."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from p2pcompute.protocol import matching, provider, requester, verification
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.gossip.score.standing import Standing
+from p2pcompute.protocol.jobs import Jobs
+from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.reservation import Slots
+from p2pcompute.protocol.sync import Sync
+from p2pcompute.wire import codec
+from simnet.mutants.campaign import Mutant, Plant
+from simnet.mutants.patch import Owner, planted, rewritten
+
+Edit = tuple[Owner, str, str, str]
+"""(class or module, function, text, what stands there instead)"""
+P, R = provider.Provider, requester.Requester
+
+
+def _edits(*edits: Edit) -> Plant:
+    @contextlib.contextmanager
+    def plant() -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for owner, name, old, new in edits:
+                stack.enter_context(planted(owner, name, rewritten(owner, name, old, new)))
+            yield
+
+    return plant
+
+
+def _mutant(name: str, sentence: str, trials: str, *edits: Edit) -> Mutant:
+    return Mutant(name, sentence, _edits(*edits), tuple(one.strip() for one in trials.split(",")))
+
+
+PLANTED: Final[tuple[Mutant, ...]] = (
+    _mutant(
+        "reservation not journaled",
+        "A provider promises a slot that it would not know of after a crash.",
+        "calm",
+        (P, "_on_reservation_request", "[_persist(record)], reservation", "[], reservation"),
+    ),
+    _mutant(
+        "journal after the reply",
+        "A provider answers first and writes down what it promised afterwards.",
+        "calm",
+        (
+            P,
+            "on_request",
+            '[*before, Reply(request_id, answer.raw if answer is not None else b""), *after]',
+            '[Reply(request_id, answer.raw if answer is not None else b""), *before, *after]',
+        ),
+    ),
+    _mutant(
+        "assignment taken but not journaled",
+        "A provider acknowledges an assignment that it would not know of after a crash.",
+        "calm",
+        (P, "_on_assignment", "[_persist(records.Accepted(assignment.raw))], None", "[], None"),
+    ),
+    _mutant(
+        "outcome not journaled",
+        "A provider commits to an outcome that it would not know of after a crash.",
+        "calm",
+        (P, "_make_commitment", "[_persist(record), done,", "[done,"),
+    ),
+    _mutant(
+        "failure not journaled",
+        "A provider gives an assignment up and would not know it after a crash.",
+        "crashes, late crash, storm",
+        (P, "_fail", "[_persist(records.Ended(e.reservation.id, e.failure.raw)), said,", "[said,"),
+    ),
+    _mutant(
+        "receipt not journaled",
+        "A provider issues a receipt that it would not know of after a crash.",
+        "calm",
+        (P, "_on_verdict", "[record, *self._grant_outputs(e)]", "[*self._grant_outputs(e)]"),
+    ),
+    _mutant(
+        "cheque taken but not journaled",
+        "A provider acknowledges a cheque that it would not hold after a crash.",
+        "calm",
+        (P, "_on_cheque", "[_persist(records.Covered(cheque.raw))], None", "[], None"),
+    ),
+    _mutant(
+        "a slot's number does not grow",
+        "Two reservations of one slot have the same number.",
+        "calm",
+        (Slots, "hold", "= slot.n + 1,", "= slot.n,"),
+    ),
+    _mutant(
+        "a reservation does not name the one before",
+        "The chain of a slot's reservations is broken.",
+        "calm",
+        (Slots, "hold", "slot.n + 1, reservation, NONE", "slot.n + 1, NONE, NONE"),
+    ),
+    _mutant(
+        "a lease never runs out",
+        "A slot that a requester reserved and forgot is lost for ever.",
+        "lost reservation",
+        (Slots, "expire", "if slot.holder and 0 <", "if False and 0 <"),
+    ),
+    _mutant(
+        "a commitment does not free its slot",
+        "A provider is full after as many runs as it has slots.",
+        "stops, loss",
+        (P, "_commit", "self._slots.close(e.reservation.id, commitment.id)", "pass"),
+    ),
+    _mutant(
+        "an abort does not free its slot",
+        "A slot whose task was stopped is lost for ever.",
+        "stops",
+        (P, "_on_abort", "self._slots.close(e.reservation.id, abort.id)", "pass"),
+    ),
+    _mutant(
+        "the salt is a constant",
+        "Anybody can try out what a commitment holds.",
+        "calm",
+        (verification, "salt_of", "blake3(assignment_id, key=secret).digest()", "bytes(32)"),
+    ),
+    _mutant(
+        "openings for everybody",
+        "A provider opens its commitment for whoever asks, and copiers copy.",
+        "copiers",
+        (P, "_on_reveal_request", " or e.requester != request.signer", ""),
+    ),
+    _mutant(
+        "commitments are told once",
+        "A provider whose commitment got lost on its way does not repeat it.",
+        "loss, storm",
+        (P, "on_response", 'return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + RETRY_MS)]', "return []"),
+    ),
+    _mutant(
+        "credit without end",
+        "A provider goes on working for who never pays.",
+        "deadbeat",
+        (Ledger, "trusts", "return owed == 0 or", "return True or"),
+    ),
+    _mutant(
+        "the epoch of a cheque is ignored",
+        "The cheques of a restored home look as if they said nothing new.",
+        "moved home",
+        (Ledger, "take_cheque", "key = payer, epoch", 'key = payer, b""'),
+    ),
+    _mutant(
+        "a restored home goes on with its old sums",
+        "The cheques of a new epoch promise again what the old one promised.",
+        "moved home",
+        (Jobs, "_replay_end", "if cheque.epoch == self._post.author.epoch:", "if True:"),
+    ),
+    _mutant(
+        "a cheque for too little",
+        "A provider takes a cheque that does not reach its receipts.",
+        "moved home, crashes, late crash",
+        (Ledger, "take_cheque", "if countersigned > max(before, cumulative):", "if False:"),
+        (Jobs, "_replay_end", "self._ledger.restore_promise(replica.peer, cheque.body.cumulative)", "pass"),
+    ),
+    _mutant(
+        "assignment not journaled",
+        "A requester assigns and would not know it after a crash.",
+        "calm",
+        (R, "_on_reservation", "_persist(record), assigned,", "assigned,"),
+    ),
+    _mutant(
+        "commitment not journaled",
+        "A requester acknowledges a commitment that it would not know of after a crash.",
+        "calm",
+        (R, "on_request", "[held, *acknowledge,", "[*acknowledge,"),
+    ),
+    _mutant(
+        "verdicts not journaled",
+        "A requester could judge one commitment in two ways.",
+        "calm",
+        (R, "_pronounce", "return [_persist(records.Judged(job.id, tuple(pairs))), *letters]", "return letters"),
+    ),
+    _mutant(
+        "cheque not journaled",
+        "A requester pays and would not know it after a crash.",
+        "calm",
+        (R, "_pay", "return [record, paid,", "return [paid,"),
+    ),
+    _mutant(
+        "a cheque is written twice after a crash",
+        "The journal's cheque is not taken for the one that was due.",
+        "late crash, crashes",
+        (Jobs, "_replay_end", 'replica.step("cheque")', "pass"),
+    ),
+    _mutant(
+        "the sum of cheques starts anew after a crash",
+        "Cheques after a restart promise less than those before.",
+        "late crash",
+        (Jobs, "_replay_end", "self._ledger.restore_promise(replica.peer, cheque.body.cumulative)", "pass"),
+    ),
+    _mutant(
+        "the end of a task not journaled",
+        "A task that failed is taken up again after a crash.",
+        "stops",
+        (R, "_fail", "[_persist(records.JobEnded(job.id, (), job.code, job.error)), *", "[*"),
+    ),
+    _mutant(
+        "a lost replica not journaled",
+        "A replica that was given up works again after a crash.",
+        "loss, withholder, crashes",
+        (R, "_lose", "out.append(_persist(records.ReplicaLost(job.id, replica.assignment.id, reason)))", "pass"),
+    ),
+    _mutant(
+        "bans not journaled",
+        "Who was banned is employed again after a crash.",
+        "turncoat",
+        (R, "ban", "return [_persist(records.Banned(operator, reason))]", "return []"),
+    ),
+    _mutant(
+        "replay skips receipts",
+        "A restarted requester does not know which receipts it holds.",
+        "calm",
+        (Jobs, "replay", 'replica.step("receipt")', "pass"),
+    ),
+    _mutant(
+        "replay skips failures",
+        "A restarted provider does not know what it gave up.",
+        "calm, stops, crashes, late crash",
+        (P, "replay", "self._replay_end(e, record.by)", "pass"),
+    ),
+    _mutant(
+        "the quorum is off by one",
+        "One replica fewer than asked for decides.",
+        "gang below quorum",
+        (verification, "tally", "if size >= quorum", "if size >= quorum - 1"),
+    ),
+    _mutant(
+        "operators count twice",
+        "One operator with several keys is drawn, and counts, as if it were several.",
+        "hydra",
+        (verification, "tally", ", {})[operator] = None", ", {})[bytes([len(groups), id(opening) % 256])] = None"),
+        (matching, "distinct", "if x.operator not in operators:", "if x not in chosen:"),
+    ),
+    _mutant(
+        "replicas of one operator",
+        "One operator's keys are drawn for the same task.",
+        "hydra",
+        (matching, "distinct", "if x.operator not in operators:", "if x not in chosen:"),
+    ),
+    _mutant(
+        "a liar is no liar",
+        "An outvoted provider is not banned.",
+        "calm, liars",
+        (Jobs, "take_verdict", 'self._reputation.ban(replica.operator, f"outvoted', 'str(f"outvoted'),
+    ),
+    _mutant(
+        "a banned operator is employed again",
+        "Bans are written down and not looked at.",
+        "calm, liars",
+        (matching, "rank", "if demerits(x.operator) >= 0 and not", "if not"),
+        (R, "_on_reservation", "if job.over or banned:", "if job.over:"),
+    ),
+    _mutant(
+        "a true result is outvoted",
+        "Who agreed is judged as if it had not.",
+        "calm",
+        (verification, "judge", "if answer_of(opening) != agreed:", "if answer_of(opening) == agreed:"),
+    ),
+    _mutant(
+        "openings are not compared with commitments",
+        "What a replica opens need not be what it committed to.",
+        "turncoat",
+        (
+            R,
+            "_on_reveal",
+            "if root != replica.commitment.body.root or answer.body.commitment != replica.commitment.id or fault:",
+            "if fault:",
+        ),
+    ),
+    _mutant(
+        "a commitment can be replaced",
+        "The last commitment counts, not the first.",
+        "turncoat",
+        (
+            R,
+            "on_request",
+            "return acknowledge + self.ban(replica.operator, reason) + self._lose(now, job, replica, reason)",
+            "replica.commitment = document",
+        ),
+    ),
+    _mutant(
+        "the budget is not looked at",
+        "A task may cost more than its user allows.",
+        "no budget",
+        (R, "_close_round", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
+    ),
+    _mutant(
+        "the highest price is not looked at",
+        "Providers dearer than the user allows are set to work.",
+        "cheap only",
+        (matching, "misfit", "in CONSTRAINTS if", "in CONSTRAINTS[:-1] if"),
+    ),
+    _mutant(
+        "claims are paid in full",
+        "Who claims much more time than others is paid for it.",
+        "stragglers",
+        (verification, "price_due", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
+    ),
+    _mutant(
+        "a stop stops nothing",
+        "A user's wish to give a task up is ignored.",
+        "stops",
+        (R, "cancel", 'if job is None or job.state != "working":', "if True:"),
+    ),
+    _mutant(
+        "cheques are sent once",
+        "A cheque that got lost on its way is not sent again.",
+        "loss, storm",
+        (
+            R,
+            "_on_cheque_taken",
+            'return [SetTimer(self._retry_key(job, replica, "cheque"), now.mono_ms + delay)]',
+            "return []",
+        ),
+    ),
+    _mutant(
+        "timers share a key",
+        "What a replica waits for is forgotten when it waits for something else.",
+        "loss, storm",
+        (R, "_retry_key", ':{step}"', ':gone"'),
+    ),
+    _mutant(
+        "the deadline for commitments is not kept",
+        "A replica that never commits is waited for without end.",
+        "sybils",
+        (R, "_on_commit_by", "if now.wall_ms >= replica.terms.commit_by and", "if False and"),
+    ),
+    _mutant(
+        "outputs are fetched from one replica only",
+        "A provider that keeps its data back fails the task.",
+        "withholder",
+        (R, "on_fetch", "source.fetch_failures += 1", "pass"),
+    ),
+    _mutant(
+        "signatures are not verified",
+        "Anybody can speak in anybody's name.",
+        "forger",
+        (codec, "check_signature", "if not verify(", "if False and verify("),
+    ),
+    _mutant(
+        "offers that ran out are kept",
+        "Books list who is long gone.",
+        "offers run out",
+        (Book, "expire", "while self._expiry and", "while False and"),
+    ),
+    _mutant(
+        "offers are not renewed",
+        "A provider disappears from all books after ten minutes.",
+        "late task, offers run out",
+        (PeerCore, "_publish_offer", ', SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]', "]"),
+    ),
+    _mutant(
+        "a tombstone forgets the order",
+        "An offer that was taken back can be brought back by anybody who kept it.",
+        "replayer",
+        (Book, "_bury", "self._tombstones[signer] = order,", 'self._tombstones[signer] = (0, 0, b""),'),
+    ),
+    _mutant(
+        "the older offer wins",
+        "Books keep what was replaced.",
+        "partition, joining",
+        (Book, "_is_news", "order > order_of(listing.offer)", "order < order_of(listing.offer)"),
+    ),
+    _mutant(
+        "no anti-entropy",
+        "Books of newcomers and of healed partitions stay apart.",
+        "joining, partition",
+        (Sync, "_compare", "if peer in self._busy:", "if True:"),
+    ),
+    _mutant(
+        "old news is a fault",
+        "Who passes on what we know already loses its standing.",
+        "swarm 1, joining, partition",
+        (
+            Book,
+            "judge",
+            "if not document.alive(now.wall_ms) or not self._is_news(document):\n        return Ruling.IGNORE",
+            "if not document.alive(now.wall_ms) or not self._is_news(document):\n        return Ruling.REJECT",
+        ),
+    ),
+    _mutant(
+        "everybody is graylisted",
+        "Nothing of anybody is read who has not yet earned a score.",
+        "calm",
+        (Standing, "graylisted", "self.score(peer) < self._thresholds.graylist", "self.score(peer) < 0.5"),
+    ),
+    _mutant(
+        "quotes are never forgotten",
+        "Who asks often enough for a price fills the memory.",
+        "spammer",
+        (P, "_on_probe", "while len(self._quotes) > QUOTES_MAX:", "while False:"),
+    ),
+)

@@ -1,0 +1,154 @@
+"""The small worlds in which planted bugs have to show themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Final
+
+from p2pcompute.protocol import provider
+from simnet.chance import plan_of, scenario_of
+from simnet.disk import CrashState
+from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Restore, Storm, Straggle
+from simnet.invariants import bounds
+from simnet.links import Links
+from simnet.scenario import Scenario, Work
+from simnet.world import World
+
+LOST: Final = CrashState.LOST
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A world to run, `seeds` times. `quotes_max`: with so little room for quotes, so that it is soon used up."""
+
+    scenario: Scenario
+    plan: Plan = ()
+    seeds: int = 2
+    quotes_max: int = 0
+
+    def worlds(self) -> Iterator[World]:
+        """One after the other."""
+        for seed in range(1, self.seeds + 1):
+            yield World(self.scenario, seed, plan=self.plan)
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """While its worlds run."""
+        before = provider.QUOTES_MAX, bounds.LIMITS["quotes"]
+        if self.quotes_max:
+            provider.QUOTES_MAX = bounds.LIMITS["quotes"] = self.quotes_max  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            provider.QUOTES_MAX, bounds.LIMITS["quotes"] = before  # type: ignore[misc]
+
+
+def _mixed(**kinds: float) -> dict[str, float]:
+    return {name.replace("_", "-"): share for name, share in kinds.items()}
+
+
+ROUGH_LINKS: Final = Links(loss=0.1, request_loss=0.15)
+TRIALS: Final[dict[str, Trial]] = {
+    "calm": Trial(Scenario(providers=5, characters=_mixed(liar=1), requesters=2, work=Work(tasks=5))),
+    "three": Trial(
+        Scenario(providers=7, characters=_mixed(liar=1), price_step=0, work=Work(tasks=4, replicas=3)), seeds=2
+    ),
+    "loss": Trial(Scenario(providers=4, slots=1, links=ROUGH_LINKS, work=Work(tasks=6)), seeds=3),
+    "crashes": Trial(
+        Scenario(providers=4, work=Work(tasks=6, every_ms=1_000)),
+        plan=(
+            CrashAtRecord("requester", 5, disk=LOST),
+            Crash("provider1", 3_400, disk=LOST),
+            Crash("requester", 6_200, disk=LOST),
+            Crash("provider0", 5_000, disk=CrashState.TORN),
+        ),
+        seeds=4,
+    ),
+    "late crash": Trial(
+        Scenario(providers=3, work=Work(tasks=8, every_ms=1_500)),
+        plan=(Crash("requester", 7_000, disk=LOST), Crash("provider*", 9_000, disk=CrashState.CLEAN)),
+    ),
+    "lost reservation": Trial(
+        Scenario(providers=2, slots=1, work=Work(tasks=2, every_ms=300)),
+        plan=(CrashAtRecord("requester", 1, disk=LOST),),
+        seeds=3,
+    ),
+    "stops": Trial(
+        Scenario(providers=3, slots=1, work=Work(tasks=8, every_ms=900, stops=0.5, run_ms_min=500, run_ms_max=2_000))
+    ),
+    "no budget": Trial(Scenario(providers=3, work=Work(tasks=2, budget=60_000_000)), seeds=1),
+    "cheap only": Trial(Scenario(providers=5, work=Work(tasks=3, price_max=12_000_000)), seeds=1),
+    "moved home": Trial(
+        Scenario(providers=3, work=Work(tasks=6, every_ms=1_500)),
+        plan=(Restore("requester", 6_000), Restore("provider1", 8_000)),
+    ),
+    "gang below quorum": Trial(
+        Scenario(
+            providers=6, characters=_mixed(gang=2), price_step=0, work=Work(tasks=4, replicas=3, quorum=3, every_ms=800)
+        ),
+        seeds=4,
+    ),
+    "hydra": Trial(Scenario(providers=6, characters=_mixed(hydra=3), work=Work(tasks=3, replicas=3)), seeds=2),
+    "liars": Trial(Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=6, outputs=3))),
+    "copiers": Trial(Scenario(providers=6, characters=_mixed(lazy_copier=1), work=Work(tasks=3, every_ms=3_000))),
+    "turncoat": Trial(Scenario(providers=6, characters=_mixed(turncoat=1), work=Work(tasks=3))),
+    "withholder": Trial(Scenario(providers=6, characters=_mixed(withholder=1), work=Work(tasks=6))),
+    "sybils": Trial(Scenario(providers=7, characters=_mixed(sybil=3), work=Work(tasks=2)), seeds=1),
+    "deadbeat": Trial(
+        Scenario(
+            providers=2,
+            slots=1,
+            credit=1,
+            requester_characters=_mixed(deadbeat=1),
+            work=Work(tasks=6, every_ms=1_500),
+            until_ms=20_000,
+        ),
+        seeds=1,
+    ),
+    "deniers": Trial(
+        Scenario(providers=5, requesters=2, requester_characters=_mixed(loss_inventor=1), work=Work(tasks=6)), seeds=1
+    ),
+    "forger": Trial(
+        Scenario(providers=6, characters=_mixed(forger=1), work=Work(tasks=4, every_ms=1_000), linger_ms=25_000),
+        seeds=2,
+    ),
+    "replayer": Trial(
+        Scenario(providers=5, characters=_mixed(replayer=1), work=Work(tasks=2), linger_ms=30_000),
+        plan=(Absence(at_ms=4_000, for_ms=40_000, nodes="provider0"),),
+        seeds=1,
+    ),
+    "spammer": Trial(
+        Scenario(providers=4, characters=_mixed(spammer=1), work=Work(tasks=2), linger_ms=5_000), quotes_max=16, seeds=1
+    ),
+    "offers run out": Trial(
+        Scenario(providers=3, work=Work(tasks=1, first_ms=5_000), linger_ms=640_000, until_ms=700_000),
+        plan=(Crash("provider2", 8_000, down_ms=630_000),),
+        seeds=1,
+    ),
+    "late task": Trial(
+        Scenario(providers=3, work=Work(tasks=1, first_ms=99_000), until_ms=900_000),
+        plan=(Straggle(at_ms=620_000, for_ms=1, nodes="requester"),),
+        seeds=1,
+    ),
+    "partition": Trial(
+        Scenario(providers=8, work=Work(tasks=2), linger_ms=60_000),
+        plan=(
+            Partition(at_ms=100, for_ms=30_000, nodes="provider5,provider6,provider7"),
+            Absence(at_ms=6_000, for_ms=10_000, nodes="provider1"),
+            Absence(at_ms=7_000, for_ms=10_000, nodes="provider6"),
+        ),
+        seeds=2,
+    ),
+    "joining": Trial(Scenario(providers=8, boot_every_ms=700, work=Work(tasks=2), linger_ms=25_000), seeds=2),
+    "stragglers": Trial(
+        Scenario(providers=4, work=Work(tasks=4)), plan=(Straggle(at_ms=0, for_ms=60_000, nodes="provider1"),), seeds=1
+    ),
+    "storm": Trial(
+        Scenario(providers=6, work=Work(tasks=6), links=Links(request_loss=0.1)),
+        plan=(Storm(at_ms=1_000, for_ms=8_000, loss=0.3, duplicate=0.2, reorder=0.3, request_loss=0.4),),
+        seeds=3,
+    ),
+    **{f"swarm {seed}": Trial(scenario_of(seed), plan_of(seed, scenario_of(seed)), seeds=1) for seed in range(1, 7)},
+}
