@@ -29,6 +29,9 @@ HOST: Final = 1
 RETRY_MS: Final = 800
 """A user whose node is down tries again after this time."""
 
+EVENTS_NODES_MAX: Final = 1_000
+"""Larger worlds keep no list of their events: every offer makes one at every node."""
+
 Observer = Callable[[int, Site, Emit], None]
 
 
@@ -65,7 +68,7 @@ class World:
         hashing: bool = False,
         keep_events: bool = True,
     ) -> None:
-        self.keep_events = keep_events
+        self.keep_events = keep_events and scenario.providers <= EVENTS_NODES_MAX
         self.scenario, self.seed, self.plan = scenario, seed, (*scenario.faults, *plan)
         self.wheel = Wheel()
         self.network = Network(self.wheel, seed, scenario.links)
@@ -87,7 +90,7 @@ class World:
         self.requesters = [self._node(name, kind) for name, kind in zip(requester_names(scenario.requesters), kinds)]
         self.nodes: list[Node] = [*self.providers, *self.requesters]
         for i, node in enumerate(self.providers):
-            node.terms = self.terms(node, i)
+            node.terms = self.terms(node, i) if i < (scenario.sellers or scenario.providers) else None
         for i, node in enumerate(self.nodes):
             older = self.providers[: min(i, len(self.providers))]
             node.bootstrap = [x.peer for x in rng.sample(older, min(len(older), scenario.acquaintances))]

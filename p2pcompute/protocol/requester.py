@@ -398,7 +398,7 @@ class Requester:
         source = next((r for r in job.within("owed") if r.peer == job.fetching), None)
         if source is not None:
             source.fetch_failures += 1
-            self._reputation.slow(source.operator)
+            self._reputation.slow(source.operator, now.mono_ms)
         rounds = min((r.fetch_failures for r in job.within("owed")), default=0)
         return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + (FETCH_PAUSE_MS << min(rounds, 6)))]
 
@@ -456,7 +456,7 @@ class Requester:
         """This replica brings nothing (more)."""
         replica.step("lose")
         replica.error = reason
-        self._reputation.slow(replica.operator)
+        self._reputation.slow(replica.operator, now.mono_ms)
         out: list[Effect] = []
         if replica.assignment is not None:
             out.append(_persist(records.ReplicaLost(job.id, replica.assignment.id, reason)))
@@ -489,7 +489,7 @@ class Requester:
         if job is None or tag.step == "courtesy":
             return []
         if tag.step == "probe":
-            self._recruiter.take_quote(job, tag, answer)
+            self._recruiter.take_quote(now, job, tag, answer)
             return self._close_round(now, job)
         if tag.step == "reserve":
             return self._on_reservation(now, job, tag, answer)
