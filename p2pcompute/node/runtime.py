@@ -71,9 +71,9 @@ Listener = Callable[[Emit], None]
 class Runtime:
     """Implements the transport's events. `attach` gives it the transport and core; `run` runs until cancelled."""
 
-    def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines) -> None:
+    def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines, *, blob_bytes_per_s: int) -> None:
         self._committer, self._blobs, self._engines = committer, blobs, engines
-        self._blob_server = exchange.BlobServer(blobs, self._may_read)
+        self._blob_server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s)
         self._bans = exchange.Bans()
         self._core: PeerCore | None = None
         self._transport: Libp2pTransport | None = None

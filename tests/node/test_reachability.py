@@ -4,8 +4,8 @@ import dataclasses
 
 from p2pcompute.identity.names import peer_id
 from p2pcompute.node.reachability import (
-    ASKED_MAX,
     ASK_AGAIN_S,
+    ASKED_MAX,
     OBSERVERS_MAX,
     VERDICT_S,
     Evidence,

@@ -42,9 +42,7 @@ class _Candidate:
 class Search:
     """Looks for the peers nearest to `target`, a position."""
 
-    def __init__(
-        self, me: bytes, target: int, start: Iterable[Contact], nearest_asked: int = RESULT_PEERS
-    ) -> None:
+    def __init__(self, me: bytes, target: int, start: Iterable[Contact], nearest_asked: int = RESULT_PEERS) -> None:
         """`nearest_asked`: of the nearest peers so many must have been asked."""
         self._me, self._target, self._nearest_asked = me, target, nearest_asked
         self._candidates: dict[bytes, _Candidate] = {}
