@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 BITS_MAX: Final = 12
@@ -16,9 +17,9 @@ class RangeIndex:
     short id (someone would have to search 2**32 documents of their own for them) share an answer and harm nobody."""
 
     def __init__(self) -> None:
-        self._leaves: dict[int, dict[bytes, None]] = {}
+        self._leaves: defaultdict[int, dict[bytes, None]] = defaultdict(dict)
         """Number of the finest range -> its ids; empty ranges are not kept."""
-        self._sums: dict[int, int] = {}
+        self._sums: defaultdict[int, int] = defaultdict(int)
         self._count = 0
 
     def __len__(self) -> int:
@@ -27,20 +28,15 @@ class RangeIndex:
     def add(self, document_id: bytes) -> None:
         """Take an id in; it must not be there."""
         leaf = _leaf(document_id)
-        ids = self._leaves.get(leaf)
-        if ids is None:
-            self._leaves[leaf] = {document_id: None}
-            self._sums[leaf] = _weight(document_id)
-        else:
-            ids[document_id] = None
-            self._sums[leaf] = (self._sums[leaf] + _weight(document_id)) % _MODULUS
+        self._leaves[leaf][document_id] = None
+        self._sums[leaf] += _weight(document_id)
         self._count += 1
 
     def remove(self, document_id: bytes) -> None:
         """Take an id out; it must be there."""
         leaf = _leaf(document_id)
         del self._leaves[leaf][document_id]
-        self._sums[leaf] = (self._sums[leaf] - _weight(document_id)) % _MODULUS
+        self._sums[leaf] -= _weight(document_id)
         self._count -= 1
         if not self._leaves[leaf]:
             del self._leaves[leaf], self._sums[leaf]
