@@ -57,11 +57,12 @@ class Book:
             return Ruling.IGNORE, self._raws[raw], []
         try:
             document = self._post.open(raw)
-            body, operator = document.body, document.signer
+            body = document.body
             if isinstance(body, Revocation):
                 return self._revoke(now, document)
             if document.expires_at - document.issued_at > limits.OFFER_LIFETIME_MS:
                 return Ruling.REJECT, None, []
+            operator: bytes | None = document.signer
             if isinstance(body, Offer):
                 operator = self._post.operator_of(document.signer, body.delegation, Capability.PROVIDE, now)
             elif not isinstance(body, Cancel):

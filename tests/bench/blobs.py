@@ -35,8 +35,8 @@ WRITE: Final = 1 << 20
 def measure(*, quick: bool) -> dict[str, object]:
     """`ratio`: our bytes per second over the floor's. `fetch_ratio`: the same for a blob from one node's store into
     another's, every chunk checked against its root and all of it synchronised to the disk; the floor throws away what
-    it gets; without the bound on bytes a second that one peer is served with. `stream_rtt_over_stock`: our request's median round trip over stock py-libp2p's (a new stream each, as both
-    do it)."""
+    it gets. There is no bound on the rate at which the one serves the other. `stream_rtt_over_stock`: our request's
+    median round trip over stock py-libp2p's (a new stream each, as both do it)."""
     size = (4 if quick else 256) << 20
     rounds = 1 if quick else 5
     ours: list[float] = []
