@@ -1,124 +1,308 @@
-"""The simulated network: who is connected to whom, how long frames take, which are lost."""
+"""The simulated network: who is connected to whom, when frames arrive, which never do."""
 
 from __future__ import annotations
 
-import dataclasses
-import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Final, Protocol
 
-from p2pcompute.protocol.machine import Missed, Ok, Outcome, PeerInfo
-from simnet.wheel import Wheel
+from p2pcompute.protocol.machine import Missed, Ok, Outcome, PeerInfo, Priority
+from simnet.links import Dice, Links
+from simnet.wheel import Phase, Wheel
 
-if TYPE_CHECKING:
-    from simnet.node import Node
+DIAL_MS: Final = 5_000
+"""How long a dial waits that nobody answers (node.runtime.DIAL_S)."""
+DEAD_MS: Final = 25_000
+"""A connection over which nothing comes for so long is dropped (transport.libp2p, IDLE_S + PONG_S)."""
+
+# Kinds of what happens to a node, for the order within a millisecond.
+_UP, _LOST, _DIALLED = 2, 3, 4
+_REQUEST, _ANSWER, _BLOBS, _RECORD = 1, 2, 3, 5
+
+Barrier = Callable[["Endpoint", "Endpoint"], bool]
+"""Whether nothing gets from the first to the second."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Links:
-    """How links behave. Latency is uniform between the bounds and fixed for each pair, with up to `jitter_ms` on each
-    frame; `loss` is the share of one-way frames that vanish. Requests run on reliable streams: `request_loss` is the
-    share of requests, and of answers, that nobody gets to see before the asker gives up."""
+class Endpoint(Protocol):
+    """A node, as the network sees it. `lines`, `dials`, `busy_until_ms` and the byte counts are the network's own."""
 
-    latency_ms_min: int = 5
-    latency_ms_max: int = 80
-    jitter_ms: int = 10
-    loss: float = 0.0
-    request_loss: float = 0.0
+    name: str
+    peer: bytes
+    index: int
+    address: str
+    record: bytes
+    region: int
+    up: bool
+    dialable: bool
+    lag_ms: int
+    lines: dict[bytes, Line]
+    dials: int
+    busy_until_ms: int
+    bytes_out: int
+    bytes_in: int
+
+    def on_peer(self, info: PeerInfo) -> None: ...
+    def on_frame(self, source: bytes, channel: str, frame: bytes) -> None: ...
+    def on_request(self, source: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None: ...
+
+
+class Line:
+    """One direction of a connection."""
+
+    __slots__ = ("asked", "blocked", "frames", "key", "latency_ms", "open", "requests", "seed", "source", "target")
+
+    def __init__(self, source: Endpoint, target: Endpoint, latency_ms: int, seed: int) -> None:
+        self.source, self.target, self.latency_ms, self.seed = source, target, latency_ms, seed
+        self.key = (target.index << 48) | (source.index << 24)
+        self.frames = self.requests = 0
+        self.open, self.blocked = True, False
+        self.asked: dict[int, Callable[[Outcome], None]] = {}
+        """Requests without an answer yet."""
 
 
 class Network:
-    """Frames between nodes, in virtual time."""
+    """Frames, requests and blobs between nodes, in virtual time."""
 
-    def __init__(self, wheel: Wheel, rng: random.Random, links: Links) -> None:
-        self.wheel, self.links = wheel, links
-        self.nodes: dict[bytes, Node] = {}
-        self._rng = rng
-        self._latency: dict[tuple[bytes, bytes], int] = {}
-        self._connections: dict[tuple[bytes, bytes], None] = {}
+    def __init__(self, wheel: Wheel, seed: int, links: Links) -> None:
+        self.wheel, self._seed = wheel, seed
+        self.dice = Dice(seed, links)
+        self.nodes: dict[bytes, Endpoint] = {}
+        self._connections = 0
+        self._barriers: list[Barrier] = []
 
-    def delay_ms(self, a: bytes, b: bytes) -> int:
-        """One frame's travel time."""
-        pair = (a, b) if a < b else (b, a)
-        base = self._latency.get(pair)
-        if base is None:
-            base = self._latency[pair] = self._rng.randrange(self.links.latency_ms_min, self.links.latency_ms_max + 1)
-        return base + self._rng.randrange(self.links.jitter_ms + 1)
+    def set_links(self, links: Links) -> None:
+        """From now on lines behave like this; the latency of open connections stays."""
+        self.dice = Dice(self._seed, links)
+
+    # -- connections -------------------------------------------------------------------------------------------------
 
     def connected(self, a: bytes, b: bytes) -> bool:
-        return (min(a, b), max(a, b)) in self._connections
+        return b in self.nodes[a].lines
 
-    def connect(self, a: bytes, b: bytes, then: Callable[[bool], None]) -> None:
-        """Dial; `then(success)` one round trip later."""
+    def latency_ms(self, a: Endpoint, b: Endpoint) -> int:
+        """One way, at the moment."""
+        return self.dice.latency_ms(a.index, b.index, (a.region, b.region)) + a.lag_ms + b.lag_ms
 
-        def established() -> None:
-            up = self.nodes[a].up and self.nodes[b].up
-            if up and not self.connected(a, b):
-                self._connections[min(a, b), max(a, b)] = None
-                self.nodes[b].on_peer(PeerInfo(a, True, outbound=False))
-                self.nodes[a].on_peer(PeerInfo(b, True, outbound=True))
-            then(up)
+    def _passes(self, a: Endpoint, b: Endpoint) -> bool:
+        return not any(barrier(a, b) for barrier in self._barriers)
 
-        if a != b and b in self.nodes:
-            self.wheel.after(2 * self.delay_ms(a, b), established)
+    def connect(self, source: Endpoint, peer: bytes, then: Callable[[bool], None]) -> None:
+        """Dial. `then(success)` comes a round trip later, or at once for who is connected or unknown."""
+        target = self.nodes.get(peer)
+        if target is None or target is source or peer in source.lines:
+            then(target is not None and peer in source.lines)
+            return
+        reachable = target.dialable and self._passes(source, target) and self._passes(target, source)
+        delay_ms = 2 * self.latency_ms(source, target) if reachable or not target.up else DIAL_MS
+        source.dials += 1
+        key = _DIALLED, source.index, target.index, source.dials
+        self.wheel.at(self.wheel.now_ms + delay_ms, Phase.LIFE, key, self._dialled, source, target, reachable, then)
 
-    def cut(self, a: bytes) -> None:
-        """`a` crashed: all its connections break; the other sides notice a little later."""
-        for pair in [p for p in self._connections if a in p]:
-            del self._connections[pair]
-            other = pair[0] if pair[1] == a else pair[1]
-            self.wheel.after(self.delay_ms(a, other), self._notice_of_loss(other, a))
+    def _dialled(self, source: Endpoint, target: Endpoint, reachable: bool, then: Callable[[bool], None]) -> None:
+        fresh = reachable and source.up and target.up and target.peer not in source.lines
+        if fresh:
+            self._connections += 1
+            latency_ms = self.latency_ms(source, target)
+            for a, b in ((source, target), (target, source)):
+                a.lines[b.peer] = Line(a, b, latency_ms, self.dice.seed_of(a.index, b.index, self._connections))
+        then(source.up and target.peer in source.lines)  # who waited to ask goes first, as tasks that wait do
+        if fresh:
+            target.on_peer(PeerInfo(source.peer, True, outbound=False, address=source.address))
+            source.on_peer(PeerInfo(target.peer, True, outbound=True, address=target.address))
 
-    def _notice_of_loss(self, node: bytes, lost: bytes) -> Callable[[], None]:
-        return lambda: self.nodes[node].on_peer(PeerInfo(lost, False))
+    def disconnect(self, source: Endpoint, peer: bytes) -> None:
+        """`source` hangs up."""
+        line = source.lines.get(peer)
+        if line is not None:
+            key = _LOST, source.index, line.target.index, 0
+            self.wheel.at(self.wheel.now_ms + 1, Phase.LIFE, key, self._hang_up, line)
 
-    def send(self, source: bytes, target: bytes, channel: str, frame: bytes) -> None:
-        """A one-way frame over an existing connection."""
+    def _hang_up(self, line: Line) -> None:
+        if line.open:
+            self._close(line)
+            self._lose(line)
 
-        def arrive() -> None:
-            if self.connected(source, target):
-                self.nodes[target].on_frame(source, channel, frame)
+    def cut(self, node: Endpoint) -> None:
+        """The node is gone: all its connections break; the other sides notice a little later."""
+        for line in list(node.lines.values()):
+            self._close(line)
 
-        if self.connected(source, target) and self._rng.random() >= self.links.loss:
-            self.wheel.after(self.delay_ms(source, target), arrive)
+    def _close(self, line: Line) -> None:
+        """Break a connection; its other end notices one way later."""
+        source, target = line.source, line.target
+        back = target.lines[source.peer]
+        line.open = back.open = False
+        del source.lines[target.peer], target.lines[source.peer]
+        key = _LOST, target.index, source.index, back.seed
+        self.wheel.at(self.wheel.now_ms + line.latency_ms, Phase.LIFE, key, self._lose, back)
 
-    def request(
-        self, source: bytes, target: bytes, frame: bytes, timeout_ms: int, dial: bool, answer: Callable[[Outcome], None]
-    ) -> None:
-        """A request; `answer` is called exactly once."""
-        settled = False
+    @staticmethod
+    def _lose(line: Line) -> None:
+        """The line's source learns that the connection is gone."""
+        asked, line.asked = line.asked, {}
+        if line.source.up and line.target.peer not in line.source.lines:
+            line.source.on_peer(PeerInfo(line.target.peer, False))
+        for answered in asked.values():
+            answered(Missed.CLOSED)
 
-        def settle(outcome: Outcome) -> None:
-            nonlocal settled
-            if not settled:
-                settled = True
-                answer(outcome)
+    def identify(self, source: Endpoint, peer: bytes, answered: Callable[[bytes], None]) -> bool:
+        """Ask a neighbour for its signed record; nothing comes when the connection ends before. False without one."""
+        line = source.lines.get(peer)
+        if line is None:
+            return False
+        key = source.index, _RECORD, line.target.index, line.seed
+        at_ms = self.wheel.now_ms + 2 * line.latency_ms
+        self.wheel.at(at_ms, Phase.SETTLE, key, self._identified, line, answered)
+        return True
 
-        def go() -> None:
-            if not self.connected(source, target):
-                settle(Missed.CLOSED)
-            elif self._arrives():
-                self.wheel.after(self.delay_ms(source, target), arrive)
+    @staticmethod
+    def _identified(line: Line, answered: Callable[[bytes], None]) -> None:
+        if line.open and not line.blocked:
+            answered(line.target.record)
 
-        def arrive() -> None:
-            if not self.connected(source, target):
-                settle(Missed.CLOSED)
-                return
-            self.nodes[target].on_request(source, frame, reply)
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def raise_barrier(self, barrier: Barrier) -> None:
+        """From now on nothing passes where the barrier says so; connections that stay silent for too long break."""
+        self._barriers.append(barrier)
+        self._look_again()
+
+    def remove_barrier(self, barrier: Barrier) -> None:
+        """The barrier is gone."""
+        self._barriers.remove(barrier)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        for node in self.nodes.values():
+            for line in node.lines.values():
+                was, line.blocked = line.blocked, not self._passes(line.source, line.target)
+                if line.blocked and not was:
+                    key = _LOST, line.source.index, line.target.index, line.seed
+                    self.wheel.at(self.wheel.now_ms + DEAD_MS, Phase.LIFE, key, self._give_up, line)
+
+    def _give_up(self, line: Line) -> None:
+        if line.blocked:
+            self._hang_up(line)
+
+    # -- frames ------------------------------------------------------------------------------------------------------
+
+    def send(self, source: Endpoint, peer: bytes, channel: str, frame: bytes, priority: Priority) -> bool:
+        """A one-way frame; False when it was dropped for want of a connection or of room."""
+        line = source.lines.get(peer)
+        if line is None:
+            return False
+        links, wheel = self.dice.links, self.wheel
+        if links.uplink_kb_s:
+            behind_ms = source.busy_until_ms - wheel.now_ms
+            if priority is not Priority.HIGH and behind_ms * links.uplink_kb_s > links.queue_kb * 1_000:
+                return False
+            key = 0, source.index, line.target.index, line.frames
+            wheel.at(wheel.now_ms, Phase.DEPART, key, self._depart, line, channel, frame, line.frames)
+        else:
+            self._fly(line, channel, frame, line.frames, 0)
+        line.frames += 1
+        return True
+
+    def _depart(self, line: Line, channel: str, frame: bytes, number: int) -> None:
+        self._fly(line, channel, frame, number, self._queue_ms(line.source, len(frame)))
+
+    def _queue_ms(self, source: Endpoint, size_bytes: int) -> int:
+        """Put something on a peer's line; after how many milliseconds its last byte has left."""
+        rate = self.dice.links.uplink_kb_s
+        if not rate:
+            return 0
+        now_ms = self.wheel.now_ms
+        source.busy_until_ms = max(source.busy_until_ms, now_ms) + -(-size_bytes // rate)
+        return source.busy_until_ms - now_ms
+
+    def _fly(self, line: Line, channel: str, frame: bytes, number: int, queued_ms: int) -> None:
+        line.source.bytes_out += len(frame)
+        if line.blocked:
+            return
+        wheel = self.wheel
+        for copy, delay_ms in enumerate(self.dice.fate(line.seed, number, line.latency_ms)):
+            key = line.key | ((number << 1 | copy) & 0xFFFFFF)
+            bucket = wheel.bucket(wheel.now_ms + queued_ms + delay_ms, Phase.ARRIVE)
+            bucket.append((key, self._arrive, (line, channel, frame)))
+
+    @staticmethod
+    def _arrive(line: Line, channel: str, frame: bytes) -> None:
+        if line.open:
+            line.target.bytes_in += len(frame)
+            line.target.on_frame(line.source.peer, channel, frame)
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def request(self, source: Endpoint, peer: bytes, frame: bytes, answered: Callable[[Outcome], None]) -> bool:
+        """A request over an open connection; `answered` comes at most once, and never when it gets lost. False, and no
+        answer, when there is no connection."""
+        line = source.lines.get(peer)
+        if line is None:
+            return False
+        number, line.requests = line.requests, line.requests + 1
+        line.asked[number] = answered
+        key = 1, source.index, line.target.index, number
+        self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._ask, line, number, frame)
+        return True
+
+    def _ask(self, line: Line, number: int, frame: bytes) -> None:
+        queued_ms = self._queue_ms(line.source, len(frame))
+        line.source.bytes_out += len(frame)
+        if not line.blocked and not self.dice.is_lost(line.seed, 2 * number):
+            delay_ms = queued_ms + line.latency_ms + self.dice.jitter_ms(line.seed, ~number)
+            key = line.target.index, _REQUEST, line.source.index, number
+            self.wheel.at(self.wheel.now_ms + delay_ms, Phase.SETTLE, key, self._asked, line, number, frame)
+
+    def _asked(self, line: Line, number: int, frame: bytes) -> None:
+        if not line.open:
+            return
+        line.target.bytes_in += len(frame)
 
         def reply(data: bytes | None) -> None:
-            outcome: Outcome = Missed.CLOSED if data is None else Ok(data)
-            if self._arrives():
-                self.wheel.after(
-                    self.delay_ms(source, target),
-                    lambda: settle(outcome if self.connected(source, target) else Missed.CLOSED),
-                )
+            key = 2, line.target.index, line.source.index, number
+            self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._answer, line, number, data)
 
-        self.wheel.after(timeout_ms, lambda: settle(Missed.TIMEOUT))
-        if dial and not self.connected(source, target):
-            self.connect(source, target, lambda up: go() if up else settle(Missed.CLOSED))
-        else:
-            go()
+        line.target.on_request(line.source.peer, frame, reply)
 
-    def _arrives(self) -> bool:
-        return not self.links.request_loss or self._rng.random() >= self.links.request_loss
+    def _answer(self, line: Line, number: int, data: bytes | None) -> None:
+        back = line.target.lines.get(line.source.peer)
+        if not line.open or back is None:
+            return
+        queued_ms = self._queue_ms(line.target, len(data or b""))
+        line.target.bytes_out += len(data or b"")
+        if not back.blocked and not self.dice.is_lost(line.seed, 2 * number + 1):
+            delay_ms = queued_ms + line.latency_ms + self.dice.jitter_ms(back.seed, ~number)
+            key = line.source.index, _ANSWER, line.target.index, number
+            self.wheel.at(self.wheel.now_ms + delay_ms, Phase.SETTLE, key, self._answered, line, number, data)
+
+    @staticmethod
+    def _answered(line: Line, number: int, data: bytes | None) -> None:
+        answered = line.asked.pop(number, None)
+        if answered is not None and line.open:
+            line.source.bytes_in += len(data or b"")
+            answered(Missed.CLOSED if data is None else Ok(data))
+
+    # -- blobs -------------------------------------------------------------------------------------------------------
+
+    def transfer(self, source: Endpoint, peer: bytes, size_bytes: int, arrived: Callable[[bool], None]) -> bool:
+        """Blobs of `peer` on their way to `source`: two round trips and the time on `peer`'s line. `arrived(whole)`
+        follows. False when there is no connection."""
+        line = source.lines.get(peer)
+        if line is None:
+            return False
+        number, line.requests = line.requests, line.requests + 1
+        key = 3, source.index, line.target.index, number
+        self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._begin_transfer, line, number, size_bytes, arrived)
+        return True
+
+    def _begin_transfer(self, line: Line, number: int, size_bytes: int, arrived: Callable[[bool], None]) -> None:
+        delay_ms = self._queue_ms(line.target, size_bytes)
+        delay_ms += 4 * line.latency_ms + self.dice.jitter_ms(line.seed, ~number)
+        line.target.bytes_out += size_bytes
+        key = line.source.index, _BLOBS, line.target.index, number
+        self.wheel.at(self.wheel.now_ms + delay_ms, Phase.SETTLE, key, self._transferred, line, size_bytes, arrived)
+
+    @staticmethod
+    def _transferred(line: Line, size_bytes: int, arrived: Callable[[bool], None]) -> None:
+        whole = line.open and not line.blocked
+        line.source.bytes_in += size_bytes if whole else 0
+        arrived(whole)

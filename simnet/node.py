@@ -1,145 +1,114 @@
-"""One simulated peer: the real PeerCore, with virtual time, a simulated journal, blob store and engine around it."""
+"""The wheel driver: one simulated peer whose effects are run by callbacks, in the order that node.runtime keeps."""
 
 from __future__ import annotations
 
-import random
+import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from blake3 import blake3
-
-from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import PeerCore
-from p2pcompute.protocol.gossip import Gossip
 from p2pcompute.protocol.machine import (
     CancelJob,
     Connect,
     Disconnect,
     Effect,
     Emit,
-    Environment,
     Fetch,
     Grant,
     JobOutcome,
-    JobStatus,
-    Now,
+    Missed,
+    Ordered,
     Outcome,
     PeerInfo,
     Persist,
     Reply,
     Request,
-    Ruling,
     RunJob,
     Send,
+    SendOutcome,
     SetTimer,
 )
-from p2pcompute.wire import merkle
-from p2pcompute.wire.manifest import Manifest, decode_manifest
-from simnet.network import Network
+from simnet.disk import CrashState
+from simnet.site import Site
+from simnet.wheel import Phase
 
-NETWORK = "simnet"
-WALL_START_MS = 1_800_000_000_000
-"""Virtual Unix time at the start of every world."""
-FSYNC_MS = 2
-REDIAL_MS = 1_000
-CREDIT = 10**9
+REDIAL_MS: Final = 1_000
+JOB: Final = 6
 
 
-def right_outputs(manifest: bytes) -> tuple[tuple[bytes, int], ...]:
-    """What every honest engine computes for a manifest, in this world: a function of its bytes alone."""
-    m = decode_manifest(manifest)
-    return tuple((blake3(manifest + i.to_bytes(4, "little")).digest(), b.size_bytes) for i, b in enumerate(m.outputs))
+class Node(Site):
+    """A peer on the wheel. Every callback that outlives a moment checks that its life is still the one that made it."""
 
-
-class Node:
-    """Honest unless a subclass says otherwise (characters.py). Everything durable is in `journal` and `blobs`; the rest
-    is lost in a crash."""
-
-    def __init__(
-        self, network: Network, name: str, seed: int, *, delegation: bytes, key: KeyPair, observe: Callable[..., None]
-    ) -> None:
-        self.network, self.name, self.key, self.delegation = network, name, key, delegation
-        self.rng = random.Random(f"{seed}/{name}")
-        self.secret = self.rng.randbytes(32)
-        self.epoch = self.rng.randbytes(8)
-        self.journal: list[bytes] = []
-        self.blobs: dict[bytes, bytes | None] = {}
-        self.bootstrap: list[bytes] = []
-        self.up = False
-        self.life = 0
-        self.crash_at_append = -1
-        self.crash_keeps_append = True
-        self._observe = observe
-        self._replies: dict[int, Callable[[bytes | None], None]] = {}
-        self._reset()
-        network.nodes[self.peer] = self
-
-    @property
-    def peer(self) -> bytes:
-        return self.key.public
+    _life = 0
+    runs = 0
+    paused = False
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def _reset(self) -> None:
-        self.core: PeerCore | None = None
-        self._timers: dict[str, int] = {}
-        self._queue: deque[Effect] = deque()
-        self._syncing = False
-        self._grants: dict[tuple[str, bytes], tuple[bytes, ...]] = {}
-        self._jobs: dict[str, int] = {}
-        self._request_id = 0
-        self._replies.clear()
-
-    def start(self) -> None:
-        """Boot: replay the journal and join."""
+    def start(self, commands: Sequence[Command] = ()) -> None:
+        """Boot: replay the journal, do what the owner wants, and join."""
         self.up = True
-        self.life += 1
-        env = Environment(self.peer, self.key.sign, self.network_verify, self.rng, self.secret)
-        gossip = Gossip(env, validate=self._validate, deliver=self._deliver)
-        self.core = PeerCore(env, gossip, network=NETWORK, epoch=self.epoch, delegation=self.delegation, credit=CREDIT)
-        self._do(self.core.start(self.now, list(self.journal)))
+        self._life += 1
+        self._timers: dict[str, int] = {}
+        self._due: list[tuple[int, str]] = []
+        self._wakes_ms = self._request_id = 0
+        self._ordered: deque[tuple[Ordered, int]] = deque()
+        self._soon: list[Callable[[PeerCore], list[Effect]]] = []
+        self._last_record = -1
+        self._replies: dict[int, Callable[[bytes | None], None]] = {}
+        self._running: dict[str, int] = {}
+        self._held: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self._busy = self._timer_moved = False
+        self.core = self.make_core()
+        journal = self.disk.mount(self._pump)
+        self._now(self.core.start(self.now, journal))
+        for command in commands:
+            self._now(self.core.on_command(self.now, command))
         for peer in self.bootstrap:
-            self._stay_connected(peer, self.life)
+            self._seek(peer, self._life)
+        self._pump()
 
-    def _stay_connected(self, peer: bytes, life: int) -> None:
-        """Dial a bootstrap peer again and again, as a real node does: it may have been down when this one came up."""
+    def crash(self, state: CrashState = CrashState.CLEAN) -> None:
+        """Power off: what is left is the disk, in this state, and the blobs."""
+        self._life += 1
+        self.paused = False
+        self.forget()
+        self.disk.crash(state)
+        self.network.cut(self)
+        self.emit(Emit("node.crashed", {"disk": str(state)}))
 
-        def look_again(up: bool) -> None:
-            self.network.wheel.after(REDIAL_MS, lambda: self._stay_connected(peer, life))
+    def pause(self) -> None:
+        """Stand still, as a stopped process does: what comes in waits, no timer goes off."""
+        self.paused = self.up
 
-        if self._alive(life):
-            self.network.connect(self.peer, peer, look_again)
+    def resume(self) -> None:
+        """Go on: first what waited, in the order in which it came."""
+        self.paused = False
+        held, self._held = self._held, []
+        for call, arguments in held:
+            call(*arguments)
 
-    def crash(self) -> None:
-        """Power off: all but the journal and the blobs is gone."""
-        self.up = False
-        self._reset()
-        self.network.cut(self.peer)
-        self._observe(self, Emit("node.crashed", {}))
+    def _seek(self, peer: bytes, life: int) -> None:
+        """Dial somebody we know until it works, as a real node does: it may be down at the moment."""
 
-    @staticmethod
-    def network_verify(public: bytes, message: bytes, signature: bytes) -> bool:
-        """Real ed25519, each (key, message, signature) verified once in a process."""
-        return _verify_once(public, message, signature)
+        def again(up: bool) -> None:
+            if not up and self._lives(life):
+                self._seek_later(peer)
 
-    @property
-    def now(self) -> Now:
-        ms = self.network.wheel.now_ms
-        return Now(ms, WALL_START_MS + ms)
+        if self._lives(life) and peer not in self.lines:
+            self.network.connect(self, peer, again)
 
-    def _validate(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
-        assert self.core is not None
-        return self.core.judge_gossip(now, topic, data, peer)
+    def _seek_later(self, peer: bytes) -> None:
+        key = 5, self.index, self.network.nodes[peer].index, 0
+        at_ms = self.network.wheel.now_ms + REDIAL_MS
+        self.network.wheel.at(at_ms, Phase.LIFE, key, self._seek, peer, self._life)
 
-    def _deliver(self, now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
-        assert self.core is not None
-        return self.core.deliver_gossip(now, topic, data, peer)
+    def _lives(self, life: int) -> bool:
+        return self.up and self._life == life
 
     # -- inputs ------------------------------------------------------------------------------------------------------
-
-    def _alive(self, life: int) -> bool:
-        return self.up and self.life == life
 
     def command(self, command: Command) -> None:
         """The owner's wish."""
@@ -147,70 +116,100 @@ class Node:
             self._do(self.core.on_command(self.now, command))
 
     def on_peer(self, info: PeerInfo) -> None:
-        if self.core is not None:
+        if self.paused:
+            self._held.append((self.on_peer, (info,)))
+        elif self.core is not None:
+            self.emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now, info))
+            if not info.up and info.peer in self.bootstrap:
+                self._seek_later(info.peer)
+            elif info.up:
+                self.network.identify(self, info.peer, lambda record: self._on_record(info.peer, record))
 
-    def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None:
+    def _on_record(self, peer: bytes, record: bytes) -> None:
         if self.core is not None:
-            self._do(self.core.on_frame(self.now, peer, channel, frame))
+            self._do(self.core.on_record(self.now, peer, record))
 
-    def on_request(self, peer: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
-        if self.core is not None:
+    def on_frame(self, source: bytes, channel: str, frame: bytes) -> None:
+        if self.paused:
+            self._held.append((self.on_frame, (source, channel, frame)))
+        elif self.core is not None:
+            self._do(self.core.on_frame(self.now, source, channel, frame))
+
+    def on_request(self, source: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
+        if self.paused:
+            self._held.append((self.on_request, (source, frame, reply)))
+        elif self.core is not None:
             self._request_id += 1
             self._replies[self._request_id] = reply
-            self._do(self.core.on_request(self.now, peer, self._request_id, frame))
+            self._do(self.core.on_request(self.now, source, self._request_id, frame))
+
+    def _input(self, life: int, call: Callable[[PeerCore], list[Effect]]) -> None:
+        """Something that this life was waiting for has come."""
+        if not self._lives(life) or self.core is None:
+            return
+        if self.paused:
+            self._held.append((self._input, (life, call)))
+        elif self._busy:
+            self._soon.append(call)
+        else:
+            self._do(call(self.core))
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
     def _do(self, effects: list[Effect]) -> None:
+        """Effects that wait for nothing happen at once; the others in order, behind the journal."""
+        self._now(effects)
+        self._pump()
+
+    def _now(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Send():
-                    for peer in effect.peers:
-                        self.network.send(self.peer, peer, effect.channel, effect.frame)
+                    self._send(effect)
                 case SetTimer():
                     self._set_timer(effect)
-                case Connect():
-                    self.network.connect(self.peer, effect.peer, lambda up: None)
-                case Disconnect():
-                    pass
+                case Persist():
+                    self._last_record = self.disk.append(effect.record)
                 case Emit():
-                    self._observe(self, effect)
+                    self.emit(effect)
+                case Connect():
+                    self.network.connect(self, effect.peer, lambda up: None)
+                case Disconnect():
+                    self.network.disconnect(self, effect.peer)
                 case _:
-                    self._queue.append(effect)
-        self._pump()
+                    self._ordered.append((effect, self._last_record))
+
+    def _send(self, effect: Send) -> None:
+        send, channel, frame, priority = self.network.send, effect.channel, effect.frame, effect.priority
+        for peer in effect.peers:
+            if not send(self, peer, channel, frame, priority) and self.core is not None:
+                self._now(self.core.on_sent(self.now, peer, SendOutcome.DROPPED))
 
     def _pump(self) -> None:
-        """Ordered effects, up to the next journal record; that one becomes durable a little later."""
-        while self._queue and not self._syncing and self.up:
-            effect = self._queue.popleft()
-            if isinstance(effect, Persist):
-                self._append(effect)
-            else:
-                self._ordered(effect)
-
-    def _append(self, effect: Persist) -> None:
-        if len(self.journal) == self.crash_at_append:
-            self.crash_at_append = -1
-            if self.crash_keeps_append:
-                self.journal.append(effect.record)
-            self.crash()
+        """Start what no record holds up any more; then timers that are due already; then take what was answered
+        without any time passing. The order is that of node.runtime's tasks."""
+        if self._busy:
             return
-        self._syncing = True
-        life = self.life
+        self._busy, life = True, self._life
+        while self._life == life and self.core is not None:
+            if self._ordered and self._ordered[0][1] < len(self.disk.records):
+                self._start_ordered(self._ordered.popleft()[0])
+            elif self._timer_moved:
+                self._timer_moved = False
+                self._go_off(self.core)
+            elif self._soon:
+                answered, self._soon = self._soon, []
+                for call in answered:
+                    self._now(call(self.core))
+            else:
+                break
+        self._busy = False
 
-        def durable() -> None:
-            if self._alive(life):
-                self.journal.append(effect.record)
-                self._syncing = False
-                self._pump()
-
-        self.network.wheel.after(FSYNC_MS, durable)
-
-    def _ordered(self, effect: Effect) -> None:
+    def _start_ordered(self, effect: Ordered) -> None:
         match effect:
             case Request():
-                self._send_request(effect)
+                self._request(effect)
             case Reply():
                 reply = self._replies.pop(effect.request_id, None)
                 if reply is not None:
@@ -218,105 +217,128 @@ class Node:
             case RunJob():
                 self._run(effect)
             case CancelJob():
-                self._jobs.pop(effect.token, None)
+                self._running.pop(effect.token, None)
             case Fetch():
                 self._fetch(effect)
             case Grant():
-                self._grants[effect.token, effect.peer] = effect.roots
-            case _:
-                raise AssertionError(f"unexpected effect {effect}")
+                self.grant(effect)
+
+    # -- timers ------------------------------------------------------------------------------------------------------
 
     def _set_timer(self, effect: SetTimer) -> None:
         if effect.at_mono_ms is None:
             self._timers.pop(effect.key, None)
             return
-        at, life = effect.at_mono_ms, self.life
-        self._timers[effect.key] = at
+        at_ms = self._timers[effect.key] = effect.at_mono_ms
+        heapq.heappush(self._due, (at_ms, effect.key))
+        if self._due[0] == (at_ms, effect.key):
+            self._timer_moved = True
+        if at_ms > self.network.wheel.now_ms:
+            self._wake_at(at_ms)
 
-        def due() -> None:
-            if self._alive(life) and self._timers.get(effect.key) == at and self.core is not None:
-                del self._timers[effect.key]
-                self._do(self.core.on_timer(self.now, effect.key))
+    def _wake_at(self, at_ms: int) -> None:
+        """Look at the timers then, unless that happens earlier anyway."""
+        if not self._wakes_ms or at_ms < self._wakes_ms:
+            self._wakes_ms = at_ms
+            bucket = self.network.wheel.bucket(at_ms, Phase.TIMER)
+            bucket.append(((self.index,), self._wake, (at_ms, self._life)))
 
-        self.network.wheel.at(at, due)
+    def _wake(self, at_ms: int, life: int) -> None:
+        if not self._lives(life) or self._wakes_ms != at_ms:
+            return
+        if self.paused:
+            self._held.append((self._wake, (at_ms, life)))
+            return
+        self._wakes_ms, self._timer_moved = 0, True
+        self._pump()
+        if self._due:
+            self._wake_at(self._due[0][0])
 
-    def _send_request(self, effect: Request) -> None:
-        life = self.life
+    def _go_off(self, core: PeerCore) -> None:
+        """All timers that are due."""
+        while self._due and self._due[0][0] <= self.network.wheel.now_ms:
+            at_ms, key = heapq.heappop(self._due)
+            if self._timers.get(key) == at_ms:
+                del self._timers[key]
+                self._now(core.on_timer(self.now, key))
 
-        def answer(outcome: Outcome) -> None:
-            if self._alive(life) and self.core is not None:
-                self._do(self.core.on_response(self.now, effect.request_id, outcome))
+    # -- requests ------------------------------------------------------------------------------------------------------
 
-        dial = bool(effect.addresses)
-        self.network.request(self.peer, effect.peer, effect.frame, effect.timeout_ms, dial, answer)
+    def _request(self, effect: Request) -> None:
+        life, open_ = self._life, [True]
 
-    # -- the engine and the blob store ---------------------------------------------------------------------------------
-
-    def compute(self, manifest: bytes) -> JobOutcome:
-        """What this node's engine says; characters override it."""
-        return JobOutcome(JobStatus.OK, right_outputs(manifest), device_us=50_000)
-
-    def _run(self, effect: RunJob) -> None:
-        life, token = self.life, effect.token
-        self._jobs[token] = life
-
-        def finished() -> None:
-            if self._alive(life) and self._jobs.pop(token, None) is not None and self.core is not None:
-                outcome = self.compute(effect.manifest)
-                self.blobs.update({root: None for root, _ in outcome.outputs})
-                self._do(self.core.on_job(self.now, token, outcome))
-
-        self.network.wheel.after(self.rng.randrange(20, 400), finished)
-
-    def may_read(self, peer: bytes, root: bytes) -> bool:
-        """Whether `peer` was granted this blob."""
-        return any(who == peer and root in roots for (_, who), roots in self._grants.items())
-
-    def _fetch(self, effect: Fetch) -> None:
-        life = self.life
-
-        def arrived() -> None:
-            if not self._alive(life) or self.core is None:
-                return
-            source = self.network.nodes[effect.peer]
-            roots = [root for root, _ in effect.blobs]
-            if not self.network.connected(self.peer, effect.peer) or not all(
-                root in source.blobs and source.may_read(self.peer, root) for root in roots
-            ):
-                self._do(self.core.on_fetch(self.now, effect.token, None, "the source does not have it"))
-                return
-            self.blobs.update({root: source.blobs[root] for root in roots})
-            small = effect.token.startswith("manifest:")
-            blobs = tuple(self.blobs[root] or b"" for root in roots) if small else ()
-            self._do(self.core.on_fetch(self.now, effect.token, blobs))
+        def settle(outcome: Outcome) -> None:
+            if open_:
+                open_.clear()
+                self._input(life, lambda core: core.on_response(self.now, effect.request_id, outcome))
 
         def go(up: bool) -> None:
-            self.network.wheel.after(4 * self.network.delay_ms(self.peer, effect.peer), arrived)
+            if open_ and self._lives(life) and not self.network.request(self, effect.peer, effect.frame, settle):
+                settle(Missed.CLOSED)
 
-        if effect.addresses and not self.network.connected(self.peer, effect.peer):
-            self.network.connect(self.peer, effect.peer, go)
-        else:
+        at_ms = self.network.wheel.now_ms + effect.timeout_ms
+        key = self.index, effect.request_id, "request"
+        self.network.wheel.at(at_ms, Phase.LATE, key, settle, Missed.TIMEOUT)
+        if self.core is not None and effect.peer in self.core.peers:
             go(True)
+        elif effect.addresses:
+            self.network.connect(self, effect.peer, go)
+        else:
+            settle(Missed.CLOSED)
 
-    def store(self, manifest: bytes) -> Manifest:
-        """Put a manifest and (by name only) all it refers to into the blob store."""
-        m = decode_manifest(manifest)
-        self.blobs[merkle.blob_root(manifest)] = manifest
-        self.blobs[m.ptx_root] = None
-        self.blobs.update({b.root: None for b in m.inputs})
-        return m
+    # -- blobs and jobs ------------------------------------------------------------------------------------------------
 
+    def _run(self, effect: RunJob) -> None:
+        self.runs += 1
+        number = self._running[effect.token] = self.runs
+        took_ms, outcome = self.compute(effect.manifest)
+        key = self.index, JOB, 0, number
+        at_ms = self.network.wheel.now_ms + took_ms
+        self.network.wheel.at(at_ms, Phase.SETTLE, key, self._finished, effect.token, number, outcome, self._life)
 
-_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+    def _finished(self, token: str, number: int, outcome: JobOutcome, life: int) -> None:
+        if self._lives(life) and self._running.get(token) == number:
+            del self._running[token]
+            self._input(life, lambda core: core.on_job(self.now, token, outcome))
 
+    def _fetch(self, effect: Fetch) -> None:
+        """From the first source that gives the blobs, one after the other."""
+        life = self._life
+        sources = [(effect.peer, effect.addresses), *effect.others]
+        roots, size = [root for root, _ in effect.blobs], sum(size for _, size in effect.blobs)
+        open_ = [True]
 
-def _verify_once(public: bytes, message: bytes, signature: bytes) -> bool:
-    from p2pcompute.identity.keys import verify
+        def end(blobs: tuple[bytes, ...] | None, reason: str = "") -> None:
+            if open_:
+                open_.clear()
+                self._input(life, lambda core: core.on_fetch(self.now, effect.token, blobs, reason))
 
-    key = public, message, signature
-    known = _verified.get(key)
-    if known is None:
-        if len(_verified) > 1_000_000:
-            _verified.clear()
-        known = _verified[key] = verify(public, message, signature)
-    return known
+        def next_source(reason: str) -> None:
+            if not open_ or not self._lives(life):
+                return
+            if not sources:
+                end(None, reason)
+                return
+            peer, addresses = sources.pop(0)
+
+            def go(up: bool) -> None:
+                if not self.network.transfer(self, peer, size, arrived):
+                    next_source("not connected")
+
+            def arrived(whole: bool) -> None:
+                source = self.network.nodes[peer]
+                assert isinstance(source, Site)
+                if whole and source.gives(self.peer, roots):
+                    end(self.take(source, effect.token, roots))
+                else:
+                    next_source("the source does not have it")
+
+            if peer in self.lines or not addresses:
+                go(True)
+            else:
+                self.network.connect(self, peer, go)
+
+        at_ms = self.network.wheel.now_ms + effect.timeout_ms
+        key = self.index, self.runs, f"fetch {effect.token}"
+        self.network.wheel.at(at_ms, Phase.LATE, key, end, None, "the transfer took too long")
+        next_source("no source")

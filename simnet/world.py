@@ -1,155 +1,245 @@
-"""A whole network in one process: nodes, a market of tasks, and what was seen of them."""
+"""A whole network in one process: nodes, a market of tasks, faults, and what was seen of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from p2pcompute.identity.delegation import Capability, Delegation
-from p2pcompute.identity.keys import KeyPair
-from p2pcompute.protocol.commands import Publish, Submit
+from p2pcompute.protocol.commands import Command, Publish, Submit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
-from simnet.characters import CHARACTERS
-from simnet.network import Links, Network
-from simnet.node import NETWORK, WALL_START_MS, Node
-from simnet.wheel import Wheel
+from simnet.characters import character_of
+from simnet.disk import CrashState
+from simnet.faults import Plan
+from simnet.links import REGIONS
+from simnet.network import Network
+from simnet.node import Node
+from simnet.scenario import Scenario, requester_names
+from simnet.site import Site
+from simnet.trace import Trace
+from simnet.wheel import Phase, Wheel
 
-DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
-RESTART_MS: Final = 700
-"""A crashed node is back after this time."""
+RETRY_MS: Final = 800
+"""A user whose node is down tries again after this time."""
+
+Observer = Callable[[int, Site, Emit], None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scenario:
-    """What to simulate. `characters` names each provider's character, `requester` that of the one requester."""
+@dataclasses.dataclass(slots=True)
+class Task:
+    """What somebody asked for, and what came of it. `roots` are those of the accepted outputs."""
 
-    providers: int = 6
-    characters: tuple[str, ...] = ()
-    requester: str = "honest"
-    tasks: int = 3
-    replicas: int = 2
-    quorum: int = 2
-    slots: int = 2
-    until_ms: int = 120_000
-    links: Links = dataclasses.field(default_factory=Links)
+    id: bytes
+    number: int
+    requester: Site
+    manifest: bytes
+    submitted_ms: int
+    ended_ms: int = -1
+    done: bool = False
+    roots: tuple[bytes, ...] = ()
+    error: str = ""
 
 
 class World:
-    """One run of a scenario with a seed. Everything that happens follows from the two."""
+    """One run of a scenario with a seed. Everything that happens follows from the two, and from `plan`: faults on top
+    of the scenario's own."""
 
-    def __init__(self, scenario: Scenario, seed: int, *, trace: Callable[[str], None] | None = None) -> None:
-        self.scenario, self.seed, self._trace = scenario, seed, trace
+    node_class: type[Node] = Node
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        *,
+        plan: Plan = (),
+        show: Callable[[str], None] | None = None,
+        hashing: bool = False,
+    ) -> None:
+        self.scenario, self.seed, self.plan = scenario, seed, (*scenario.faults, *plan)
         self.wheel = Wheel()
-        self.rng = random.Random(f"world/{seed}")
-        self.network = Network(self.wheel, random.Random(f"network/{seed}"), scenario.links)
+        self.network = Network(self.wheel, seed, scenario.links)
+        self.trace = Trace(show, hashing=hashing)
         self.events: list[tuple[int, str, str, dict[str, object]]] = []
-        self.manifests: dict[bytes, bytes] = {}
-        self.finished: dict[bytes, tuple[bool, tuple[bytes, ...]]] = {}
-        kinds = scenario.characters + ("honest",) * scenario.providers
-        self.providers = [self._node(f"provider{i}", kinds[i]) for i in range(scenario.providers)]
-        self.requester = self._node("requester", scenario.requester)
-        for node in [*self.providers[1:], self.requester]:
-            node.bootstrap = [self.providers[0].peer]
+        self.observers: list[Observer] = []
+        self.tasks: dict[bytes, Task] = {}
+        self.stopped = False
+        """Somebody has seen enough."""
+        self._scheduled = 0
+        self._down: dict[str, int] = {}
+        rng = random.Random(f"world/{seed}")
+        names = [f"provider{i}" for i in range(scenario.providers)]
+        kinds = _deal(rng, scenario.characters, scenario.providers, first="honest")
+        self.providers = [self._node(name, kind) for name, kind in zip(names, kinds)]
+        kinds = _deal(rng, scenario.requester_characters, scenario.requesters, first="")
+        self.requesters = [self._node(name, kind) for name, kind in zip(requester_names(scenario.requesters), kinds)]
+        self.nodes: list[Node] = [*self.providers, *self.requesters]
+        for i, node in enumerate(self.providers):
+            node.terms = self.terms(node, i)
+        for i, node in enumerate(self.nodes):
+            older = self.providers[: min(i, len(self.providers))]
+            node.bootstrap = [x.peer for x in rng.sample(older, min(len(older), scenario.acquaintances))]
+            if older and scenario.acquaintances == 1:
+                node.bootstrap = [self.providers[0].peer]
+
+    @property
+    def requester(self) -> Node:
+        """The first one."""
+        return self.requesters[0]
 
     def _node(self, name: str, character: str) -> Node:
-        operator = KeyPair(random.Random(f"{self.seed}/operator/{name}").randbytes(32))
-        key = KeyPair(random.Random(f"{self.seed}/key/{name}").randbytes(32))
-        author = d.Author(NETWORK, operator.public, bytes(8), operator.sign)
-        body = Delegation(key.public, Capability.PROVIDE | Capability.REQUEST)
-        delegation = author.write(WALL_START_MS - 1000, body, lifetime_ms=DELEGATION_MS).raw
-        return CHARACTERS[character](
-            self.network, name, self.seed, delegation=delegation, key=key, observe=self._observe
+        s = self.scenario
+        node = self.node_class(
+            self.network,
+            name,
+            self.seed,
+            kind=character_of(character),
+            trace=self.trace,
+            observe=self._observe,
+            sync_ms=(s.sync_ms_min, s.sync_ms_max),
+            work_ms=(s.work.run_ms_min, s.work.run_ms_max),
+            credit=s.credit,
         )
+        node.region = node.index % len(REGIONS) if s.regions else 0
+        return node
 
     # -- a run -------------------------------------------------------------------------------------------------------
 
+    def schedule(self, at_ms: int, call: Callable[..., None], *arguments: object) -> None:
+        """Have something happen to the world."""
+        self._scheduled += 1
+        self.wheel.at(at_ms, Phase.LIFE, (0, self._scheduled, 0, 0), call, *arguments)
+
     def start(self) -> None:
-        """Boot the providers over the first second, then the requester, then submit the tasks one by one."""
-        for i, provider in enumerate(self.providers):
-            self.wheel.at(50 * i, lambda node=provider, price=i: self._boot(node, price))  # type: ignore[misc]
-        self.wheel.at(1_000, self.requester.start)
-        for i in range(self.scenario.tasks):
-            self.wheel.at(2_000 + 400 * i, lambda i=i: self._submit(i))  # type: ignore[misc]
+        """Schedule everything: nodes boot one after the other, then come the tasks, and faults as planned."""
+        for fault in self.plan:
+            fault.begin(self)
+        for i, node in enumerate(self.providers):
+            self.schedule(self.scenario.boot_every_ms * i, self.boot, node)
+        for node in self.requesters:
+            self.schedule(1_000, self.boot, node)
+        for i, at_ms in enumerate(_arrivals(self.scenario, self.seed)):
+            self.schedule(at_ms, self._submit, i)
 
-    def _boot(self, node: Node, price: int) -> None:
-        node.start()
-        node.command(Publish(self.terms(node, price)))
+    def boot(self, node: Node) -> None:
+        """A node comes up, unless it is up or a crash keeps it down for longer."""
+        if not node.up and self._down.get(node.name, 0) <= self.wheel.now_ms:
+            commands: list[Command] = [Publish(node.terms)] if node.terms is not None else []
+            node.start([*commands, *self._resubmissions(node)])
 
-    def terms(self, node: Node, price: int) -> d.Offer:
-        """Provider n asks for 10 + n credits a second; liars undercut everyone."""
-        honest = type(node).__name__ == "Node"
+    def leave(self, node: Node) -> None:
+        """A node ends in good order."""
+        if node.up:
+            node.crash(CrashState.CLEAN)
+
+    def crash(self, node: Node, state: CrashState, down_ms: int) -> None:
+        """A node loses power for so long."""
+        back_ms = self.wheel.now_ms + down_ms
+        self._down[node.name] = max(self._down.get(node.name, 0), back_ms)
+        if node.up:
+            node.crash(state)
+        self.schedule(back_ms, self.boot, node)
+
+    def terms(self, node: Site, number: int) -> d.Offer:
+        """Provider n asks for 10 credits and n steps a second; some undercut everyone."""
+        price = 10 * 1_000_000 + number * self.scenario.price_step
         return d.Offer(
             delegation=node.delegation,
-            addresses=(f"/sim/{node.name}",),
+            addresses=(node.address,),
             engine="cpu",
             model="simulated",
             numeric_class="exact",
             isolation="none",
-            region="sim",
+            region=REGIONS[node.region],
             memory_bytes_max=2**30,
             device_ms_max=60_000,
             slots=self.scenario.slots,
             mflops=1000,
             copy_mb_s=1000,
-            price_per_device_s=(10 + price) * 1_000_000 if honest else 1_000_000,
+            price_per_device_s=1_000_000 if node.kind.undercuts else price,
             price_minimum=100,
         )
 
-    def _submit(self, i: int) -> None:
-        manifest = Manifest(
-            name=f"task{i}",
-            toolchain="simulated",
-            sources=(),
-            ptx_root=random.Random(f"{self.seed}/ptx/{i}").randbytes(32),
-            ptx_size_bytes=1000,
-            buffers=(Buffer("out", "f32", (1024,), Role.OUT),),
-            launches=(Launch("k", (1, 1, 1), (32, 1, 1), (Argument("out"),)),),
-            device_ms_max=5_000,
-            memory_bytes_max=2**20,
+    def manifest(self, number: int) -> bytes:
+        """The n-th task."""
+        work = self.scenario.work
+        return encode_manifest(
+            Manifest(
+                name=f"task{number}",
+                toolchain="simulated",
+                sources=(),
+                ptx_root=random.Random(f"{self.seed}/ptx/{number}").randbytes(32),
+                ptx_size_bytes=1000,
+                buffers=(Buffer("out", "f32", (256 * work.output_kb,), Role.OUT),),
+                launches=(Launch("k", (1, 1, 1), (32, 1, 1), (Argument("out"),)),),
+                device_ms_max=5_000,
+                memory_bytes_max=2**20,
+            )
         )
-        data = encode_manifest(manifest)
-        job = random.Random(f"{self.seed}/job/{i}").randbytes(16)
-        self.manifests[job] = data
-        self.requester.store(data)
-        command = Submit(job, data, replicas=self.scenario.replicas, quorum=self.scenario.quorum, budget=10**12)
-        if self.requester.up:
-            self.requester.command(command)
-        else:
-            self.wheel.after(RESTART_MS + 100, lambda: self.requester.command(command))
 
-    def _observe(self, node: Node, event: Emit) -> None:
-        fields = dict(event.fields)
-        self.events.append((self.wheel.now_ms, node.name, event.name, fields))
-        if self._trace is not None:
-            shown = " ".join(f"{k}={_plain(v)}" for k, v in fields.items())
-            self._trace(f"{self.wheel.now_ms:>8} ms  {node.name:<12} {event.name:<20} {shown}")
-        if event.name == "node.crashed":
-            self.wheel.after(RESTART_MS, lambda: self._restart(node))
-        elif event.name in ("job.done", "job.failed") and node is self.requester:
-            job, roots = fields["job"], fields.get("roots", ())
-            assert isinstance(job, bytes)
-            assert isinstance(roots, tuple)
-            self.finished[job] = event.name == "job.done", roots
+    def _submit(self, number: int) -> None:
+        requester = self.requesters[number % len(self.requesters)]
+        job = random.Random(f"{self.seed}/job/{number}").randbytes(16)
+        task = self.tasks.get(job)
+        if task is None:
+            task = Task(job, number, requester, self.manifest(number), self.wheel.now_ms)
+            self.tasks[job] = task
+        if not requester.up:
+            self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
+            return
+        requester.store(task.manifest)
+        requester.command(self._command(task))
 
-    def _restart(self, node: Node) -> None:
-        node.start()
-        if node in self.providers:
-            node.command(Publish(self.terms(node, self.providers.index(node))))
-        else:
-            for i, job in enumerate(list(self.manifests)):
-                if node.core is not None and node.core.requester.jobs.get(job) is None:
-                    self._submit(i)  # the crash came before the submission was durable: its user submits again
+    def _command(self, task: Task) -> Submit:
+        work = self.scenario.work
+        return Submit(
+            task.id,
+            task.manifest,
+            replicas=work.replicas,
+            quorum=work.quorum,
+            budget=work.budget,
+            price_per_device_s_max=work.price_max,
+        )
+
+    def _resubmissions(self, node: Site) -> Sequence[Command]:
+        """A user whose node forgot a task, since it crashed before the task was durable, submits it again. (What the
+        node does know it takes for the same.)"""
+        return [self._command(task) for task in self.tasks.values() if task.requester is node and task.ended_ms < 0]
+
+    def _observe(self, node: Site, event: Emit) -> None:
+        now_ms, fields = self.wheel.now_ms, dict(event.fields)
+        self.events.append((now_ms, node.name, event.name, fields))
+        self.trace.event(node, now_ms, event)
+        if event.name in ("job.done", "job.failed"):
+            task = self.tasks[fields["job"]]  # type: ignore[index]
+            if task.requester is node and not task.done:
+                task.ended_ms, task.done = now_ms, event.name == "job.done"
+                task.roots = fields.get("roots", ())  # type: ignore[assignment]
+                task.error = str(fields.get("error", ""))
+        for observer in self.observers:
+            observer(now_ms, node, event)
+
+    @property
+    def calm_ms(self) -> int:
+        """When the last fault of the plan is over."""
+        return max((fault.ends_ms for fault in self.plan), default=0)
 
     def settled(self) -> bool:
-        """All tasks ended and every cheque arrived."""
-        core = self.requester.core
-        if len(self.finished) < self.scenario.tasks or core is None or len(self.manifests) < self.scenario.tasks:
+        """All tasks ended, every cheque arrived, and no fault is to come; or somebody has seen enough."""
+        if self.stopped:
+            return True
+        if len(self.tasks) < self.scenario.work.tasks or self.wheel.now_ms < self.calm_ms:
             return False
-        return all(not job.within("judged", "owed", "paying") for job in core.requester.jobs)
+        if any(task.ended_ms < 0 for task in self.tasks.values()):
+            return False
+        return all(
+            node.core is not None
+            and not any(job.within("judged", "owed", "paying") for job in node.core.requester.jobs)
+            for node in self.requesters
+            if node.kind.honest
+        )
 
     def run(self) -> int:
         """Run to the end; the number of events."""
@@ -157,9 +247,28 @@ class World:
         return self.wheel.run(self.scenario.until_ms, self.settled)
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.hex()[:8]
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(_plain(v) for v in value) + "]"
-    return str(value)
+def _is_square(node: Node) -> bool:
+    """Whether a requester is up and owes nobody anything."""
+    jobs = node.core.requester.jobs if node.core is not None else None
+    return jobs is not None and not any(job.within("judged", "owed", "paying") for job in jobs)
+
+
+def _deal(rng: random.Random, shares: dict[str, float], count: int, *, first: str) -> list[str]:
+    """A character for each of `count` nodes: so many of each, or such a share, and the rest honest."""
+    kinds = [name for name, n in shares.items() for _ in range(round(n * count) if n < 1 else int(n))]
+    room = count - bool(first)
+    kinds = (kinds + ["honest"] * room)[:room]
+    rng.shuffle(kinds)
+    return [first, *kinds] if first else kinds
+
+
+def _arrivals(scenario: Scenario, seed: int) -> list[int]:
+    work, rng = scenario.work, random.Random(f"arrivals/{seed}")
+    at_ms, times = float(work.first_ms), []
+    for _ in range(work.tasks):
+        times.append(int(at_ms))
+        if work.arrival == "even":
+            at_ms += work.every_ms
+        elif work.arrival == "poisson":
+            at_ms += rng.expovariate(1 / max(1, work.every_ms))
+    return times

@@ -121,7 +121,7 @@ class LocalNode:
     async def status(self) -> dict[str, object]:
         """One row of facts about this peer."""
         core, peer = self.peer.core, self.peer
-        evidence, load = peer.evidence(), peer.runtime.transport.load()
+        evidence, load = peer.evidence(), peer.transport.load()
         reached, remedy = reachability.describe(evidence)
         return {
             "peer": names.peer_id(core.post.env.me),
@@ -134,7 +134,7 @@ class LocalNode:
             "observed": list(evidence.observed),
             "reachability": reached,
             "remedy": remedy,
-            "dht_peers": len(peer.runtime.routing),
+            "dht_peers": len(peer.routing),
             "gossip": core.gossip_state(),
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "files": len(os.listdir("/proc/self/fd")),
@@ -249,7 +249,7 @@ class LocalNode:
         """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw; what was done."""
         runtime = self.peer.runtime
         if name == "connect":
-            return f"connected to {names.peer_id(await runtime.transport.connect(argument))}"
+            return f"connected to {names.peer_id(await self.peer.transport.connect(argument))}"
         if name == "ban":
             runtime.command(Ban(names.parse_name(argument), "banned by hand"))
             return f"banned {argument}"

@@ -22,6 +22,7 @@ from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_
 from p2pcompute.node.relays import Relays
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.node.service import open_service
+from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
@@ -46,8 +47,18 @@ log = logging.getLogger(__name__)
 class Peer:
     """A running peer. Made by `open_peer`."""
 
-    def __init__(self, home: Home, keyring: Keyring, config: Config, runtime: Runtime, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        home: Home,
+        keyring: Keyring,
+        config: Config,
+        runtime: Runtime,
+        blobs: BlobStore,
+        transport: Libp2pTransport,
+        routing: Routing,
+    ) -> None:
         self.home, self.keyring, self.config, self.runtime, self.blobs = home, keyring, config, runtime, blobs
+        self.transport, self.routing = transport, routing
         self.sightings, self.verdicts = Sightings(), Verdicts()
 
     @property
@@ -56,11 +67,11 @@ class Peer:
 
     def addresses(self) -> tuple[str, ...]:
         """Where others reach this peer."""
-        return self.runtime.transport.addresses()
+        return self.transport.addresses()
 
     def evidence(self) -> Evidence:
         """What is known of whether others reach this peer."""
-        transport, (reached, missed) = self.runtime.transport, self.verdicts.counts(trio.current_time())
+        transport, (reached, missed) = self.transport, self.verdicts.counts(trio.current_time())
         return Evidence(
             addresses=self.addresses(),
             observed=self.sightings.hosts(),
@@ -78,7 +89,7 @@ class Peer:
         if terms is not None and not self.core.provider.draining:
             addresses = self.addresses()[: limits.ADDRESSES_MAX]
             self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses)))
-        self.runtime.routing.moved()
+        self.routing.moved()
 
     def offer(self, engine: str, numeric_class: str, *, isolation: str, mflops: int, copy_mb_s: int) -> None:
         """Publish what this peer's engine can do, at the configured price."""
@@ -132,7 +143,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
     blobs = BlobStore(home.layout.blobs, merkle.blob_root, config.blob_bytes)
     try:
         async with open_committer(home.journal) as committer:
-            runtime = Runtime(committer, blobs, pool, blob_bytes_per_s=config.blob_bytes_per_s)
+            runtime = Runtime(committer, Workshop(blobs, pool, config.blob_bytes_per_s))
             transport = Libp2pTransport(
                 keyring.node.seed,
                 listen=config.listen,
@@ -156,7 +167,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 nursery.start_soon(lambda: runtime.run(records, ready=replayed.set))
                 await replayed.wait()
                 known = PeersFile(home.layout.peers)
-                peer = Peer(home, keyring, config, runtime, blobs)
+                peer = Peer(home, keyring, config, runtime, blobs, transport, routing)
                 wanted = (*config.direct, *config.bootstrap)
                 company = Company(transport, core, wanted, known, peer.sightings, random.SystemRandom(), routing)
                 relays = Relays(transport, core.peers, config.relays, peer.evidence, peer.verdicts, peer.moved)

@@ -1,4 +1,4 @@
-"""The effect loop: runs one PeerCore on trio, libp2p, SQLite and real engines.
+"""The effect loop: runs one PeerCore on trio and on what ports.py asks for.
 
 Everything that reaches the core comes through here, on the trio thread, one call at a time. Ordered effects pass
 through one queue behind the journal (protocol/machine.py says which and why).
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import heapq
 import logging
-import time
-from collections import OrderedDict, deque
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from p2pcompute.errors import DecodeError, LocalError, P2PComputeError, RemoteError
-from p2pcompute.node import exchange
-from p2pcompute.node.engines import Engines
+from p2pcompute.node.ports import Clock, Committer, Network, PeerFinder, SystemClock, Ticket, Work
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import NEIGHBOURS_MIN, RPC_CHANNEL, PeerCore
@@ -44,25 +43,14 @@ from p2pcompute.protocol.machine import (
     SendOutcome,
     SetTimer,
 )
-from p2pcompute.storage.blobs import BlobStore
-from p2pcompute.storage.commit import GroupCommitter, Ticket
 from p2pcompute.transport.mux import Stream
 from p2pcompute.transport.push import Whereabouts
-from p2pcompute.transport.routing import Routing
 from p2pcompute.wire import multiaddr
-
-if TYPE_CHECKING:
-    from p2pcompute.transport.libp2p import Libp2pTransport
 
 log = logging.getLogger(__name__)
 
 DIAL_S: Final = 5.0
-GRANTS_PER_PEER_MAX: Final = 1_024
-"""Tasks whose blobs one peer may read at a time; the oldest grant goes first."""
 EARLY_MAX: Final = 1_024
-PIN_MS: Final = 2 * 3600 * 1000
-"""How long blobs of a fetch or run stay when no grant says longer: a day's work is assigned within minutes."""
-RETENTION_S: Final = 60.0
 SETTLED_S: Final = 5.0
 """From then on a neighbour is one that stays: a search of the DHT is over sooner."""
 Listener = Callable[[Emit], None]
@@ -71,13 +59,11 @@ Listener = Callable[[Emit], None]
 class Runtime:
     """Implements the transport's events. `attach` gives it the transport and core; `run` runs until cancelled."""
 
-    def __init__(self, committer: GroupCommitter, blobs: BlobStore, engines: Engines, *, blob_bytes_per_s: int) -> None:
-        self._committer, self._blobs, self._engines = committer, blobs, engines
-        self._blob_server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s)
-        self._bans = exchange.Bans()
+    def __init__(self, committer: Committer, work: Work, clock: Clock | None = None) -> None:
+        self._committer, self._work, self._clock = committer, work, clock or SystemClock()
         self._core: PeerCore | None = None
-        self._transport: Libp2pTransport | None = None
-        self._routing: Routing | None = None
+        self._transport: Network | None = None
+        self._routing: PeerFinder | None = None
         self._nursery: trio.Nursery | None = None
         self._listeners: list[Listener] = []
         self._ordered: deque[tuple[Ordered, Ticket | None]] = deque()
@@ -88,13 +74,10 @@ class Runtime:
         self._timer_moved = trio.Event()
         self._replies: dict[int, tuple[trio.Event, list[bytes | None]]] = {}
         self._next_request = 0
-        self._grants: dict[bytes, OrderedDict[str, Grant]] = {}
-        """Peer -> token -> grant."""
         self._runs: dict[str, trio.CancelScope] = {}
-        self._pinned_until_ms: dict[str, int] = {}
         self._early: list[PeerInfo] = []
 
-    def attach(self, core: PeerCore, transport: Libp2pTransport, routing: Routing | None = None) -> None:
+    def attach(self, core: PeerCore, transport: Network, routing: PeerFinder | None = None) -> None:
         """All exist only after this object, since they call it. A node that dials needs `routing`."""
         self._core, self._transport, self._routing = core, transport, routing
 
@@ -104,19 +87,18 @@ class Runtime:
         return self._core
 
     @property
-    def transport(self) -> Libp2pTransport:
+    def transport(self) -> Network:
         assert self._transport is not None
         return self._transport
 
     @property
-    def routing(self) -> Routing:
-        """The DHT on this peer's connections."""
+    def routing(self) -> PeerFinder:
+        """Where peers are that nobody is connected to."""
         assert self._routing is not None
         return self._routing
 
-    @staticmethod
-    def now() -> Now:
-        return Now(time.monotonic_ns() // 1_000_000, time.time_ns() // 1_000_000)
+    def now(self) -> Now:
+        return self._clock.now()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have every Emit; call the result to stop."""
@@ -130,7 +112,7 @@ class Runtime:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._run_ordered)
             self._nursery.start_soon(self._run_timers)
-            self._nursery.start_soon(self._run_retention)
+            self._nursery.start_soon(self._work.run_retention)
             self._do(self.core.start(self.now(), journal))
             for info in self._early:
                 self.on_peer(info)
@@ -180,7 +162,7 @@ class Runtime:
         if protocol == kademlia.PROTOCOL:
             await self.routing.serve(peer, stream)
         else:
-            await self._blob_server.serve(peer, stream)
+            await self._work.serve(peer, stream)
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -241,13 +223,7 @@ class Runtime:
                     slot[1].append(effect.frame)
                     slot[0].set()
             case Grant():
-                granted = self._grants.setdefault(effect.peer, OrderedDict())
-                granted[effect.token] = effect
-                granted.move_to_end(effect.token)
-                if effect.token in self._pinned_until_ms:
-                    self._pinned_until_ms[effect.token] = effect.until_wall_ms
-                while len(granted) > GRANTS_PER_PEER_MAX:
-                    granted.popitem(last=False)
+                self._work.grant(effect)
             case RunJob():
                 self._spawn(self._run_job, effect)
             case CancelJob():
@@ -277,8 +253,7 @@ class Runtime:
                     del self._timers[key]
                     self._do(self.core.on_timer(self.now(), key))
             self._timer_moved = trio.Event()
-            wait_s = (self._due[0][0] - now.mono_ms) / 1000 if self._due else 3600.0
-            with trio.move_on_after(max(wait_s, 0.001)):
+            with trio.CancelScope(deadline=self._clock.deadline(self._due[0][0]) if self._due else math.inf):
                 await self._timer_moved.wait()
 
     # -- the network ---------------------------------------------------------------------------------------------------
@@ -327,7 +302,7 @@ class Runtime:
 
     async def _request(self, effect: Request) -> None:
         outcome: Outcome = Missed.TIMEOUT
-        with trio.move_on_after(effect.timeout_ms / 1000):
+        with self._at_most(effect.timeout_ms):
             try:
                 if effect.peer not in self.core.peers and not await self._connect(effect.peer, effect.addresses):
                     raise RemoteError("not connected")
@@ -341,65 +316,32 @@ class Runtime:
                 outcome = Missed.CLOSED
         self._do(self.core.on_response(self.now(), effect.request_id, outcome))
 
+    def _at_most(self, timeout_ms: int) -> trio.CancelScope:
+        return trio.CancelScope(deadline=self._clock.deadline(self.now().mono_ms + timeout_ms))
+
     # -- blobs and jobs ------------------------------------------------------------------------------------------------
 
-    def _may_read(self, peer: bytes, root: bytes) -> bool:
-        wall_ms = self.now().wall_ms
-        granted = self._grants[peer].values() if peer in self._grants else ()
-        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted)
+    async def open_stream_to(self, peer: bytes, addresses: tuple[str, ...], protocol: str) -> Stream:
+        """A stream to a peer, dialled first where nobody is connected to it and addresses are given."""
+        if peer not in self.core.peers:
+            await self._connect(peer, addresses)
+        return await self.transport.open_stream(peer, protocol)
 
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
         blobs: tuple[bytes, ...] | None = None
-        sources = [self._source(*source) for source in ((effect.peer, effect.addresses), *effect.others)]
-        with trio.move_on_after(effect.timeout_ms / 1000):
+        with self._at_most(effect.timeout_ms):
             try:
-                for root, size in effect.blobs:
-                    self._pin(root, effect.token)
-                    await exchange.fetch_blob(self._blobs, sources, root, size, self._bans)
-                wanted = effect.token.startswith("manifest:")
-                blobs = tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
+                blobs = await self._work.fetch(effect, self)
             except (RemoteError, LocalError) as error:
                 reason = str(error)
         self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
 
-    def _source(self, peer: bytes, addresses: tuple[str, ...]) -> exchange.Source:
-        async def open_stream() -> Stream:
-            if peer not in self.core.peers:
-                await self._connect(peer, addresses)
-            return await self.transport.open_stream(peer, exchange.PROTOCOL)
-
-        return exchange.Source(peer, open_stream)
-
-    def _pin(self, root: bytes, token: str) -> None:
-        self._pinned_until_ms.setdefault(token, self.now().wall_ms + PIN_MS)
-        self._blobs.pin(root, token)
-
-    async def _run_retention(self) -> None:
-        """Let go of grants that ran out and of blobs nobody is waiting for any more."""
-        while True:
-            await trio.sleep(RETENTION_S)
-            wall_ms = self.now().wall_ms
-            self._drop_grants(wall_ms)
-            for token in [t for t, until in self._pinned_until_ms.items() if until <= wall_ms]:
-                del self._pinned_until_ms[token]
-                self._blobs.unpin(token)
-
-    def _drop_grants(self, wall_ms: int) -> None:
-        for peer, granted in list(self._grants.items()):
-            for token in [t for t, grant in granted.items() if grant.until_wall_ms <= wall_ms]:
-                del granted[token]
-            if not granted:
-                del self._grants[peer]
-
     async def _run_job(self, effect: RunJob) -> None:
-        self._pinned_until_ms.setdefault(effect.token, self.now().wall_ms + PIN_MS)
         with trio.CancelScope() as scope:
             self._runs[effect.token] = scope
             try:
-                outcome = await self._engines.run(effect.token, effect.manifest, self._blobs)
+                outcome = await self._work.run(effect)
             finally:
                 del self._runs[effect.token]
-                for what in ("manifest", "inputs"):
-                    self._blobs.unpin(f"{what}:{effect.token}")
             self._do(self.core.on_job(self.now(), effect.token, outcome))

@@ -68,7 +68,7 @@ async def _run(count: int, directory: Path) -> dict[str, object]:
         for index, peer in enumerate(peers):
             for chord in CHORDS:
                 begin = time.perf_counter()
-                await peer.runtime.transport.connect(peers[(index + chord) % count].addresses()[0])
+                await peer.transport.connect(peers[(index + chord) % count].addresses()[0])
                 times_ms.append(1000 * (time.perf_counter() - begin))
         for peer in peers:
             peer.offer("cpu", "simulated", isolation="none", mflops=1, copy_mb_s=1)
@@ -92,7 +92,7 @@ async def _run(count: int, directory: Path) -> dict[str, object]:
 async def _answered(peers: Sequence[Peer]) -> None:
     """Every py-libp2p guest is up: it answers a ping of its neighbour."""
     for index, peer in enumerate(peers):
-        transport = peers[index - 1].runtime.transport
+        transport = peers[index - 1].transport
         target = await transport.connect(peer.addresses()[0])
         stream = await transport.open_stream(target, PING)
         await stream.send_all(bytes(32))

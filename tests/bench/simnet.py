@@ -8,8 +8,9 @@ from typing import Final
 
 from p2pcompute.protocol.commands import Publish
 from p2pcompute.protocol.machine import Emit
-from simnet.node import Node
-from simnet.world import Scenario, World
+from simnet.scenario import Scenario, Work
+from simnet.site import Site
+from simnet.world import World
 
 GOALS: Final = {"deliveries_per_cpu_s_1000": (">=", 50_000.0), "nodes_max": (">=", 10_000.0)}
 
@@ -29,10 +30,10 @@ def measure(*, quick: bool) -> dict[str, object]:
 
 def _gossip(nodes: int, publishers: int) -> tuple[float, int]:
     """All nodes join and grow a mesh, then a few publish an offer each; the time from there until all have them."""
-    world = World(Scenario(providers=nodes, tasks=0), seed=1)
+    world = World(Scenario(providers=nodes, work=Work(tasks=0)), seed=1)
     seen = 0
 
-    def count(node: Node, event: Emit) -> None:
+    def count(node: Site, event: Emit) -> None:
         nonlocal seen
         seen += event.name == "offer.new"
 

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from p2pcompute.node.config import BLOB_BYTES_PER_S
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.runtime import SETTLED_S, Runtime
+from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol.core import NEIGHBOURS_MIN
 from p2pcompute.protocol.machine import (
     Effect,
@@ -92,8 +93,8 @@ class SendingCore:
 def make_runtime(tmp_path: Path, script: list[list[Effect]]) -> tuple[Runtime, SlowCommitter, ScriptedCore]:
     (tmp_path / "blobs").mkdir()
     committer, core = SlowCommitter(), ScriptedCore(script)
-    store = BlobStore(tmp_path / "blobs", merkle.blob_root)
-    runtime = Runtime(committer, store, Engines([]), blob_bytes_per_s=BLOB_BYTES_PER_S)  # type: ignore[arg-type]
+    work = Workshop(BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]), BLOB_BYTES_PER_S)
+    runtime = Runtime(committer, work)
     runtime.attach(core, None)  # type: ignore[arg-type]
     return runtime, committer, core
 

@@ -7,10 +7,11 @@ import random
 import pytest
 
 from p2pcompute.protocol.commands import Publish
-from simnet.characters import BlackHole
-from simnet.network import Links
+from simnet.characters.swindlers import BlackHole
+from simnet.links import Links
 from simnet.node import Node
-from simnet.world import Scenario, World
+from simnet.scenario import Scenario, Work
+from simnet.world import World
 
 CLEAN, LOSSY = Links(), Links(loss=0.2)
 ROUGH = Links(loss=0.2, request_loss=0.1)
@@ -29,12 +30,14 @@ WORLDS = pytest.mark.parametrize(("links", "holes"), [(CLEAN, True), (LOSSY, Fal
 
 def world(seed: int, count: int, links: Links, *, holes: bool) -> World:
     """Every other provider swallows what it gets, when `holes`."""
-    kinds = ("honest", "hole") * (count // 2) if holes else ()
-    return World(Scenario(providers=count, tasks=0, characters=kinds, links=links), seed)
+    made = World(Scenario(providers=count, work=Work(tasks=0), links=links), seed)
+    for node in made.providers[1::2] if holes else ():
+        node.kind = BlackHole
+    return made
 
 
 def honest(nodes: list[Node]) -> list[Node]:
-    return [node for node in nodes if not isinstance(node, BlackHole)]
+    return [node for node in nodes if node.kind is not BlackHole]
 
 
 def boot(made: World, nodes: list[Node], rng: random.Random) -> None:
@@ -42,9 +45,8 @@ def boot(made: World, nodes: list[Node], rng: random.Random) -> None:
     before: list[bytes] = []
     for index, node in enumerate(nodes):
         node.bootstrap = [*before, *(other.peer for other in rng.sample(nodes, 3) if other is not node)]
-        before = before if isinstance(node, BlackHole) else [node.peer]
-        node.start()
-        node.command(Publish(made.terms(node, index)))
+        before = before if node.kind is BlackHole else [node.peer]
+        node.start([Publish(made.terms(node, index))])
 
 
 def level_ms(made: World, nodes: list[Node]) -> int:
@@ -71,7 +73,7 @@ def join_ms(seed: int, links: Links, *, holes: bool) -> int:
     boot(made, made.providers, rng)
     level_ms(made, honest(made.providers))
     made.wheel.run(made.wheel.now_ms + QUIET_MS, lambda: False)
-    others = [node for node in made.providers if isinstance(node, BlackHole)]
+    others = [node for node in made.providers if node.kind is BlackHole]
     known = [*rng.sample(honest(made.providers), 2), *rng.sample(others, min(2, len(others)))]
     made.requester.bootstrap = [node.peer for node in known]
     made.requester.start()
@@ -85,7 +87,7 @@ def heal_ms(seed: int, links: Links, *, holes: bool) -> int:
     for half in (one, two):
         boot(made, half, rng)
     made.wheel.run(2 * QUIET_MS, lambda: False)
-    made.network.connect(rng.choice(honest(one)).peer, rng.choice(honest(two)).peer, lambda up: None)
+    made.network.connect(rng.choice(honest(one)), rng.choice(honest(two)).peer, lambda up: None)
     return level_ms(made, honest(made.providers))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from p2pcompute.protocol.commands import Publish
-from simnet.network import Links
-from simnet.world import Scenario, World
+from simnet.links import Links
+from simnet.scenario import Scenario, Work
+from simnet.world import World
 
 HALF = 6
 
@@ -16,13 +17,12 @@ def books(world: World) -> list[set[bytes]]:
 
 def partitioned(loss: float) -> World:
     """Two halves that never heard of each other, each with a full book of its own."""
-    world = World(Scenario(providers=2 * HALF, tasks=0, links=Links(loss=loss)), seed=3)
+    world = World(Scenario(providers=2 * HALF, work=Work(tasks=0), links=Links(loss=loss)), seed=3)
     one, two = world.providers[:HALF], world.providers[HALF:]
     for half in (one, two):
         for i, node in enumerate(half):
             node.bootstrap = [half[0].peer] if i else []
-            node.start()
-            node.command(Publish(world.terms(node, i)))
+            node.start([Publish(world.terms(node, i))])
     world.wheel.run(8_000, lambda: False)
     assert books(world) == [{n.peer for n in one}] * HALF + [{n.peer for n in two}] * HALF
     return world
@@ -31,7 +31,7 @@ def partitioned(loss: float) -> World:
 def heal_ms(world: World) -> int:
     """Virtual milliseconds from one new connection between the halves until all books are equal."""
     begin = world.wheel.now_ms
-    world.network.connect(world.providers[2].peer, world.providers[HALF + 3].peer, lambda up: None)
+    world.network.connect(world.providers[2], world.providers[HALF + 3].peer, lambda up: None)
     everybody = {n.peer for n in world.providers}
     world.wheel.run(begin + 60_000, lambda: all(book == everybody for book in books(world)))
     return world.wheel.now_ms - begin

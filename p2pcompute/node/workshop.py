@@ -1,0 +1,102 @@
+"""A node's blobs and engines: what Fetch, Grant and RunJob mean on a real machine."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import trio
+
+from p2pcompute.node import exchange
+from p2pcompute.node.engines import Engines
+from p2pcompute.node.ports import Clock, Streams, SystemClock
+from p2pcompute.protocol.machine import Fetch, Grant, JobOutcome, RunJob
+from p2pcompute.storage.blobs import BlobStore
+from p2pcompute.transport.mux import Stream
+
+GRANTS_PER_PEER_MAX: Final = 1_024
+"""Tasks whose blobs one peer may read at a time; the oldest grant goes first."""
+PIN_MS: Final = 2 * 3600 * 1000
+"""How long blobs of a fetch or run stay when no grant says longer: a day's work is assigned within minutes."""
+RETENTION_S: Final = 60.0
+
+
+class Workshop:
+    """Fetches and serves blobs, runs jobs, and keeps what somebody still needs."""
+
+    def __init__(self, blobs: BlobStore, engines: Engines, blob_bytes_per_s: int, clock: Clock | None = None) -> None:
+        """`blob_bytes_per_s`: to each peer that fetches from here, in the long run."""
+        self._blobs, self._engines, self._clock = blobs, engines, clock or SystemClock()
+        self._server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s)
+        self._bans = exchange.Bans()
+        self._grants: dict[bytes, OrderedDict[str, Grant]] = {}
+        """Peer -> token -> grant."""
+        self._pinned_until_ms: dict[str, int] = {}
+
+    # -- blobs -------------------------------------------------------------------------------------------------------
+
+    def grant(self, effect: Grant) -> None:
+        """Let a peer read blobs for a while."""
+        granted = self._grants.setdefault(effect.peer, OrderedDict())
+        granted[effect.token] = effect
+        granted.move_to_end(effect.token)
+        if effect.token in self._pinned_until_ms:
+            self._pinned_until_ms[effect.token] = effect.until_wall_ms
+        while len(granted) > GRANTS_PER_PEER_MAX:
+            granted.popitem(last=False)
+
+    def _may_read(self, peer: bytes, root: bytes) -> bool:
+        wall_ms = self._clock.now().wall_ms
+        granted = self._grants[peer].values() if peer in self._grants else ()
+        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted)
+
+    async def serve(self, peer: bytes, stream: Stream) -> None:
+        """Answer one request for a blob. Raises RemoteError for one that nobody understands."""
+        await self._server.serve(peer, stream)
+
+    async def fetch(self, effect: Fetch, network: Streams) -> tuple[bytes, ...]:
+        """Have the blobs here, pinned; their bytes when they are a manifest's. Raises RemoteError or LocalError."""
+        sources = [self._source(network, *source) for source in ((effect.peer, effect.addresses), *effect.others)]
+        for root, size in effect.blobs:
+            self._pin(root, effect.token)
+            await exchange.fetch_blob(self._blobs, sources, root, size, self._bans)
+        wanted = effect.token.startswith("manifest:")
+        return tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
+
+    @staticmethod
+    def _source(network: Streams, peer: bytes, addresses: tuple[str, ...]) -> exchange.Source:
+        return exchange.Source(peer, lambda: network.open_stream_to(peer, addresses, exchange.PROTOCOL))
+
+    def _pin(self, root: bytes, token: str) -> None:
+        self._pinned_until_ms.setdefault(token, self._clock.now().wall_ms + PIN_MS)
+        self._blobs.pin(root, token)
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    async def run(self, effect: RunJob) -> JobOutcome:
+        """Run a manifest on a free engine."""
+        self._pinned_until_ms.setdefault(effect.token, self._clock.now().wall_ms + PIN_MS)
+        try:
+            return await self._engines.run(effect.token, effect.manifest, self._blobs)
+        finally:
+            for what in ("manifest", "inputs"):
+                self._blobs.unpin(f"{what}:{effect.token}")
+
+    # -- retention ---------------------------------------------------------------------------------------------------
+
+    async def run_retention(self) -> None:
+        """Let go of grants that ran out and of blobs nobody is waiting for any more."""
+        while True:
+            await trio.sleep(RETENTION_S)
+            wall_ms = self._clock.now().wall_ms
+            self._drop_grants(wall_ms)
+            for token in [t for t, until in self._pinned_until_ms.items() if until <= wall_ms]:
+                del self._pinned_until_ms[token]
+                self._blobs.unpin(token)
+
+    def _drop_grants(self, wall_ms: int) -> None:
+        for peer, granted in list(self._grants.items()):
+            for token in [t for t, grant in granted.items() if grant.until_wall_ms <= wall_ms]:
+                del granted[token]
+            if not granted:
+                del self._grants[peer]

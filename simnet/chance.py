@@ -1,0 +1,105 @@
+"""Worlds and faults drawn from a seed: what a swarm runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Final
+
+from simnet.disk import CrashState
+from simnet.faults import (
+    Absence,
+    AnyFault,
+    Crash,
+    CrashAtRecord,
+    Lag,
+    Nat,
+    Partition,
+    Pause,
+    Plan,
+    Skew,
+    SlowDisk,
+    Storm,
+    Straggle,
+)
+from simnet.links import Links
+from simnet.scenario import Scenario, Work
+from simnet.world import World
+
+CHANCE: Final = "chance"
+"""The scenario that is drawn from the seed."""
+CALM_MS: Final = 20_000
+"""Faults are over by then, so that whatever can be done can also be finished."""
+SKEW_MS_MAX: Final = 800
+"""A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""
+
+
+def scenario_of(seed: int) -> Scenario:
+    """A small world."""
+    rng = random.Random(f"scenario/{seed}")
+    providers = rng.randrange(5, 9)
+    return Scenario(
+        shows=f"a small world made of seed {seed}",
+        providers=providers,
+        characters={"liar": rng.choice((0, 1, 1, 2))},
+        slots=rng.choice((1, 2, 4)),
+        regions=rng.random() < 0.2,
+        work=Work(
+            tasks=rng.randrange(1, 5),
+            replicas=rng.choice((2, 2, 3)),
+            arrival=rng.choice(("even", "poisson", "burst")),
+        ),
+        links=Links(loss=rng.choice((0.0, 0.0, 0.05, 0.2)), latency=rng.choice(("uniform", "heavy"))),
+    )
+
+
+def plan_of(seed: int, scenario: Scenario) -> Plan:
+    """Its faults: in half of the worlds some node crashes at some journal record, in most something else goes wrong."""
+    rng = random.Random(f"faults/{seed}")
+    names = scenario.names()
+    faults = [
+        CrashAtRecord(name, rng.randrange(0, 8), disk=rng.choice(list(CrashState)))
+        for name in names
+        if rng.random() < 0.2
+    ]
+    return (*faults, *(_fault(rng, names) for _ in range(rng.choice((0, 1, 1, 2, 3)))))
+
+
+def _fault(rng: random.Random, names: tuple[str, ...]) -> AnyFault:
+    some = ",".join(rng.sample(names, rng.randrange(1, max(2, len(names) // 2))))
+    one = rng.choice(names)
+    at_ms = rng.randrange(0, CALM_MS // 2)
+    for_ms = rng.randrange(100, CALM_MS // 2)
+    drawn: tuple[AnyFault, ...] = (
+        Crash(one, at_ms, rng.randrange(100, 5_000), rng.choice(list(CrashState))),
+        Absence(at_ms=at_ms, for_ms=for_ms, nodes=rng.choice(names[1:-1])),
+        Pause(at_ms=at_ms, for_ms=for_ms, nodes=one),
+        Partition(at_ms=at_ms, for_ms=for_ms, nodes=some, one_way=rng.random() < 0.3),
+        Storm(at_ms=at_ms, for_ms=for_ms, loss=0.2, duplicate=0.1, reorder=0.2, request_loss=0.1, jitter_ms=100),
+        Storm(at_ms=at_ms, for_ms=for_ms, uplink_kb_s=rng.choice((8, 64))),
+        Lag(at_ms=at_ms, for_ms=for_ms, nodes=some, extra_ms=rng.randrange(50, 400)),
+        Skew(at_ms=at_ms, for_ms=for_ms, nodes=one, by_ms=rng.randrange(-SKEW_MS_MAX, SKEW_MS_MAX)),
+        SlowDisk(at_ms=at_ms, for_ms=for_ms, nodes=some, factor=rng.choice((10, 100))),
+        Straggle(at_ms=at_ms, for_ms=for_ms, nodes=some, factor=10.0),
+        Nat(for_ms=CALM_MS, nodes=rng.choice(names[1:])),
+    )
+    return rng.choice(drawn)
+
+
+def world_of(seed: int) -> World:
+    """The swarm's world for a seed."""
+    scenario = scenario_of(seed)
+    return World(scenario, seed, plan=plan_of(seed, scenario))
+
+
+def crash_worlds(seed: int) -> Iterator[tuple[str, World]]:
+    """One world for each journal record of each node of an undisturbed run: that node crashes there, once for each
+    state of the disk."""
+    scenario = Scenario(providers=4)
+    probe = World(scenario, seed)
+    probe.run()
+    for node in (probe.requester, *probe.providers):
+        for record in range(len(node.disk.records)):
+            for state in CrashState:
+                plan = (CrashAtRecord(node.name, record, disk=state),)
+                yield f"{node.name} at record {record}, disk {state}", World(scenario, seed, plan=plan)

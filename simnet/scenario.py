@@ -1,0 +1,131 @@
+"""A scenario: everything about a world but its seed. Written as TOML in simnet/scenarios/."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from p2pcompute.errors import UsageError
+from simnet.characters import character_of
+from simnet.faults import Plan, check_plan
+from simnet.links import LATENCIES, Links
+
+FOLDER: Final = Path(__file__).parent / "scenarios"
+NODES_MAX: Final = 100_000
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=NODES_MAX)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tasks. The first is submitted at `first_ms`, the others `every_ms` apart ("even"), as a Poisson process of
+    that mean ("poisson"), or all at once ("burst"). A run takes `run_ms_min` to `run_ms_max` on an ordinary machine."""
+
+    tasks: Count = 3
+    arrival: str = "even"
+    first_ms: Count = 2_000
+    every_ms: Count = 400
+    replicas: int = 2
+    quorum: int = 2
+    run_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 20
+    run_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 400
+    output_kb: Count = 4
+    price_max: int = 0
+    """The highest price per device-second, in micro-credits; 0: any."""
+    budget: int = 10**12
+
+
+ARRIVALS: Final = ("even", "poisson", "burst")
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`shows` says in a sentence what it is for; `checks` names the invariants that hold in it (empty: all).
+
+    `characters` gives how many providers are of which character: a number, or a share of all. `requester_characters`
+    does the same for requesters. The rest of them are honest, and so is the first provider, whom all know.
+    """
+
+    shows: str = ""
+    checks: tuple[str, ...] = ()
+    providers: Count = 6
+    requesters: Count = 1
+    characters: dict[str, float] = {}
+    requester_characters: dict[str, float] = {}
+    acquaintances: Count = 1
+    """How many earlier providers a newcomer knows."""
+    boot_every_ms: int = 50
+    slots: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 2
+    price_step: int = 1_000_000
+    """Provider n asks for 10 credits and n steps a second."""
+    credit: int = 10**9
+    sync_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 2
+    sync_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 2
+    regions: bool = False
+    """Nodes are spread over the regions of the world in turn."""
+    until_ms: int = 120_000
+    work: Work = Work()
+    links: Links = Links()
+    faults: Plan = ()
+
+    def names(self) -> tuple[str, ...]:
+        """Of all nodes, in the order in which they boot."""
+        providers = [f"provider{i}" for i in range(self.providers)]
+        return (*providers, *requester_names(self.requesters))
+
+
+def requester_names(count: int) -> list[str]:
+    """The first one has no number, since most worlds have just one."""
+    return ["requester" if not i else f"requester{i}" for i in range(count)]
+
+
+def check_scenario(scenario: Scenario) -> Scenario:
+    """Raises UsageError for what no schema can say."""
+    for name in (*scenario.characters, *scenario.requester_characters):
+        character_of(name)
+    _one_of("latency", scenario.links.latency, LATENCIES)
+    _one_of("arrival", scenario.work.arrival, ARRIVALS)
+    for low, high, what in (
+        (scenario.links.latency_ms_min, scenario.links.latency_ms_max, "latency_ms"),
+        (scenario.work.run_ms_min, scenario.work.run_ms_max, "run_ms"),
+        (scenario.sync_ms_min, scenario.sync_ms_max, "sync_ms"),
+    ):
+        if low > high:
+            raise UsageError(f"{what}_min is above {what}_max")
+    if not 1 <= scenario.work.quorum <= scenario.work.replicas:
+        raise UsageError("the quorum must be 1 to the number of replicas")
+    if not scenario.providers:
+        raise UsageError("a world has at least one provider")
+    check_plan(scenario.faults, scenario.names())
+    return scenario
+
+
+def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise UsageError(f"there is no {what} {given!r}; there are: {', '.join(known)}")
+
+
+def decode_scenario(text: str) -> Scenario:
+    """A scenario from TOML. Raises UsageError with one sentence."""
+    try:
+        return check_scenario(msgspec.convert(tomllib.loads(text), type=Scenario))
+    except (msgspec.MsgspecError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"this is no scenario: {error}") from None
+
+
+def known_scenarios() -> list[str]:
+    """The names of those that come with the simulator."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_scenario(name: str) -> Scenario:
+    """By name, or by the path of a file. Raises UsageError."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        return decode_scenario(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no scenario {name!r}; there are: {', '.join(known_scenarios())}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,209 @@
+"""What a simulated peer is, however it is driven: keys, disk, blobs, engine, character, place in the world."""
+
+from __future__ import annotations
+
+import abc
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from blake3 import blake3
+
+from p2pcompute.identity.delegation import Capability, Delegation
+from p2pcompute.identity.keys import KeyPair, verify
+from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.gossip import Gossip
+from p2pcompute.protocol.gossip.exchange import PeerRecord, encode_record
+from p2pcompute.protocol.machine import Effect, Emit, Environment, Grant, JobOutcome, JobStatus, Now, PeerInfo, Ruling
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import merkle
+from p2pcompute.wire.manifest import Manifest, decode_manifest
+from simnet.characters.traced import Traced
+from simnet.disk import Disk
+from simnet.links import mix
+from simnet.network import Line, Network
+
+if TYPE_CHECKING:
+    from simnet.characters import Character
+    from simnet.trace import Trace
+
+NETWORK: Final = "simnet"
+WALL_START_MS: Final = 1_800_000_000_000
+"""Virtual Unix time at the start of every world."""
+DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
+CREDIT: Final = 10**9
+VERIFIED_MAX: Final = 1_000_000
+
+Observe = Callable[["Site", Emit], None]
+
+
+def right_outputs(manifest: bytes) -> tuple[tuple[bytes, int], ...]:
+    """What every honest engine computes for a manifest, in this world: a function of its bytes alone."""
+    m = decode_manifest(manifest)
+    return tuple((blake3(manifest + i.to_bytes(4, "little")).digest(), b.size_bytes) for i, b in enumerate(m.outputs))
+
+
+class Site(abc.ABC):
+    """One peer. What is durable is in `disk` and `blobs`; `core` is the life that a crash ends."""
+
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        seed: int,
+        *,
+        kind: type[Character],
+        trace: Trace,
+        observe: Observe,
+        operator: KeyPair | None = None,
+        host: int = 0,
+        sync_ms: tuple[int, int] = (2, 2),
+        work_ms: tuple[int, int] = (20, 400),
+        credit: int = CREDIT,
+    ) -> None:
+        """`host` other than 0: several peers share that machine's address. `work_ms`: what an engine takes for a task
+        that nobody slows down."""
+        self.network, self.name, self.seed = network, name, seed
+        self.index = len(network.nodes)
+        self.key = KeyPair(random.Random(f"{seed}/key/{name}").randbytes(32))
+        self.operator = operator or KeyPair(random.Random(f"{seed}/operator/{name}").randbytes(32))
+        self.peer = self.key.public
+        self.rng = random.Random(f"{seed}/{name}")
+        self.secret, self.epoch = self.rng.randbytes(32), self.rng.randbytes(8)
+        self.delegation = self._delegation()
+        self.address = _address(self.index, host)
+        self.record = encode_record(PeerRecord(self.key.public, 1, (self.address,)), self.key.sign)
+        self.disk = Disk(network.wheel, self.index, seed, sync_ms)
+        self.blobs: dict[bytes, bytes | None] = {}
+        self.bootstrap: list[bytes] = []
+        self.kind, self.trace, self._observe = kind, trace, observe
+        self.credit, self._work_ms = credit, work_ms
+        self.slowness = 1.0
+        """Factor on the time of every job."""
+        self.skew_ms = 0
+        """How far its wall clock is ahead."""
+        self.core: PeerCore | None = None
+        self.terms: d.Offer | None = None
+        """What it offers whenever it boots."""
+        self._grants: dict[tuple[str, bytes], Grant] = {}
+        self._jobs = 0
+        self.region = 0
+        self.up, self.dialable = False, True
+        self.lag_ms = self.dials = self.busy_until_ms = self.bytes_out = self.bytes_in = 0
+        self.lines: dict[bytes, Line] = {}
+        network.nodes[self.peer] = self
+
+    def _delegation(self) -> bytes:
+        author = d.Author(NETWORK, self.operator.public, bytes(8), self.operator.sign)
+        body = Delegation(self.key.public, Capability.PROVIDE | Capability.REQUEST)
+        return author.write(WALL_START_MS - 1000, body, lifetime_ms=DELEGATION_MS).raw
+
+    @property
+    def now(self) -> Now:
+        ms = self.network.wheel.now_ms
+        return Now(ms, WALL_START_MS + ms + self.skew_ms)
+
+    def emit(self, event: Emit) -> None:
+        """Somebody may want to know."""
+        self._observe(self, event)
+
+    @abc.abstractmethod
+    def on_peer(self, info: PeerInfo) -> None:
+        """A connection came or went."""
+
+    @abc.abstractmethod
+    def on_frame(self, source: bytes, channel: str, frame: bytes) -> None:
+        """A one-way frame arrived."""
+
+    @abc.abstractmethod
+    def on_request(self, source: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
+        """A request arrived; `reply` answers it."""
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def make_core(self) -> PeerCore:
+        """The machines of a new life, in this peer's character."""
+        holder: list[PeerCore] = []
+
+        def validate(now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
+            return holder[0].judge_gossip(now, topic, data, peer)
+
+        def deliver(now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
+            return holder[0].deliver_gossip(now, topic, data, peer)
+
+        env = Environment(self.peer, self.key.sign, network_verify, self.rng, self.secret)
+        gossip = Gossip(env, validate=validate, deliver=deliver, app_score=lambda peer: holder[0].opinion(peer))
+        core = PeerCore(env, gossip, network=NETWORK, epoch=self.epoch, delegation=self.delegation, credit=self.credit)
+        holder.append(core)
+        shown = core if self.kind.is_plain() else cast(PeerCore, self.kind(core, self))
+        return cast(PeerCore, Traced(shown, self, self.trace)) if self.trace.hashing else shown
+
+    def forget(self) -> None:
+        """A life is over: whatever was in memory is gone."""
+        self.up, self.core = False, None
+        self._grants.clear()
+
+    # -- blobs and jobs ------------------------------------------------------------------------------------------------
+
+    def grant(self, effect: Grant) -> None:
+        """Let a peer read blobs."""
+        self._grants[effect.token, effect.peer] = effect
+
+    def gives(self, peer: bytes, roots: list[bytes]) -> bool:
+        """Whether `peer` gets these blobs here."""
+        wall_ms = self.now.wall_ms
+        granted = [
+            root
+            for (_, who), one in self._grants.items()
+            if who == peer and wall_ms < one.until_wall_ms
+            for root in one.roots
+        ]
+        return all(root in self.blobs and root in granted for root in roots)
+
+    def take(self, source: Site, token: str, roots: list[bytes]) -> tuple[bytes, ...]:
+        """Blobs have arrived from another peer; their bytes when they are a manifest's."""
+        self.blobs.update({root: source.blobs[root] for root in roots})
+        return tuple(self.blobs[root] or b"" for root in roots) if token.startswith("manifest:") else ()
+
+    def compute(self, manifest: bytes) -> tuple[int, JobOutcome]:
+        """Milliseconds a run takes here, and what comes out."""
+        self._jobs += 1
+        low, high = self._work_ms
+        work_ms = low + int.from_bytes(blake3(b"work" + manifest).digest(length=4), "big") % (high - low + 1)
+        queue_ms = mix(self.seed ^ mix(self.index << 20 | self._jobs)) % 20
+        took_ms = max(1, int(work_ms * self.slowness))
+        outcome = JobOutcome(JobStatus.OK, right_outputs(manifest), device_us=1_000 * took_ms)
+        claimed = getattr(self.core, "result", None)
+        if claimed is not None:
+            outcome = claimed(manifest, outcome)
+        self.blobs.update({root: None for root, _ in outcome.outputs})
+        return took_ms + queue_ms, outcome
+
+    def store(self, manifest: bytes) -> Manifest:
+        """Put a manifest and (by name only) all it refers to into the blob store."""
+        m = decode_manifest(manifest)
+        self.blobs[merkle.blob_root(manifest)] = manifest
+        self.blobs[m.ptx_root] = None
+        self.blobs.update({b.root: None for b in m.inputs})
+        return m
+
+
+def _address(index: int, host: int) -> str:
+    """Spread over the networks of 11.0.0.0/8; peers of one host differ by port."""
+    if host:
+        return f"/ip4/12.{host >> 8 & 255}.{host & 255}.1/tcp/{4_000 + index % 60_000}"
+    return f"/ip4/11.{index & 255}.{index >> 8 & 255}.1/tcp/4001"
+
+
+_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+
+
+def network_verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Real ed25519, each (key, message, signature) verified once in a process."""
+    key = public, message, signature
+    known = _verified.get(key)
+    if known is None:
+        if len(_verified) > VERIFIED_MAX:
+            _verified.clear()
+        known = _verified[key] = verify(public, message, signature)
+    return known
