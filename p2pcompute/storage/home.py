@@ -165,8 +165,8 @@ class _Lock:
         return cls(descriptor)
 
     def release(self) -> None:
-        """Lift the lock, whoever else has a copy of the descriptor: a child that another thread is starting has one until
-        it runs its program."""
+        """Lift the lock, whoever has a copy of the descriptor: a child that another thread is starting has one until it
+        runs its program."""
         if self._descriptor >= 0:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self.leave()
