@@ -21,6 +21,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.node import exchange
 from p2pcompute.node.company import Company
+from p2pcompute.node.config import BLOB_BYTES_PER_S
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_directly
@@ -95,7 +96,8 @@ class HostNode(VirtualNode):
                 self.store_of_blobs.put(data, "task")
                 self.store_of_blobs.pin(root, "task")
         pool = Engines([SimulatedEngine(self) for _ in range(self.terms.slots if self.terms is not None else 1)])
-        runtime = self._runtime = Runtime(committer, Workshop(self.store_of_blobs, pool, clock), clock)
+        work = Workshop(self.store_of_blobs, pool, BLOB_BYTES_PER_S, clock)
+        runtime = self._runtime = Runtime(committer, work, clock)
         runtime.listen(self.emit)
         transport = self._transport(runtime)
         self.core = core = self.make_core()

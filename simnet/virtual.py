@@ -168,14 +168,18 @@ class SiteNetwork:
             raise RemoteError("not connected")
         return await reply.wait()
 
+    def __len__(self) -> int:
+        """Nobody is in a table: a new neighbour is asked for its record at once."""
+        return 0
+
     async def find_peer(self, peer: bytes) -> Sequence[str]:
         return ()
 
     async def met(self, peer: bytes, addresses: Sequence[str]) -> bool:
         return False
 
-    def told(self, peer: bytes, addresses: Sequence[str]) -> None:
-        pass
+    def told(self, peer: bytes, addresses: Sequence[str]) -> bool:
+        return False
 
     async def serve(self, peer: bytes, stream: Stream) -> Never:
         raise RemoteError("simulated peers have no streams")

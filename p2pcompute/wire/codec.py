@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -30,25 +30,11 @@ _DOMAIN: Final = b"p2pcompute signed document\x00"
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 
-class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The outer nine fields; `body` is still encoded, since its schema depends on `kind`. Times: Unix milliseconds."""
-
-    version: int
-    kind: int
-    signer: bytes
-    epoch: bytes
-    sequence: int
-    issued_at: int
-    expires_at: int
-    body: msgspec.Raw
-    signature: bytes
-
-
 B = TypeVar("B")
 
 
-class Signed(msgspec.Struct, Generic[B], array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """An envelope of a known version and kind, decoded with its body in one go."""
+class Envelope(msgspec.Struct, Generic[B], array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The nine fields of a document; the schema of `body` depends on `kind`. Times: Unix milliseconds."""
 
     version: int
     kind: int
@@ -79,9 +65,8 @@ class Document(msgspec.Struct, Generic[B], frozen=True, gc=False):
         return self.issued_at - limits.CLOCK_SKEW_MS_MAX <= wall_ms < self.expires_at
 
 
-_envelopes = msgspec.msgpack.Decoder(Envelope)
+_envelopes = msgspec.msgpack.Decoder(Envelope[msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder()
-encode_body = _encoder.encode
 
 
 @functools.lru_cache(maxsize=8)
@@ -108,20 +93,24 @@ def seal(
     return _FIXARRAY_9 + unsigned + _SIGNATURE_HEADER + sign(domain_tag(network) + unsigned)
 
 
-def open_envelope(raw: bytes) -> Envelope:
-    """Decode and check everything about the envelope that needs no context. Raises DecodeError."""
+def head(kind: int) -> bytes:
+    """How a document of this version and kind begins."""
+    return _FIXARRAY_9 + _encoder.encode(VERSION) + _encoder.encode(kind)
+
+
+def open_envelope(raw: bytes) -> Envelope[msgspec.Raw]:
+    """A document of any kind, with its body still encoded. Raises DecodeError."""
+    return open_typed(raw, _envelopes)
+
+
+def open_typed(raw: bytes, decoder: msgspec.msgpack.Decoder[Envelope[B]]) -> Envelope[B]:
+    """Decode and check everything that needs no context. Raises DecodeError."""
     if len(raw) > limits.DOCUMENT_BYTES_MAX:
         raise DecodeError(f"document of {len(raw)} bytes; the limit is {limits.DOCUMENT_BYTES_MAX}")
     try:
-        e = _envelopes.decode(raw)
+        e = decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"not a document: {error}") from error
-    check_envelope(raw, e)
-    return e
-
-
-def check_envelope(raw: bytes, e: Envelope | Signed[Any]) -> None:
-    """Raises DecodeError unless `raw` is the one encoding of `e`, and its fields can be those of a document."""
     if _encoder.encode(e) != raw:
         raise DecodeError("document is not in canonical form")
     if len(e.signer) != 32 or len(e.epoch) != EPOCH_BYTES or len(e.signature) != 64:
@@ -130,6 +119,7 @@ def check_envelope(raw: bytes, e: Envelope | Signed[Any]) -> None:
         raise DecodeError("sequence and times must be ordered integers below 2**63")
     if e.expires_at - e.issued_at > limits.DOCUMENT_LIFETIME_MS_MAX:
         raise DecodeError("document claims to live longer than any may")
+    return e
 
 
 def document_id(raw: bytes) -> bytes:
@@ -137,7 +127,7 @@ def document_id(raw: bytes) -> bytes:
     return blake3(raw[1:-_TAIL_BYTES]).digest()
 
 
-def check_signature(network: str, raw: bytes, e: Envelope | Signed[Any], verify: Verify) -> None:
+def check_signature(network: str, raw: bytes, e: Envelope[B], verify: Verify) -> None:
     """Raises SignatureError unless `e.signer` signed these bytes for this network."""
     if not verify(e.signer, domain_tag(network) + raw[1:-_TAIL_BYTES], e.signature):
         raise SignatureError(f"the signature is not that of {e.signer.hex()[:16]}")

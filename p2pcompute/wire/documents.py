@@ -292,11 +292,13 @@ SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.RECEIPT: Receipt,
     Kind.CHEQUE: Cheque,
 }
-_PREFIX: Final = b"\x99\x01"
-"""An array of nine, whose first is our version."""
-IDENTITY_BODIES: Final = (Delegation, Revocation)
 KIND_OF: Final[dict[type[msgspec.Struct], Kind]] = {schema: kind for kind, schema in SCHEMAS.items()}
-_decoders: Final = {int(kind): msgspec.msgpack.Decoder(schema) for kind, schema in SCHEMAS.items()}
+_decoders: Final[dict[bytes, msgspec.msgpack.Decoder[codec.Envelope[Any]]]] = {
+    codec.head(kind): msgspec.msgpack.Decoder(codec.Envelope[schema])  # type: ignore[valid-type]
+    for kind, schema in SCHEMAS.items()
+}
+"""By the bytes that a document of the kind begins with."""
+_HEAD_BYTES: Final = 3
 
 AnyDocument = Document[Any]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -306,52 +308,25 @@ class UnknownDocumentError(DecodeError):
     """A version or kind from the future: to be ignored, not punished."""
 
 
-def _whole_decoder(schema: type[msgspec.Struct]) -> msgspec.msgpack.Decoder[codec.Signed[Any]]:
-    return msgspec.msgpack.Decoder(codec.Signed[schema])  # type: ignore[valid-type]
-
-
-_whole: Final = {int(kind): _whole_decoder(schema) for kind, schema in SCHEMAS.items()}
-
-
 def open_document(network: str, raw: bytes, verify: codec.Verify) -> AnyDocument:
     """Decode, check canonical form, then the signature. Raises UnknownDocumentError, DecodeError or SignatureError."""
-    e = _open_whole(raw)
+    decoder = _decoders.get(raw[:_HEAD_BYTES])
+    if decoder is None:
+        unknown = codec.open_envelope(raw)
+        raise UnknownDocumentError(f"unknown document version {unknown.version}, kind {unknown.kind}")
+    e = codec.open_typed(raw, decoder)
     codec.check_signature(network, raw, e, verify)
     return Document(
-        e.kind, e.signer, e.epoch, e.sequence, e.issued_at, e.expires_at, e.body, codec.document_id(raw), raw
+        kind=e.kind,
+        signer=e.signer,
+        epoch=e.epoch,
+        sequence=e.sequence,
+        issued_at=e.issued_at,
+        expires_at=e.expires_at,
+        body=e.body,
+        id=codec.document_id(raw),
+        raw=raw,
     )
-
-
-def _open_whole(raw: bytes) -> codec.Signed[Any]:
-    """Envelope and body in canonical form, without a look at the signature."""
-    known = raw[:2] == _PREFIX and 2 < len(raw) <= limits.DOCUMENT_BYTES_MAX
-    decoder = _whole.get(raw[2]) if known else None
-    if decoder is None:
-        return _open_in_steps(raw)
-    try:
-        e = decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return _open_in_steps(raw)
-    codec.check_envelope(raw, e)
-    if isinstance(e.body, IDENTITY_BODIES) and len(e.body.subject) != 32:
-        raise DecodeError("the subject must be a 32-byte public key")
-    return e
-
-
-def _open_in_steps(raw: bytes) -> codec.Signed[Any]:
-    """The same, first the envelope and then the body: for those that are refused, to say exactly why."""
-    e = codec.open_envelope(raw)
-    if e.version != codec.VERSION or e.kind not in _decoders:
-        raise UnknownDocumentError(f"unknown document version {e.version}, kind {e.kind}")
-    try:
-        body = _decoders[e.kind].decode(e.body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise DecodeError(f"{Kind(e.kind).name.lower()}: {error}") from error
-    if codec.encode_body(body) != bytes(e.body):
-        raise DecodeError(f"{Kind(e.kind).name.lower()} is not in canonical form")
-    if isinstance(body, IDENTITY_BODIES) and len(body.subject) != 32:
-        raise DecodeError("the subject must be a 32-byte public key")
-    return codec.Signed(e.version, e.kind, e.signer, e.epoch, e.sequence, e.issued_at, e.expires_at, body, e.signature)
 
 
 def body_of(document: AnyDocument, schema: type[T]) -> T:
