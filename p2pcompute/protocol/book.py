@@ -7,17 +7,21 @@ a Cancel is a tombstone in the same order.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability, Revocation
+from p2pcompute.protocol import matching
+from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Emit, Now, Ruling
-from p2pcompute.protocol.matching import Listing
+from p2pcompute.protocol.matching import Listing, Needs, RoundTrip
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.ranges import RangeIndex
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument, Cancel, Offer, UnknownDocumentError
+
+EXPIRY_SLACK: Final = 1_024
 
 Order = tuple[int, int, bytes]
 
@@ -25,6 +29,12 @@ Order = tuple[int, int, bytes]
 def order_of(document: AnyDocument) -> Order:
     """The total order in which the documents of one signer replace each other."""
     return document.issued_at, document.sequence, document.id
+
+
+def _classes(offer: Offer) -> tuple[tuple[str, str], ...]:
+    """The resource classes an offer is found in: everything, its engine's, its model's."""
+    names = (("", ""), (offer.engine, ""), ("", offer.model))
+    return tuple(dict.fromkeys(names)) if not offer.engine or not offer.model else names
 
 
 class Book:
@@ -41,7 +51,9 @@ class Book:
         self._listings: dict[bytes, Listing] = {}
         self._tombstones: dict[bytes, tuple[Order, int]] = {}
         self._per_operator: dict[bytes, int] = {}
-        self._expiry: list[tuple[int, bytes, bytes]] = []
+        self._expiry: list[tuple[int, bytes]] = []
+        """When somebody's offer ends, or ended before it was renewed."""
+        self._ladders: dict[tuple[str, str], Ladder] = {}
         self._raws: dict[bytes, AnyDocument] = {}
         self._standing: dict[bytes, bytes] = {}
         """Id -> bytes of what others may want from us: live offers, and the cancels that end others."""
@@ -104,7 +116,7 @@ class Book:
         self._raws[document.raw] = document
         self._stand(document)
         self._per_operator[operator] = self._per_operator.get(operator, 0) + 1
-        heapq.heappush(self._expiry, (document.expires_at, signer, document.id))
+        self._enter(self._listings[signer])
         event = "offer.changed" if known else "offer.new"
         return Ruling.ACCEPT, document, [Emit(event, {"peer": signer, "operator": operator})]
 
@@ -143,19 +155,56 @@ class Book:
         if listing is not None:
             del self._raws[listing.offer.raw]
             self._fall(listing.offer.id)
+            self._leave(listing)
             left = self._per_operator[listing.operator] - 1
             if left:
                 self._per_operator[listing.operator] = left
             else:
                 del self._per_operator[listing.operator]
 
+    def _enter(self, listing: Listing) -> None:
+        """Into the ladders of its classes and the row of those that will expire."""
+        for name in _classes(listing.offer.body):
+            ladder = self._ladders.get(name)
+            if ladder is None:
+                ladder = self._ladders[name] = Ladder()
+            ladder.add(listing)
+        heapq.heappush(self._expiry, (listing.offer.expires_at, listing.peer))
+        if len(self._expiry) > 2 * len(self._listings) + EXPIRY_SLACK:  # renewals left too many behind
+            self._expiry = [(x.offer.expires_at, x.peer) for x in self._listings.values()]
+            heapq.heapify(self._expiry)
+
+    def _leave(self, listing: Listing) -> None:
+        for name in _classes(listing.offer.body):
+            self._ladders[name].remove(listing)
+            if not self._ladders[name]:
+                del self._ladders[name]
+
+    def ranked(
+        self,
+        needs: Needs,
+        *,
+        seed: bytes,
+        demerits: Callable[[bytes], int],
+        rtt: RoundTrip = matching.unmeasured,
+        scan: int = limits.SCAN_MAX,
+    ) -> Iterator[Listing]:
+        """What `matching.rank` gives of all listings, as far as it is taken, and as a look at `scan` of them finds it.
+
+        The book must not change while this is under way.
+        """
+        ladder = self._ladders.get(("", needs.model) if needs.model else (needs.engine, ""))
+        if ladder is None:
+            return iter(())
+        return ladder.ranked(needs, seed=seed, demerits=demerits, rtt=rtt, scan=scan)
+
     def expire(self, now: Now) -> list[Emit]:
         """Drop what is no longer in force."""
         gone: list[Emit] = []
         while self._expiry and self._expiry[0][0] <= now.wall_ms:
-            _, signer, document_id = heapq.heappop(self._expiry)
+            _, signer = heapq.heappop(self._expiry)
             listing = self._listings.get(signer)
-            if listing is not None and listing.offer.id == document_id:
+            if listing is not None and listing.offer.expires_at <= now.wall_ms:
                 self._remove(signer)
                 gone.append(Emit("offer.gone", {"peer": signer}))
         for signer in [s for s, (_, until) in self._tombstones.items() if until <= now.wall_ms]:

@@ -113,6 +113,7 @@ class Job:
     round: Round | None = None
     dry_rounds: int = 0
     resting: bool = False
+    why_waiting: str = ""
     refusals: list[str] = dataclasses.field(default_factory=list)
     declines: dict[bytes, int] = dataclasses.field(default_factory=dict)
     answer: Answer | None = None

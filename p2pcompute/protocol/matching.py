@@ -6,29 +6,55 @@ different jobs break ties differently, so that they do not herd onto one provide
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
-from p2pcompute.wire import multiaddr
+from p2pcompute.wire import limits, multiaddr
 from p2pcompute.wire.codec import Document
-from p2pcompute.wire.documents import Offer
+from p2pcompute.wire.documents import Count, Hash, Label, Money, Offer
 
 OfferDocument = Document[Offer]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Needs:
-    """What a job asks of a provider. Empty `engine` and zero `price_per_device_s_max` mean any."""
+ISOLATION: Final = ("none", "jail")
+"""Levels of isolation, weakest first; what is not named here counts as none."""
 
-    memory_bytes: int
-    device_ms: int
-    engine: str = ""
-    price_per_device_s_max: int = 0
-    regions: tuple[str, ...] = ()
+Names = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
+Keys = Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
+
+
+class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job asks of a provider; zero, "" and an empty list ask nothing.
+
+    Numbers without `_max` are the least that serves. `regions`, `jurisdictions` and `operators` (public keys) name who
+    may serve, `…_denied` who may not. `rtt_ms_max` is held against what this peer measured itself: nobody is refused
+    for a round trip that was never measured. A cap on watts or CO2 refuses offers that state none.
+    """
+
+    memory_bytes: Count = 0
+    device_ms: Count = 0
+    engine: Label = ""
+    price_per_device_s_max: Money = 0
+    regions: Names = ()
+    regions_denied: Names = ()
+    jurisdictions: Names = ()
+    jurisdictions_denied: Names = ()
+    model: Label = ""
+    compute_capability: Count = 0
+    mflops: Count = 0
+    copy_mb_s: Count = 0
+    isolation: Label = ""
+    toolchain: Label = ""
+    watts_max: Count = 0
+    gco2_per_kwh_max: Count = 0
+    rtt_ms_max: Count = 0
+    operators: Keys = ()
+    operators_denied: Keys = ()
 
 
 class Listing(msgspec.Struct, frozen=True, gc=False):
@@ -47,19 +73,107 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
         return network_of(self.offer.body.addresses)
 
 
-CONSTRAINTS: Final[tuple[tuple[str, Callable[[Offer, Needs], bool]], ...]] = (
-    ("engine", lambda o, n: not n.engine or o.engine == n.engine),
-    ("memory", lambda o, n: o.memory_bytes_max >= n.memory_bytes),
-    ("device time", lambda o, n: o.device_ms_max >= n.device_ms),
-    ("region", lambda o, n: not n.regions or o.region in n.regions),
-    ("price", lambda o, n: not n.price_per_device_s_max or o.price_per_device_s <= n.price_per_device_s_max),
+RoundTrip = Callable[[bytes], int | None]
+"""Milliseconds to a peer and back, as measured here; None when never measured."""
+
+
+def unmeasured(peer: bytes) -> int | None:
+    """Nothing is known of any round trip."""
+    return None
+
+
+Test = Callable[[Offer, Listing], bool]
+"""Whether a listing, its offer first, gives what one constraint of a need asks."""
+
+
+class Constraint(NamedTuple):
+    """One thing a need can ask: `bind` gives the test for a need that asks it, None for any other."""
+
+    name: str
+    bind: Callable[[Needs, RoundTrip], Test | None]
+
+
+QUANTITIES: Final = {
+    "memory": ("memory_bytes_max", "memory_bytes"),
+    "device time": ("device_ms_max", "device_ms"),
+    "compute capability": ("compute_capability", "compute_capability"),
+    "throughput": ("mflops", "mflops"),
+    "copy rate": ("copy_mb_s", "copy_mb_s"),
+}
+"""Constraint -> the field of the offer that must be at least the field of the need."""
+
+quantities: Final[Callable[[Offer], tuple[int, ...]]] = operator.attrgetter(*(o for o, _ in QUANTITIES.values()))
+_wanted: Final[Callable[[Needs], tuple[int, ...]]] = operator.attrgetter(*(n for _, n in QUANTITIES.values()))
+
+Floor = tuple[int, int]
+"""The number of a quantity, and the least of it that serves."""
+
+
+def floors(needs: Needs) -> list[Floor]:
+    """What a need asks of the quantities."""
+    return [(number, least) for number, least in enumerate(_wanted(needs)) if least]
+
+
+def _when(field: str, test: Callable[[Any], Test]) -> Callable[[Needs, RoundTrip], Test | None]:
+    """Binds `test` to the value of a field of the need, when there is one."""
+    value_of = operator.attrgetter(field)
+    return lambda needs, rtt: test(value) if (value := value_of(needs)) else None
+
+
+def _at_least(offered: str, wanted: str) -> Callable[[Needs, RoundTrip], Test | None]:
+    value_of = operator.attrgetter(offered)
+    return _when(wanted, lambda least: lambda o, x: value_of(o) >= least)
+
+
+def _same(field: str) -> Callable[[Needs, RoundTrip], Test | None]:
+    value_of = operator.attrgetter(field)
+    return _when(field, lambda value: lambda o, x: value_of(o) == value)
+
+
+def _level(label: str) -> int:
+    return ISOLATION.index(label) if label in ISOLATION else 0
+
+
+def _within_round_trip(needs: Needs, rtt: RoundTrip) -> Test | None:
+    most = needs.rtt_ms_max
+    return (lambda o, x: (rtt(x.peer) or 0) <= most) if most else None
+
+
+CONSTRAINTS: Final = (
+    Constraint("engine", _same("engine")),
+    Constraint("model", _same("model")),
+    *(Constraint(name, _at_least(*fields)) for name, fields in QUANTITIES.items()),
+    Constraint("isolation", _when("isolation", lambda label: lambda o, x: _level(o.isolation) >= _level(label))),
+    Constraint("toolchain", _same("toolchain")),
+    Constraint("region", _when("regions", lambda names: lambda o, x: o.region in names)),
+    Constraint("denied region", _when("regions_denied", lambda names: lambda o, x: o.region not in names)),
+    Constraint(
+        "jurisdiction",
+        _when("jurisdictions", lambda names: lambda o, x: any(name in names for name in o.jurisdictions)),
+    ),
+    Constraint(
+        "denied jurisdiction",
+        _when("jurisdictions_denied", lambda names: lambda o, x: not any(name in names for name in o.jurisdictions)),
+    ),
+    Constraint("power", _when("watts_max", lambda most: lambda o, x: 0 < o.watts <= most)),
+    Constraint("carbon", _when("gco2_per_kwh_max", lambda most: lambda o, x: 0 < o.gco2_per_kwh <= most)),
+    Constraint("operator", _when("operators", lambda keys: lambda o, x: x.operator in keys)),
+    Constraint("denied operator", _when("operators_denied", lambda keys: lambda o, x: x.operator not in keys)),
+    Constraint("round trip", _within_round_trip),
+    Constraint("price", _when("price_per_device_s_max", lambda most: lambda o, x: o.price_per_device_s <= most)),
 )
 """In the order in which they are reported; the price comes last, so that it is blamed only when all else fits."""
 
 
-def misfit(offer: Offer, needs: Needs) -> str:
-    """The first constraint the offer breaks; empty when it fits."""
-    return next((name for name, holds in CONSTRAINTS if not holds(offer, needs)), "")
+def bind(needs: Needs, rtt: RoundTrip = unmeasured) -> list[tuple[str, Test]]:
+    """The tests a need makes, by the names of their constraints."""
+    return [(name, test) for name, bound in CONSTRAINTS if (test := bound(needs, rtt)) is not None]
+
+
+def misfit(x: Listing, tests: Iterable[tuple[str, Test]]) -> str:
+    """The first constraint the listing breaks; empty when it fits."""
+    offer = x.offer.body
+    return next((name for name, holds in tests if not holds(offer, x)), "")
 
 
 def rendezvous(seed: bytes, peer: bytes) -> bytes:
@@ -67,18 +181,30 @@ def rendezvous(seed: bytes, peer: bytes) -> bytes:
     return blake3(seed + peer).digest(length=8)
 
 
-def rank(listings: Iterable[Listing], needs: Needs, *, seed: bytes, demerits: Callable[[bytes], int]) -> list[Listing]:
-    """The fitting listings, best first. `demerits(operator)` is this peer's own evidence; negative: never again."""
-    fitting = [
-        (x.offer.body.price_per_device_s, demerits(x.operator), rendezvous(seed, x.peer), x.peer, x)
-        for x in listings
-        if demerits(x.operator) >= 0 and not misfit(x.offer.body, needs)
-    ]
-    fitting.sort(key=lambda row: row[:4])
-    return [row[4] for row in fitting]
+def rank(
+    listings: Iterable[Listing],
+    needs: Needs,
+    *,
+    seed: bytes,
+    demerits: Callable[[bytes], int],
+    rtt: RoundTrip = unmeasured,
+) -> list[Listing]:
+    """The fitting listings, best first. `demerits(operator)` is this peer's own evidence; negative: never again.
+
+    Book.ranked gives the same without looking at them all.
+    """
+    tests = bind(needs, rtt)
+    fitting = [x for x in listings if demerits(x.operator) >= 0 and not misfit(x, tests)]
+    return sorted(fitting, key=lambda x: (x.offer.body.price_per_device_s, *merit(x, seed, demerits)))
 
 
-def network_of(addresses: Sequence[str]) -> str:
+def merit(x: Listing, seed: bytes, demerits: Callable[[bytes], int]) -> tuple[int, bytes, bytes]:
+    """What decides between listings of one price; the least is best."""
+    return demerits(x.operator), rendezvous(seed, x.peer), x.peer
+
+
+@functools.lru_cache(maxsize=16_384)
+def network_of(addresses: tuple[str, ...]) -> str:
     """The /24 or /48 in the internet that the first address which is no relay's lies in; "" when none does."""
     direct = (text for text in addresses if not multiaddr.is_relayed(text))
     return multiaddr.network_of(next(direct, ""))
@@ -99,14 +225,17 @@ def distinct(listings: Iterable[Listing], count: int, *, taken: Iterable[bytes |
     return chosen
 
 
-def explain(listings: Sequence[Listing], needs: Needs, *, demerits: Callable[[bytes], int]) -> str:
+def explain(
+    listings: Sequence[Listing], needs: Needs, *, demerits: Callable[[bytes], int], rtt: RoundTrip = unmeasured
+) -> str:
     """Why nobody serves this need, in one sentence."""
     if not listings:
         return "no offers have been seen: check that the bootstrap address is right and that providers are serving"
+    tests = bind(needs, rtt)
     reasons: dict[str, int] = {}
     nearest = 0
     for x in listings:
-        reason = "banned here for wrong results" if demerits(x.operator) < 0 else misfit(x.offer.body, needs)
+        reason = "banned here for wrong results" if demerits(x.operator) < 0 else misfit(x, tests)
         reasons[reason or "busy or silent"] = reasons.get(reason or "busy or silent", 0) + 1
         if reason == "price":
             price = x.offer.body.price_per_device_s

@@ -21,6 +21,8 @@ from p2pcompute.wire.documents import AnyDocument
 PROBE_MS: Final = 1_500
 """How long a probed provider may take when too few others have answered: well below the 2 s that the first quote lives,
 or a silent provider would let the quotes of the others run out."""
+SCAN_DOUBLINGS_MAX: Final = 7
+"""After so many fruitless rounds a query sees the whole book."""
 DECLINES_MAX: Final = 3
 """Who quotes and then declines to reserve so often is not asked again for this job."""
 
@@ -34,15 +36,11 @@ class Recruiter:
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
         wanted = job.target - len(job.within(*LIVE))
-        others = (x for x in self._book.listings() if x.peer != self._post.env.me)
-        ranked = matching.rank(others, job.needs, seed=job.id, demerits=self._reputation.demerits)
-        fickle = [operator for operator, count in job.declines.items() if count >= DECLINES_MAX]
-        awake = [x for x in ranked if not self._reputation.rests(x.operator, now.mono_ms)]
-        chosen = matching.distinct(awake, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=True)])
+        chosen = self._best(now, job, awake=True, lost=True)
         if len(chosen) < wanted:  # with too few others, those who went silent are asked all the same
-            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=True)])
+            chosen = self._best(now, job, awake=False, lost=True)
         if not chosen:  # a crash is no crime: with nobody else left, those who were lost get another try
-            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=False)])
+            chosen = self._best(now, job, awake=False, lost=False)
         if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
         job.round = Round(wanted, {}, [], now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
@@ -59,6 +57,24 @@ class Recruiter:
             addresses = listing.offer.body.addresses
             out.append(self._post.ask(listing.peer, probe.raw, tag, timeout_ms=PROBE_MS, addresses=addresses))
         return out
+
+    def _best(self, now: Now, job: Job, *, awake: bool, lost: bool) -> list[Listing]:
+        """Whom to probe: `awake` leaves out who went silent not long ago, `lost` whose replica of this job was lost.
+        Every fruitless round looks at twice as many listings as the one before it.
+        """
+        fickle = [operator for operator, count in job.declines.items() if count >= DECLINES_MAX]
+        ranked = self._book.ranked(
+            job.needs,
+            seed=job.id,
+            demerits=self._reputation.demerits,
+            scan=limits.SCAN_MAX << min(job.dry_rounds, SCAN_DOUBLINGS_MAX),
+        )
+        others = (
+            x
+            for x in ranked
+            if x.peer != self._post.env.me and not (awake and self._reputation.rests(x.operator, now.mono_ms))
+        )
+        return matching.distinct(others, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=lost)])
 
     def take_quote(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> None:
         """A probed provider answered, or did not (None)."""

@@ -193,7 +193,9 @@ class Requester:
             job.target = len(live)
             return self._advance(now, job)
         job.resting = True
-        waiting = self._event(job, "job.waiting", reason=self._recruiter.explain(job))
+        if job.dry_rounds & (job.dry_rounds - 1) == 0:  # it reads the whole book: ever more rarely
+            job.why_waiting = self._recruiter.explain(job)
+        waiting = self._event(job, "job.waiting", reason=job.why_waiting)
         return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
 
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:

@@ -55,8 +55,16 @@ class Body(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
     """Base of all bodies: positional, immutable, strict."""
 
 
+Labels = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.LABELS_MAX)]
+
+
 class Offer(Body, frozen=True):
-    """A provider's ask. The newest sequence of a (signer, epoch) replaces all earlier ones."""
+    """A provider's ask. The newest sequence of a (signer, epoch) replaces all earlier ones.
+
+    `compute_capability` is ten times that of CUDA, `toolchain` the id of the compiler whose PTX this provider can make
+    again, `jurisdictions` tags of laws it is under. Power in watts and grams of CO2 per kilowatt-hour are its own
+    word; 0 and "" state nothing. (The defaults are for who writes an offer: on the wire every field stands.)
+    """
 
     delegation: Raw
     addresses: Annotated[
@@ -75,6 +83,11 @@ class Offer(Body, frozen=True):
     copy_mb_s: Count
     price_per_device_s: Money
     price_minimum: Money
+    compute_capability: Count = 0
+    toolchain: Label = ""
+    jurisdictions: Labels = ()
+    watts: Count = 0
+    gco2_per_kwh: Count = 0
 
 
 class Cancel(Body, frozen=True):

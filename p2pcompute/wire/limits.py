@@ -21,6 +21,8 @@ ADDRESSES_MAX: Final = 8
 ADDRESS_BYTES_MAX: Final = 256
 LABEL_BYTES_MAX: Final = 64
 """Region, model, class and other short names."""
+LABELS_MAX: Final = 16
+"""Jurisdictions an offer can state."""
 REASON_BYTES_MAX: Final = 512
 """A sentence for a person inside a Decline or Failure."""
 
@@ -60,6 +62,10 @@ OFFERS_MAX: Final = 200_000
 OFFERS_PER_OPERATOR_MAX: Final = 1_024
 REPLICAS_MAX: Final = 16
 PROBES_MAX: Final = 16
+SCAN_MAX: Final = 2_048
+"""Listings one query looks at before it is content with what it found: a millisecond or two."""
+NEEDS_LISTED_MAX: Final = 256
+"""Regions, jurisdictions or operators that a need allows or denies."""
 SLOTS_MAX: Final = 1_024
 PRICE_MAX: Final = 10**15
 """Micro-credits. Keeps every product with a duration inside 64 bits."""

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from p2pcompute.identity.delegation import Capability, Revocation
 from p2pcompute.identity.keys import KeyPair
+from p2pcompute.protocol import book as book_module
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.machine import Environment, Now, Ruling
+from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.post import Post
 from p2pcompute.wire import codec, limits
 from p2pcompute.wire import documents as d
@@ -150,6 +152,28 @@ def test_a_renewed_offer_does_not_go_with_the_old_ones_time() -> None:
     b.judge(NOW, write(NODES[0], terms(), at=1))
     assert b.expire(Now(0, WALL_MS + 5_000)) == []
     assert len(b) == 1
+
+
+def test_renewals_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_module, "EXPIRY_SLACK", 2)
+    b = book()
+    for at in range(50):
+        for node in NODES:
+            assert ruling(b, write(node, terms(price_per_device_s=at), at=at)) is Ruling.ACCEPT
+    assert len(b._expiry) <= 2 * len(NODES) + 2
+    assert [x.offer.body.price_per_device_s for x in b.ranked(Needs(), seed=b"", demerits=lambda operator: 0)] == [
+        49
+    ] * 3
+    assert b.expire(Now(0, WALL_MS + LIFE_MS + 48)) == []
+    assert len(b.expire(Now(0, WALL_MS + LIFE_MS + 49))) == 3
+    assert not b._ladders
+
+
+def test_an_offer_that_ends_earlier_than_the_one_it_replaces_goes_in_time() -> None:
+    b = book()
+    b.judge(NOW, write(NODES[0], terms()))
+    b.judge(NOW, write(NODES[0], terms(), at=1, lifetime_ms=1_000))
+    assert len(b.expire(Now(0, WALL_MS + 1_001))) == 1
 
 
 def test_an_operator_may_list_so_many_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

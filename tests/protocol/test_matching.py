@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
-from p2pcompute.protocol.matching import CONSTRAINTS, Listing, Needs, distinct, explain, misfit, rank, rendezvous
+from p2pcompute.protocol.matching import (
+    CONSTRAINTS,
+    Listing,
+    Needs,
+    bind,
+    distinct,
+    explain,
+    misfit,
+    rank,
+    rendezvous,
+)
 from p2pcompute.wire import documents as d
 from tests.protocol.stage import NETWORK, WALL_MS, key_of, terms
 
@@ -56,22 +67,89 @@ def test_the_banned_are_never_ranked() -> None:
     assert rank([a, b], NEEDS, seed=b"s", demerits=lambda o: -1 if o == a.operator else 0) == [b]
 
 
+OFFERED: dict[str, object] = {
+    "compute_capability": 75,
+    "mflops": 1_000,
+    "copy_mb_s": 500,
+    "isolation": "jail",
+    "toolchain": "nvrtc",
+    "jurisdictions": ("EU", "DE"),
+    "watts": 250,
+    "gco2_per_kwh": 40,
+}
+ME = key_of("offered").public
+
+
 @pytest.mark.parametrize(
-    ("needs", "fault"),
+    ("held", "broken", "fault"),
     [
-        (NEEDS, ""),
-        (Needs(2**30, 60_000, "cpu", 1_000_000, ("here",)), ""),
-        (Needs(2**30 + 1, 1), "memory"),
-        (Needs(1, 60_001), "device time"),
-        (Needs(1, 1, engine="cuda"), "engine"),
-        (Needs(1, 1, regions=("there",)), "region"),
-        (Needs(1, 1, price_per_device_s_max=999_999), "price"),
-        (Needs(2**40, 10**9, "cuda", 1, ("there",)), "engine"),
+        ({"engine": "cpu"}, {"engine": "cuda"}, "engine"),
+        ({"model": "m"}, {"model": "n"}, "model"),
+        ({"memory_bytes": 2**30}, {"memory_bytes": 2**30 + 1}, "memory"),
+        ({"device_ms": 60_000}, {"device_ms": 60_001}, "device time"),
+        ({"compute_capability": 75}, {"compute_capability": 76}, "compute capability"),
+        ({"mflops": 1_000}, {"mflops": 1_001}, "throughput"),
+        ({"copy_mb_s": 500}, {"copy_mb_s": 501}, "copy rate"),
+        ({"isolation": "jail"}, {}, ""),
+        ({"isolation": "none"}, {}, ""),
+        ({"toolchain": "nvrtc"}, {"toolchain": "other"}, "toolchain"),
+        ({"regions": ("there", "here")}, {"regions": ("there",)}, "region"),
+        ({"regions_denied": ("there",)}, {"regions_denied": ("there", "here")}, "denied region"),
+        ({"jurisdictions": ("US", "DE")}, {"jurisdictions": ("US",)}, "jurisdiction"),
+        ({"jurisdictions_denied": ("US",)}, {"jurisdictions_denied": ("DE",)}, "denied jurisdiction"),
+        ({"watts_max": 250}, {"watts_max": 249}, "power"),
+        ({"gco2_per_kwh_max": 40}, {"gco2_per_kwh_max": 39}, "carbon"),
+        ({"operators": (ME,)}, {"operators": (bytes(32),)}, "operator"),
+        ({"operators_denied": (bytes(32),)}, {"operators_denied": (ME,)}, "denied operator"),
+        ({"rtt_ms_max": 30}, {"rtt_ms_max": 29}, "round trip"),
+        ({"price_per_device_s_max": 1_000_000}, {"price_per_device_s_max": 999_999}, "price"),
     ],
 )
-def test_the_first_broken_constraint_is_named(needs: Needs, fault: str) -> None:
-    assert misfit(terms(), needs) == fault
-    assert fault in ("", *(name for name, _ in CONSTRAINTS))
+def test_a_constraint_holds_up_to_its_bound_and_is_named_beyond(
+    held: dict[str, object], broken: dict[str, object], fault: str
+) -> None:
+    x = listing("offered", **OFFERED)
+    assert misfit(x, bind(needs_with(held), lambda peer: 30)) == ""
+    assert misfit(x, bind(needs_with(broken), lambda peer: 30)) == fault
+
+
+def needs_with(fields: dict[str, object]) -> Needs:
+    return msgspec.convert(fields, Needs)
+
+
+def test_every_constraint_can_be_asked_and_none_is_by_default() -> None:
+    everything = msgspec.convert(
+        {
+            name: value
+            for kind, value in ((int, 1), (str, "x"), (tuple, ("x",)))
+            for name in Needs.__struct_fields__
+            if type(getattr(Needs(), name)) is kind and not name.startswith("operators")
+        }
+        | {"operators": (ME,), "operators_denied": (ME,)},
+        Needs,
+    )
+    assert [name for name, _ in bind(everything)] == [c.name for c in CONSTRAINTS]
+    assert bind(Needs()) == []
+
+
+@pytest.mark.parametrize("cap", ["watts_max", "gco2_per_kwh_max"])
+def test_a_cap_refuses_offers_that_state_nothing(cap: str) -> None:
+    assert misfit(listing("offered"), bind(needs_with({cap: 10**6}))) in ("power", "carbon")
+
+
+def test_a_level_of_isolation_that_nobody_knows_is_none() -> None:
+    assert misfit(listing("a", isolation="vault"), bind(Needs(isolation="jail"))) == "isolation"
+    assert misfit(listing("a", isolation="vault"), bind(Needs(isolation="none"))) == ""
+
+
+def test_a_round_trip_never_measured_refuses_nobody() -> None:
+    assert misfit(listing("a"), bind(Needs(rtt_ms_max=1))) == ""
+
+
+def test_the_price_is_blamed_last() -> None:
+    needs = Needs(2**40, 10**9, engine="cuda", price_per_device_s_max=1, regions=("there",))
+    assert misfit(listing("a"), bind(needs)) == "engine"
+    assert CONSTRAINTS[-1].name == "price"
 
 
 def test_one_listing_of_each_operator_is_chosen() -> None:

@@ -13,6 +13,7 @@ from p2pcompute.protocol import jobs, records, recruiting, requester
 from p2pcompute.protocol.commands import Ban, StopJob, Submit
 from p2pcompute.protocol.job import JOB, REPLICA, Job
 from p2pcompute.protocol.machine import Effect, Grant, JobStatus, Reply, Request, RunJob
+from p2pcompute.protocol.recruiting import Recruiter
 from p2pcompute.wire import codec, limits
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import encode_manifest
@@ -377,6 +378,21 @@ def test_without_a_fitting_offer_the_job_fails_and_says_why() -> None:
     stage.play(r, price_per_device_s_max=5)
     assert (job_of(r).state, job_of(r).code) == ("failed", 3)
     assert "2 × price; the nearest price is 1000000" in job_of(r).error
+
+
+def test_while_a_job_waits_its_reason_is_looked_up_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, r, _ = scene(2)
+    rounds: list[int] = []
+    explain = Recruiter.explain
+
+    def counted(recruiter: Recruiter, job: Job) -> str:
+        rounds.append(job.dry_rounds)
+        return explain(recruiter, job)
+
+    monkeypatch.setattr(Recruiter, "explain", counted)
+    stage.play(r, price_per_device_s_max=5)
+    assert rounds == [1, 2, 4, 8, 16, 20]
+    assert all("2 × price" in str(e.fields["reason"]) for e in r.event("job.waiting"))
 
 
 def test_too_few_providers_for_a_quorum_are_explained_when_time_is_up() -> None:

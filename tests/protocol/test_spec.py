@@ -63,6 +63,8 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "offers of an operator": (limits.OFFERS_PER_OPERATOR_MAX, 1_024),
         "tombstones": (Book.TOMBSTONES_MAX, 200_000),
         "probes": (limits.PROBES_MAX, 16),
+        "listings looked at": (limits.SCAN_MAX, 2_048),
+        "rounds until all are": (recruiting.SCAN_DOUBLINGS_MAX + 1, 8),
         "quote's life": (limits.QUOTE_LIFETIME_MS, 2_000),
         "hurry": (limits.QUOTE_WAIT_MS, 500),
         "round": (recruiting.PROBE_MS, 1_500),
