@@ -32,24 +32,26 @@ if TYPE_CHECKING:
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.client.sync import Client, Job, as_completed
     from p2pcompute.client.textures import Texture1D, Texture2D, Texture3D
+    from p2pcompute.protocol.matching import Needs
 
 __version__ = "0.1.0"
 
 _HOME_OF = {
-    "AsyncClient": "aio",
-    "AsyncJob": "aio",
-    "Result": "aio",
-    "open_client": "aio",
-    "In": "arguments",
-    "InOut": "arguments",
-    "Out": "arguments",
-    "Kernel": "kernel",
-    "Client": "sync",
-    "Job": "sync",
-    "Texture1D": "textures",
-    "Texture2D": "textures",
-    "Texture3D": "textures",
-    "as_completed": "sync",
+    "AsyncClient": "client.aio",
+    "AsyncJob": "client.aio",
+    "Result": "client.aio",
+    "open_client": "client.aio",
+    "In": "client.arguments",
+    "InOut": "client.arguments",
+    "Out": "client.arguments",
+    "Kernel": "client.kernel",
+    "Client": "client.sync",
+    "Job": "client.sync",
+    "Needs": "protocol.matching",
+    "Texture1D": "client.textures",
+    "Texture2D": "client.textures",
+    "Texture3D": "client.textures",
+    "as_completed": "client.sync",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "Kernel",
     "KernelError",
     "LocalError",
+    "Needs",
     "NoPeersError",
     "Out",
     "P2PComputeError",
@@ -81,5 +84,5 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in _HOME_OF:
-        return getattr(importlib.import_module(f"p2pcompute.client.{_HOME_OF[name]}"), name)
+        return getattr(importlib.import_module(f"p2pcompute.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'p2pcompute' has no attribute {name!r}")

@@ -10,6 +10,7 @@ from typing import Final
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
 from p2pcompute.protocol.machine import Emit
+from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
@@ -230,7 +231,7 @@ class World:
             replicas=work.replicas,
             quorum=work.quorum,
             budget=work.budget,
-            price_per_device_s_max=work.price_max,
+            needs=Needs(price_per_device_s_max=work.price_max),
         )
 
     def _wishes(self, node: Site) -> Sequence[Command]:

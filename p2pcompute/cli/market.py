@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from p2pcompute.cli import output
 from p2pcompute.cli.attach import ask, ask_running
 from p2pcompute.cli.money import format_bytes, format_credits, parse_bytes
+from p2pcompute.cli.needs import WANTED, Wanted
 from p2pcompute.cli.options import COMMON, Common
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ BOOK_COLUMNS: Final = (
     output.Column("slots", "slots", right=True),
     output.Column("mflops", "GFLOP/s", lambda m: f"{m / 1000:.1f}", right=True),
     output.Column("copy_mb_s", "GB/s", lambda m: f"{m / 1000:.1f}", right=True),
-    output.Column("memory_bytes", "memory", format_bytes, right=True),
+    output.Column("memory_bytes_max", "memory", format_bytes, right=True),
     output.Column("region", "region"),
 )
 _LEDGER_COLUMNS: Final = (
@@ -63,6 +64,7 @@ def order_quote(
     limit_s: float = 60.0,
     memory: str = "64MiB",
     replicas: int = 2,
+    wanted: Wanted = WANTED,
     common: Common = COMMON,
 ) -> None:
     """Say what the book would charge for a job, expected and at worst.
@@ -75,9 +77,9 @@ def order_quote(
     """
     from p2pcompute.client.quoting import estimate
 
-    size = parse_bytes(memory)
+    needs = wanted.needs(memory_bytes=parse_bytes(memory))
     rows = ask(common, lambda node: node.table("book"), join=True)
-    found = estimate(rows, replicas=replicas, expected_s=device_s, limit_s=limit_s, memory_bytes=size)
+    found = estimate(rows, replicas=replicas, expected_s=device_s, limit_s=limit_s, needs=needs)
     if common.json:
         output.put_json({"expected": found.expected, "worst": found.worst, "providers": found.providers})
         return

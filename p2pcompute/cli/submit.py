@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from p2pcompute.cli import arguments, output
 from p2pcompute.cli.interrupt import run_until_signal
 from p2pcompute.cli.money import format_credits, parse_credits
+from p2pcompute.cli.needs import WANTED, Wanted
 from p2pcompute.cli.options import COMMON, Common
 from p2pcompute.errors import NoPeersError, UsageError
 
@@ -39,7 +40,6 @@ class Terms:
         int | None, Parameter(help="How many of them must agree [default: all but one, at least two].")
     ] = None
     budget: Annotated[str | None, Parameter(help="The most all replicas together may cost, in credits.")] = None
-    price: Annotated[str | None, Parameter(help="The most a device-second may cost, in credits.")] = None
     timeout: Annotated[float, Parameter(help="The most seconds the whole job may take.")] = 600.0
 
     def options(self) -> dict[str, object]:
@@ -47,8 +47,6 @@ class Terms:
         found: dict[str, object] = {"replicas": self.replicas, "quorum": self.quorum, "timeout_s": self.timeout}
         if self.budget is not None:
             found["budget"] = parse_credits(self.budget)
-        if self.price is not None:
-            found["price_per_device_s_max"] = parse_credits(self.price)
         return found
 
 
@@ -85,6 +83,7 @@ def run(
     include: list[str] | None = None,
     device_s: float = 60.0,
     terms: Terms = TERMS,
+    wanted: Wanted = WANTED,
     out_dir: Path = Path("results"),
     bootstrap: list[str] | None = None,
     network: str | None = None,
@@ -130,7 +129,7 @@ def run(
             "device_s": device_s,
             "name": name,
         },
-        terms=terms.options(),
+        terms=terms.options() | {"needs": wanted.needs()},
         out_dir=out_dir,
         bootstrap=tuple(bootstrap or ()),
         network=network,

@@ -23,6 +23,7 @@ from p2pcompute.node import factory
 from p2pcompute.node.api import Event, JobResult, NodeApi
 from p2pcompute.node.config import DEFAULT_NETWORK
 from p2pcompute.protocol.commands import Submit
+from p2pcompute.protocol.matching import ANYBODY, Needs
 from p2pcompute.wire import limits
 
 COMPILED_MAX: Final = 256
@@ -81,7 +82,7 @@ class AsyncClient:
         replicas: int = 2,
         quorum: int | None = None,
         budget: int = BUDGET_DEFAULT,
-        price_per_device_s_max: int = 0,
+        needs: Needs = ANYBODY,
         device_s: float = DEVICE_S_DEFAULT,
         timeout_s: float = TIMEOUT_S_DEFAULT,
         name: str = "",
@@ -91,8 +92,9 @@ class AsyncClient:
         not given; one replica is believed as it is) state the same result.
 
         Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
-        options. `budget` and `price_per_device_s_max` are micro-credits (0: any price), `device_s` bounds the kernel,
-        `timeout_s` the whole job. Raises UsageError and CompileError before anything is sent.
+        options. `budget` is micro-credits, `needs` what is asked of providers beyond the kernel's own memory and time;
+        `device_s` bounds the kernel, `timeout_s` the whole job. Raises UsageError and CompileError before
+        anything is sent.
         """
         task = await self.prepare(
             kernel,
@@ -109,7 +111,7 @@ class AsyncClient:
             replicas=replicas,
             quorum=quorum,
             budget=budget,
-            price_per_device_s_max=price_per_device_s_max,
+            needs=needs,
             timeout_s=timeout_s,
         )
 
@@ -146,7 +148,7 @@ class AsyncClient:
         replicas: int = 2,
         quorum: int | None = None,
         budget: int = BUDGET_DEFAULT,
-        price_per_device_s_max: int = 0,
+        needs: Needs = ANYBODY,
         timeout_s: float = TIMEOUT_S_DEFAULT,
     ) -> AsyncJob:
         """Have a prepared task run, on the terms that `submit` explains. Raises UsageError."""
@@ -165,7 +167,7 @@ class AsyncClient:
                 replicas=replicas,
                 quorum=quorum,
                 budget=budget,
-                price_per_device_s_max=price_per_device_s_max,
+                needs=needs,
                 timeout_ms=max(1, int(timeout_s * 1000)),
             )
         )

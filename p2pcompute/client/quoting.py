@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
 
 from p2pcompute.errors import NoPeersError, UsageError
+from p2pcompute.identity import names
+from p2pcompute.protocol.matching import Listing, Needs, Test, bind, misfit
 from p2pcompute.protocol.verification import price_ceiling
 from p2pcompute.wire import limits
+from p2pcompute.wire.codec import Document
+from p2pcompute.wire.documents import Kind, Offer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +33,9 @@ def estimate(
     replicas: int,
     expected_s: float,
     limit_s: float,
-    memory_bytes: int,
+    needs: Needs,
 ) -> Estimate:
-    """From the rows of a node's book: the cheapest providers of distinct operators that fit.
+    """From the rows of a node's book: the cheapest providers of distinct operators that fit the needs.
 
     Prices may have changed when a provider is asked. Replicas that disagree make the job ask more providers, each of
     which can cost as much again; the job's budget bounds that. Raises UsageError, and NoPeersError when too few fit.
@@ -36,19 +43,21 @@ def estimate(
     if not 1 <= replicas <= limits.REPLICAS_MAX or not 0 < expected_s <= limit_s:
         raise UsageError(f"a quote needs 1 to {limits.REPLICAS_MAX} replicas and 0 < seconds <= limit")
     limit_ms = int(limit_s * 1000)
+    tests = bind(msgspec.structs.replace(needs, device_ms=max(needs.device_ms, limit_ms)))
     fitting: list[tuple[int, int, str, str]] = []
-    rows = list(book)
-    for row in rows:
-        if _number(row, "memory_bytes") >= memory_bytes and _number(row, "device_ms_max") >= limit_ms:
-            price, least = _number(row, "price_per_device_s"), _number(row, "price_minimum")
-            fitting.append((price, least, str(row["peer"]), str(row["operator"])))
+    listings = [_listing(row) for row in book]
+    for x in listings:
+        if not misfit(x, tests):
+            o = x.offer.body
+            fitting.append((o.price_per_device_s, o.price_minimum, names.peer_id(x.peer), names.did_key(x.operator)))
     chosen: dict[str, tuple[int, int, str]] = {}
     for price, least, peer, operator in sorted(fitting):
         if len(chosen) < replicas:
             chosen.setdefault(operator, (price, least, peer))
     if len(chosen) < replicas:
         raise NoPeersError(
-            f"of {len(rows)} offers {len(fitting)} fit, of {len(chosen)} distinct operators; {replicas} are needed"
+            f"of {len(listings)} offers {len(fitting)} fit, of {len(chosen)} distinct operators; {replicas} are needed"
+            + "".join(f"; {n} × {name}" for name, n in _misfits(listings, tests).items())
         )
     terms = chosen.values()
     return Estimate(
@@ -58,7 +67,14 @@ def estimate(
     )
 
 
-def _number(row: Mapping[str, object], key: str) -> int:
-    value = row[key]
-    assert isinstance(value, int)
-    return value
+def _misfits(listings: Iterable[Listing], tests: Sequence[tuple[str, Test]]) -> Counter[str]:
+    """How many offers break each constraint first."""
+    return Counter(name for x in listings if (name := misfit(x, tests)))
+
+
+def _listing(row: Mapping[str, object]) -> Listing:
+    """A row of the book as the book itself holds it, but for the delegation and the signature."""
+    body = msgspec.convert([b"", *(row[name] for name in Offer.__struct_fields__ if name != "delegation")], Offer)
+    peer = names.parse_peer_id(str(row["peer"]))
+    offer = Document(int(Kind.OFFER), peer, b"", 0, 0, 0, body, peer, b"")
+    return Listing(offer, names.parse_name(str(row["operator"])))

@@ -49,6 +49,8 @@ class CpuEngine:
 
     name: ClassVar[str] = "cpu"
     numeric_class: ClassVar[str] = "cpu-1"
+    compute_capability: ClassVar[int] = 75
+    """Of the PTX it loads (.target sm_75), times ten."""
 
     def __init__(self, *, threads: int, memory_bytes_max: int, jail: bool = True) -> None:
         if threads < 1 or memory_bytes_max < 1:

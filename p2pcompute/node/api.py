@@ -169,25 +169,10 @@ class LocalNode:
     def _book(self) -> list[dict[str, object]]:
         rows = []
         for listing in self.peer.core.book.listings():
-            o = listing.offer.body
-            rows.append(
-                {
-                    "peer": names.peer_id(listing.peer),
-                    "operator": names.did_key(listing.operator),
-                    "engine": o.engine,
-                    "model": o.model,
-                    "price_per_device_s": o.price_per_device_s,
-                    "price_minimum": o.price_minimum,
-                    "device_ms_max": o.device_ms_max,
-                    "slots": o.slots,
-                    "mflops": o.mflops,
-                    "copy_mb_s": o.copy_mb_s,
-                    "memory_bytes": o.memory_bytes_max,
-                    "region": o.region,
-                    "isolation": o.isolation,
-                    "addresses": list(o.addresses),
-                }
-            )
+            terms = msgspec.structs.asdict(listing.offer.body)
+            del terms["delegation"]
+            who = {"peer": names.peer_id(listing.peer), "operator": names.did_key(listing.operator)}
+            rows.append({**who, **terms})
         return rows
 
     def _jobs(self) -> list[dict[str, object]]:

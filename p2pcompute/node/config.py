@@ -15,7 +15,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.storage.files import replace_file
 from p2pcompute.transport.address import parse_address
 from p2pcompute.wire import limits
-from p2pcompute.wire.documents import Label, Money
+from p2pcompute.wire.documents import Count, Label, Labels, Money
 
 DEFAULT_NETWORK = "main"
 DEFAULT_PORT = 9471
@@ -30,7 +30,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
     `bootstrap` to join through, `direct` for peers by agreement (always connected, never judged), `relays` to be
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
-    local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer."""
+    local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer.
+    `jurisdictions`, `watts` and `gco2_per_kwh` are stated in the offer; 0 states nothing."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
@@ -41,6 +42,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     relay: bool = True
     mdns: bool = True
     region: Label = "any"
+    jurisdictions: Labels = ()
+    watts: Count = 0
+    gco2_per_kwh: Count = 0
     slots: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = 1
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = msgspec.field(default_factory=lambda: os.cpu_count() or 1)
     memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=limits.MEMORY_BYTES_MAX)] = 4 * limits.GIB

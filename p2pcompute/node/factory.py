@@ -14,7 +14,9 @@ import trio
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.measure import measure
+from p2pcompute.compute.ptx import CANONICAL_VERSION
 from p2pcompute.compute.sandbox import available
+from p2pcompute.compute.source import toolchain_id
 from p2pcompute.errors import HomeError, SandboxError, UsageError
 from p2pcompute.node.api import LocalNode, NodeApi
 from p2pcompute.node.config import Config, load_config, with_changes
@@ -153,6 +155,8 @@ async def open_provider(
                 isolation=report.level,
                 mflops=speed.mflops_f32,
                 copy_mb_s=speed.mbytes_per_s,
+                compute_capability=CpuEngine.compute_capability,
+                toolchain=toolchain_id(CANONICAL_VERSION),
             )
             try:
                 yield peer, node

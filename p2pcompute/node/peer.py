@@ -91,7 +91,17 @@ class Peer:
             self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses)))
         self.routing.moved()
 
-    def offer(self, engine: str, numeric_class: str, *, isolation: str, mflops: int, copy_mb_s: int) -> None:
+    def offer(
+        self,
+        engine: str,
+        numeric_class: str,
+        *,
+        isolation: str,
+        mflops: int,
+        copy_mb_s: int,
+        compute_capability: int = 0,
+        toolchain: str = "",
+    ) -> None:
         """Publish what this peer's engine can do, at the configured price."""
         c = self.config
         terms = Offer(
@@ -109,6 +119,11 @@ class Peer:
             copy_mb_s=copy_mb_s,
             price_per_device_s=c.price_per_device_s,
             price_minimum=c.price_minimum,
+            compute_capability=compute_capability,
+            toolchain=toolchain,
+            jurisdictions=c.jurisdictions,
+            watts=c.watts,
+            gco2_per_kwh=c.gco2_per_kwh,
         )
         self.runtime.command(Publish(terms))
 

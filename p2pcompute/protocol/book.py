@@ -167,7 +167,7 @@ class Book:
         for name in _classes(listing.offer.body):
             ladder = self._ladders.get(name)
             if ladder is None:
-                ladder = self._ladders[name] = Ladder()
+                ladder = self._ladders[name] = Ladder(*[c for c, label in zip(("engine", "model"), name) if label])
             ladder.add(listing)
         heapq.heappush(self._expiry, (listing.offer.expires_at, listing.peer))
         if len(self._expiry) > 2 * len(self._listings) + EXPIRY_SLACK:  # renewals left too many behind

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
+from p2pcompute.protocol.matching import ANYBODY, Needs
 from p2pcompute.wire.documents import Offer
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Submit:
-    """Have a manifest computed. `job` is 16 random bytes; its blobs are already in the local store. `budget` and prices
-    are micro-credits; 0 as the highest price means any."""
+    """Have a manifest computed. `job` is 16 random bytes; its blobs are already in the local store. `budget` is
+    micro-credits; `needs` is what is asked of providers beyond the manifest's own limits."""
 
     job: bytes
     manifest: bytes
     replicas: int = 2
     quorum: int = 2
     budget: int = 0
-    price_per_device_s_max: int = 0
-    engine: str = ""
+    needs: Needs = ANYBODY
     timeout_ms: int = 600_000
 
 

@@ -87,6 +87,7 @@ class Round:
     wanted: int
     asked: dict[bytes, Listing]
     quotes: list[tuple[Listing, AnyDocument]]
+    begin_mono_ms: int
     hurry_mono_ms: int
     end_mono_ms: int
 
@@ -94,7 +95,7 @@ class Round:
 @dataclasses.dataclass(slots=True)
 class Job:
     """What the user asked for, and how far it is. `target` is the number of replicas wanted now; it grows when they
-    disagree. Prices are micro-credits."""
+    disagree. Money is micro-credits."""
 
     id: bytes
     manifest: Manifest
@@ -104,8 +105,7 @@ class Job:
     replicas: int
     quorum: int
     budget: int
-    price_per_device_s_max: int
-    engine: str
+    needs: Needs
     deadline_wall_ms: int
     state: str = "working"
     target: int = 0
@@ -128,16 +128,6 @@ class Job:
     @property
     def name(self) -> str:
         return self.id.hex()
-
-    @property
-    def needs(self) -> Needs:
-        """What to look for in the book."""
-        return Needs(
-            memory_bytes=self.manifest.memory_bytes_max,
-            device_ms=self.manifest.device_ms_max,
-            engine=self.engine,
-            price_per_device_s_max=self.price_per_device_s_max,
-        )
 
     @property
     def over(self) -> bool:

@@ -6,18 +6,30 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from p2pcompute.protocol import records, verification
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.documents import AnyDocument
-from p2pcompute.wire.manifest import decode_manifest, manifest_id
+from p2pcompute.wire.manifest import Manifest, decode_manifest, manifest_id
 
 JOBS_MAX: Final = 10_000
 """Jobs in memory; the oldest finished ones are forgotten first (the journal keeps them)."""
+
+
+def _needs(asked: Needs, manifest: Manifest) -> Needs:
+    """What the user asked for, and at least what the manifest takes."""
+    return msgspec.structs.replace(
+        asked,
+        memory_bytes=max(asked.memory_bytes, manifest.memory_bytes_max),
+        device_ms=max(asked.device_ms, manifest.device_ms_max),
+    )
 
 
 class Jobs:
@@ -35,17 +47,17 @@ class Jobs:
 
     def add(self, record: records.JobSubmitted) -> Job:
         """Take a job on, from its record."""
+        manifest = decode_manifest(record.manifest)
         job = Job(
             id=record.job,
-            manifest=decode_manifest(record.manifest),
+            manifest=manifest,
             manifest_bytes=record.manifest,
             manifest_id=manifest_id(record.manifest),
             manifest_root=merkle.blob_root(record.manifest),
             replicas=record.replicas,
             quorum=record.quorum,
             budget=record.budget,
-            price_per_device_s_max=record.price_per_device_s_max,
-            engine=record.engine,
+            needs=_needs(record.needs, manifest),
             deadline_wall_ms=record.deadline_wall_ms,
             target=record.replicas,
         )

@@ -48,9 +48,11 @@ class _Chunk:
 class Ladder:
     """All listings of one resource class. No listing is added or removed while a walk is under way."""
 
-    __slots__ = ("_chunks", "_lasts")
+    __slots__ = ("_chunks", "_lasts", "_settled")
 
-    def __init__(self) -> None:
+    def __init__(self, *shared: str) -> None:
+        """`shared` are constraints that all of its listings meet when one who asks comes here."""
+        self._settled = ("price", *shared)
         self._chunks: list[_Chunk] = []
         self._lasts: list[int] = []
         """For each chunk a key that is no smaller than its last one, and smaller than all of the next chunk."""
@@ -118,7 +120,7 @@ class Ladder:
         Where that is amid many of one price, a look at as many of that price comes last, from a place that follows from
         the seed: not all jobs see the same ones.
         """
-        tests = [test for _, test in bind(needs, rtt)]
+        tests = [test for name, test in bind(needs, rtt) if name not in self._settled]
         least = floors(needs)
         price_max = needs.price_per_device_s_max or limits.PRICE_MAX
         walk = self.walk(least)
@@ -126,8 +128,10 @@ class Ladder:
         for x in islice(walk, scan):
             offer = x.offer.body
             if offer.price_per_device_s != price:
-                yield from _untied(tied, seed, demerits)
-                price, tied = offer.price_per_device_s, []
+                if tied:
+                    yield from _untied(tied, seed, demerits)
+                    tied = []
+                price = offer.price_per_device_s
                 if price > price_max:
                     return
             for holds in tests:

@@ -57,6 +57,9 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operators_denied: Keys = ()
 
 
+ANYBODY: Final = Needs()
+
+
 class Listing(msgspec.Struct, frozen=True, gc=False):
     """An offer as the book holds it: with the operator its delegation leads to."""
 
@@ -87,10 +90,11 @@ Test = Callable[[Offer, Listing], bool]
 
 
 class Constraint(NamedTuple):
-    """One thing a need can ask: `bind` gives the test for a need that asks it, None for any other."""
+    """One thing a need can ask: in which field, and the test that its value makes when it is not empty."""
 
     name: str
-    bind: Callable[[Needs, RoundTrip], Test | None]
+    field: str
+    test: Callable[[Any, RoundTrip], Test]
 
 
 QUANTITIES: Final = {
@@ -114,60 +118,48 @@ def floors(needs: Needs) -> list[Floor]:
     return [(number, least) for number, least in enumerate(_wanted(needs)) if least]
 
 
-def _when(field: str, test: Callable[[Any], Test]) -> Callable[[Needs, RoundTrip], Test | None]:
-    """Binds `test` to the value of a field of the need, when there is one."""
-    value_of = operator.attrgetter(field)
-    return lambda needs, rtt: test(value) if (value := value_of(needs)) else None
-
-
-def _at_least(offered: str, wanted: str) -> Callable[[Needs, RoundTrip], Test | None]:
+def _at_least(name: str, offered: str, wanted: str) -> Constraint:
     value_of = operator.attrgetter(offered)
-    return _when(wanted, lambda least: lambda o, x: value_of(o) >= least)
+    return Constraint(name, wanted, lambda least, _: lambda o, x: value_of(o) >= least)
 
 
-def _same(field: str) -> Callable[[Needs, RoundTrip], Test | None]:
-    value_of = operator.attrgetter(field)
-    return _when(field, lambda value: lambda o, x: value_of(o) == value)
+def _same(name: str) -> Constraint:
+    value_of = operator.attrgetter(name)
+    return Constraint(name, name, lambda value, _: lambda o, x: value_of(o) == value)
 
 
 def _level(label: str) -> int:
     return ISOLATION.index(label) if label in ISOLATION else 0
 
 
-def _within_round_trip(needs: Needs, rtt: RoundTrip) -> Test | None:
-    most = needs.rtt_ms_max
-    return (lambda o, x: (rtt(x.peer) or 0) <= most) if most else None
-
-
 CONSTRAINTS: Final = (
-    Constraint("engine", _same("engine")),
-    Constraint("model", _same("model")),
-    *(Constraint(name, _at_least(*fields)) for name, fields in QUANTITIES.items()),
-    Constraint("isolation", _when("isolation", lambda label: lambda o, x: _level(o.isolation) >= _level(label))),
-    Constraint("toolchain", _same("toolchain")),
-    Constraint("region", _when("regions", lambda names: lambda o, x: o.region in names)),
-    Constraint("denied region", _when("regions_denied", lambda names: lambda o, x: o.region not in names)),
-    Constraint(
-        "jurisdiction",
-        _when("jurisdictions", lambda names: lambda o, x: any(name in names for name in o.jurisdictions)),
-    ),
+    _same("engine"),
+    _same("model"),
+    *(_at_least(name, *fields) for name, fields in QUANTITIES.items()),
+    Constraint("isolation", "isolation", lambda label, _: lambda o, x: _level(o.isolation) >= _level(label)),
+    _same("toolchain"),
+    Constraint("region", "regions", lambda names, _: lambda o, x: o.region in names),
+    Constraint("denied region", "regions_denied", lambda names, _: lambda o, x: o.region not in names),
+    Constraint("jurisdiction", "jurisdictions", lambda names, _: lambda o, x: any(j in names for j in o.jurisdictions)),
     Constraint(
         "denied jurisdiction",
-        _when("jurisdictions_denied", lambda names: lambda o, x: not any(name in names for name in o.jurisdictions)),
+        "jurisdictions_denied",
+        lambda names, _: lambda o, x: not any(j in names for j in o.jurisdictions),
     ),
-    Constraint("power", _when("watts_max", lambda most: lambda o, x: 0 < o.watts <= most)),
-    Constraint("carbon", _when("gco2_per_kwh_max", lambda most: lambda o, x: 0 < o.gco2_per_kwh <= most)),
-    Constraint("operator", _when("operators", lambda keys: lambda o, x: x.operator in keys)),
-    Constraint("denied operator", _when("operators_denied", lambda keys: lambda o, x: x.operator not in keys)),
-    Constraint("round trip", _within_round_trip),
-    Constraint("price", _when("price_per_device_s_max", lambda most: lambda o, x: o.price_per_device_s <= most)),
+    Constraint("power", "watts_max", lambda most, _: lambda o, x: 0 < o.watts <= most),
+    Constraint("carbon", "gco2_per_kwh_max", lambda most, _: lambda o, x: 0 < o.gco2_per_kwh <= most),
+    Constraint("operator", "operators", lambda keys, _: lambda o, x: x.operator in keys),
+    Constraint("denied operator", "operators_denied", lambda keys, _: lambda o, x: x.operator not in keys),
+    Constraint("round trip", "rtt_ms_max", lambda most, rtt: lambda o, x: (rtt(x.peer) or 0) <= most),
+    Constraint("price", "price_per_device_s_max", lambda most, _: lambda o, x: o.price_per_device_s <= most),
 )
 """In the order in which they are reported; the price comes last, so that it is blamed only when all else fits."""
+_fields: Final[Callable[[Needs], tuple[Any, ...]]] = operator.attrgetter(*(c.field for c in CONSTRAINTS))
 
 
 def bind(needs: Needs, rtt: RoundTrip = unmeasured) -> list[tuple[str, Test]]:
     """The tests a need makes, by the names of their constraints."""
-    return [(name, test) for name, bound in CONSTRAINTS if (test := bound(needs, rtt)) is not None]
+    return [(c.name, c.test(value, rtt)) for c, value in zip(CONSTRAINTS, _fields(needs), strict=True) if value]
 
 
 def misfit(x: Listing, tests: Iterable[tuple[str, Test]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from p2pcompute.errors import HomeError
+from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire.documents import RootReveal
 
 
@@ -23,8 +24,7 @@ class JobSubmitted(Record, frozen=True, tag="job"):
     replicas: int
     quorum: int
     budget: int
-    price_per_device_s_max: int
-    engine: str
+    needs: Needs
     deadline_wall_ms: int
 
 

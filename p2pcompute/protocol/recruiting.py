@@ -23,15 +23,18 @@ PROBE_MS: Final = 1_500
 or a silent provider would let the quotes of the others run out."""
 SCAN_DOUBLINGS_MAX: Final = 7
 """After so many fruitless rounds a query sees the whole book."""
+RTTS_MAX: Final = 16_384
+"""Providers whose round trip is remembered; who answered longest ago is forgotten first."""
 DECLINES_MAX: Final = 3
 """Who quotes and then declines to reserve so often is not asked again for this job."""
 
 
 class Recruiter:
-    """Runs the rounds of recruiting; keeps no state outside the jobs."""
+    """Runs the rounds of recruiting. Outside the jobs it keeps only how quickly providers answered its probes."""
 
     def __init__(self, post: Post, book: Book, reputation: Reputation) -> None:
         self._post, self._book, self._reputation = post, book, reputation
+        self._rtt_ms: dict[bytes, int] = {}
 
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
@@ -43,14 +46,14 @@ class Recruiter:
             chosen = self._best(now, job, awake=False, lost=False)
         if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
-        job.round = Round(wanted, {}, [], now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
+        job.round = Round(wanted, {}, [], now.mono_ms, now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
         out: list[Effect] = [
             Emit("job.probing", {"job": job.id, "task": job.manifest.name, "peers": [x.peer for x in chosen]}),
             SetTimer(f"job.round:{job.name}", job.round.hurry_mono_ms),
         ]
         m = job.manifest
         for listing in chosen:
-            body = d.Probe(self._post.delegation, job.engine, m.memory_bytes_max, m.device_ms_max)
+            body = d.Probe(self._post.delegation, job.needs.engine, m.memory_bytes_max, m.device_ms_max)
             probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
             job.round.asked[probe.id] = listing
             tag = Tag("requester", "probe", job.id + probe.id, listing.peer)
@@ -67,6 +70,7 @@ class Recruiter:
             job.needs,
             seed=job.id,
             demerits=self._reputation.demerits,
+            rtt=self._rtt_ms.get,
             scan=limits.SCAN_MAX << min(job.dry_rounds, SCAN_DOUBLINGS_MAX),
         )
         others = (
@@ -85,10 +89,17 @@ class Recruiter:
         if answer is None:
             self._reputation.slow(listing.operator, now.mono_ms)
         elif isinstance(answer.body, d.Quote) and answer.body.probe == probe_id:
+            self._measure(listing.peer, now.mono_ms - job.round.begin_mono_ms)
             if _dearer(answer.body, listing.offer.body):
                 self._reputation.slow(listing.operator, now.mono_ms)
-            else:
+            elif not matching.misfit(listing, matching.bind(job.needs, self._rtt_ms.get)):
                 job.round.quotes.append((listing, answer))
+
+    def _measure(self, peer: bytes, rtt_ms: int) -> None:
+        """A probe was answered after so long. The shortest counts: dialling and waiting only lengthen it."""
+        self._rtt_ms[peer] = min(rtt_ms, self._rtt_ms.pop(peer, rtt_ms))
+        while len(self._rtt_ms) > RTTS_MAX:
+            del self._rtt_ms[next(iter(self._rtt_ms))]
 
     def close(self, now: Now, job: Job) -> list[tuple[Listing, AnyDocument]] | None:
         """The chosen quotes, cheapest first, when the round is over; None while it is worth waiting."""
@@ -111,7 +122,7 @@ class Recruiter:
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
         others = [x for x in self._book.listings() if x.peer != self._post.env.me]
-        return matching.explain(others, job.needs, demerits=self._reputation.demerits)
+        return matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
 
 
 def _dearer(quote: d.Quote, offer: d.Offer) -> bool:

@@ -78,8 +78,7 @@ class Requester:
             replicas=command.replicas,
             quorum=command.quorum,
             budget=command.budget,
-            price_per_device_s_max=command.price_per_device_s_max,
-            engine=command.engine,
+            needs=command.needs,
             deadline_wall_ms=now.wall_ms + command.timeout_ms,
         )
         job = self.jobs.add(record)

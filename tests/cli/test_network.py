@@ -132,6 +132,10 @@ def test_the_network_can_be_looked_at(command: Command, provider: Provider) -> N
     assert command("order", "quote", "--device-s", 2, "--replicas", 1, *at) == 0
     assert command.last == {"expected": 1_000_000, "worst": 30_000_000, "providers": [me]}
     assert command("order", "quote", "--device-s", 2, "--replicas", 2, *at) == 3
+    asked = ("--engine", "cpu", "--compute-capability", "7.5", "--isolation", "jail", "--not-region", "mars")
+    assert command("order", "quote", "--device-s", 2, "--replicas", 1, *asked, *at) == 0
+    assert command("order", "quote", "--device-s", 2, "--replicas", 1, *asked, "--region", "mars", *at) == 3
+    assert "1 × region" in command.err
     for verb in (["peer", "list"], ["peer", "list", "--banned"], ["job", "list"], ["receipt", "list"]):
         assert command(*verb, *at) == 0
         assert isinstance(command.last, list)

@@ -1,33 +1,50 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from p2pcompute.client.quoting import estimate
 from p2pcompute.errors import NoPeersError, UsageError
+from p2pcompute.identity import names
+from p2pcompute.protocol.matching import ANYBODY, Needs
+from tests.protocol.stage import key_of, terms
 
 
-def row(peer: str, price: int, operator: str = "", **more: int) -> dict[str, object]:
-    terms = {"price_minimum": 0, "memory_bytes": 2**30, "device_ms_max": 60_000, **more}
-    return {"peer": peer, "operator": operator or peer, "price_per_device_s": price, **terms}
+def row(name: str, price: int, operator: str = "", **more: object) -> dict[str, object]:
+    """A row of the book, as a node gives it."""
+    body = terms(**{"price_minimum": 0, "price_per_device_s": price, **more})
+    fields = {key: value for key, value in msgspec.structs.asdict(body).items() if key != "delegation"}
+    return {"peer": peer(name), "operator": names.did_key(key_of(operator or name).public), **fields}
 
 
-def quote(*rows: dict[str, object], replicas: int = 2, memory_bytes: int = 1) -> tuple[int, int, tuple[str, ...]]:
-    found = estimate(rows, replicas=replicas, expected_s=2.0, limit_s=10.0, memory_bytes=memory_bytes)
+def peer(name: str) -> str:
+    return names.peer_id(key_of(name).public)
+
+
+def quote(*rows: dict[str, object], replicas: int = 2, needs: Needs = ANYBODY) -> tuple[int, int, tuple[str, ...]]:
+    found = estimate(rows, replicas=replicas, expected_s=2.0, limit_s=10.0, needs=needs)
     return found.expected, found.worst, found.providers
 
 
 def test_the_cheapest_distinct_operators_are_counted() -> None:
     rows = (row("c", 30), row("a", 10, "same"), row("b", 20, "same"))
-    assert quote(*rows) == (2 * 10 + 2 * 30, 10 * 10 + 10 * 30, ("a", "c"))
+    assert quote(*rows) == (2 * 10 + 2 * 30, 10 * 10 + 10 * 30, (peer("a"), peer("c")))
 
 
 def test_a_minimum_price_counts_when_it_is_higher() -> None:
-    assert quote(row("a", 10, price_minimum=50), replicas=1) == (50, 100, ("a",))
+    assert quote(row("a", 10, price_minimum=50), replicas=1) == (50, 100, (peer("a"),))
 
 
 def test_who_cannot_hold_the_job_is_left_out() -> None:
-    rows = (row("small", 1, memory_bytes=10), row("short", 1, device_ms_max=9_999), row("fits", 5))
-    assert quote(*rows, replicas=1, memory_bytes=11)[2] == ("fits",)
+    rows = (row("small", 1, memory_bytes_max=10), row("short", 1, device_ms_max=9_999), row("fits", 5))
+    assert quote(*rows, replicas=1, needs=Needs(memory_bytes=11))[2] == (peer("fits"),)
+
+
+def test_what_is_asked_of_providers_counts() -> None:
+    rows = (row("far", 1, region="there"), row("near", 5, region="here"))
+    assert quote(*rows, replicas=1, needs=Needs(regions=("here",)))[2] == (peer("near"),)
+    with pytest.raises(NoPeersError, match="of 2 offers 1 fit, of 1 distinct operators; 2 are needed; 1 × region"):
+        quote(*rows, needs=Needs(regions=("here",)))
 
 
 def test_too_few_operators_are_told() -> None:
@@ -38,4 +55,4 @@ def test_too_few_operators_are_told() -> None:
 @pytest.mark.parametrize(("replicas", "expected_s"), [(0, 1.0), (17, 1.0), (1, 0.0), (1, 11.0)])
 def test_a_senseless_question_is_a_usage_error(replicas: int, expected_s: float) -> None:
     with pytest.raises(UsageError):
-        estimate([row("a", 1)], replicas=replicas, expected_s=expected_s, limit_s=10.0, memory_bytes=1)
+        estimate([row("a", 1)], replicas=replicas, expected_s=expected_s, limit_s=10.0, needs=ANYBODY)

@@ -15,6 +15,7 @@ from p2pcompute.errors import HomeError, NoPeersError
 from p2pcompute.node.api import Event, JobResult
 from p2pcompute.node.control import FRAME_BYTES_MAX, RemoteNode, serve_control
 from p2pcompute.protocol.commands import Submit
+from p2pcompute.protocol.matching import Needs
 
 
 @dataclasses.dataclass
@@ -79,7 +80,9 @@ async def test_every_call_arrives_and_answers(tmp_path: Path) -> None:
         data = bytes(range(256)) * 5000
         root = await remote.put(data)
         assert await remote.read(root, len(data)) == data
-        command = Submit(b"j" * 16, b"manifest", replicas=3, budget=9, engine="cpu")
+        command = Submit(
+            b"j" * 16, b"manifest", replicas=3, budget=9, needs=Needs(engine="cpu", operators=(b"o" * 32,))
+        )
         await remote.submit(command)
         assert node.submitted == [command]
         assert (await remote.result(b"j")).outputs == ((b"r" * 32, 5),)

@@ -13,6 +13,7 @@ from p2pcompute.protocol import jobs, records, recruiting, requester
 from p2pcompute.protocol.commands import Ban, StopJob, Submit
 from p2pcompute.protocol.job import JOB, REPLICA, Job
 from p2pcompute.protocol.machine import Effect, Grant, JobStatus, Reply, Request, RunJob
+from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.recruiting import Recruiter
 from p2pcompute.wire import codec, limits
 from p2pcompute.wire import documents as d
@@ -375,9 +376,40 @@ def test_without_any_offer_the_job_fails_and_says_what_to_check() -> None:
 
 def test_without_a_fitting_offer_the_job_fails_and_says_why() -> None:
     stage, r, _ = scene(2)
-    stage.play(r, price_per_device_s_max=5)
+    stage.play(r, needs=Needs(price_per_device_s_max=5))
     assert (job_of(r).state, job_of(r).code) == ("failed", 3)
     assert "2 × price; the nearest price is 1000000" in job_of(r).error
+
+
+def test_what_a_job_needs_of_its_providers_outlives_a_crash() -> None:
+    stage, r, _ = scene(2)
+    needs = Needs(regions=("there",), operators_denied=(b"o" * 32,))
+    job = stage.submit(r, needs=needs)
+    stage.run(for_ms=3_000)
+    r.crash()
+    held = r.core.requester.jobs.get(job)
+    assert held is not None
+    assert (held.needs.regions, held.needs.operators_denied) == (needs.regions, needs.operators_denied)
+    assert (held.needs.memory_bytes, held.needs.device_ms) == (MANIFEST.memory_bytes_max, MANIFEST.device_ms_max)
+    stage.run(lambda: at_rest(r))
+    assert "2 × region" in job_of(r).error
+
+
+def test_a_need_of_a_short_round_trip_leaves_out_who_answers_late() -> None:
+    stage, r, (slow, quick) = scene(2)
+    reply = stage.reply
+
+    def late(target: Actor, effect: Reply) -> None:
+        stage.at(stage.mono_ms + (40 if target is slow else 0), lambda: reply(target, effect))
+
+    stage.reply = late  # type: ignore[method-assign]
+    stage.play(r, job=b"1" * 16, replicas=1, quorum=1, needs=Needs(rtt_ms_max=39))
+    assert [p.peer for p in (slow, quick) if p.records(records.Reserved)] == [quick.peer]
+    assert len(slow.event("provider.quoted")) == 1
+    stage.play(r, job=b"2" * 16, replicas=1, quorum=1, needs=Needs(rtt_ms_max=39))
+    assert len(slow.event("provider.quoted")) == 1
+    stage.play(r, job=b"3" * 16, replicas=1, quorum=1, needs=Needs(rtt_ms_max=40))
+    assert [p.peer for p in (slow, quick) if len(p.records(records.Reserved)) == 1] == [slow.peer]
 
 
 def test_while_a_job_waits_its_reason_is_looked_up_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +422,7 @@ def test_while_a_job_waits_its_reason_is_looked_up_ever_more_rarely(monkeypatch:
         return explain(recruiter, job)
 
     monkeypatch.setattr(Recruiter, "explain", counted)
-    stage.play(r, price_per_device_s_max=5)
+    stage.play(r, needs=Needs(price_per_device_s_max=5))
     assert rounds == [1, 2, 4, 8, 16, 20]
     assert all("2 × price" in str(e.fields["reason"]) for e in r.event("job.waiting"))
 

@@ -11,6 +11,7 @@ from p2pcompute.protocol import ledger, provider, recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
+from p2pcompute.protocol.matching import CONSTRAINTS
 from p2pcompute.wire import limits
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec"
@@ -85,6 +86,11 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "lonely rounds": (requester.LONELY_ROUNDS_MAX, 20),
     }
     assert {name: code for name, (code, _) in stated.items()} == {name: page for name, (_, page) in stated.items()}
+
+
+def test_the_constraints_on_the_page_are_the_codes() -> None:
+    rows = re.findall(r"^\| ([a-z ,]+) \| [^|]+ \|$", (SPEC / "market.md").read_text(), re.MULTILINE)
+    assert [name for row in rows[1:] for name in row.split(", ")] == [c.name for c in CONSTRAINTS]
 
 
 def test_a_quote_outlives_the_round_that_gathers_it() -> None:

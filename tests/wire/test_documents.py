@@ -54,6 +54,15 @@ def test_every_kind_comes_back_as_it_was_written(schema: type[msgspec.Struct]) -
     round_trip()
 
 
+def test_an_offer_states_every_field_even_those_with_a_default() -> None:
+    offer = d.Offer(b"", (), "cpu", "m", "c", "jail", "r", 1, 1, 1, 1, 1, 1, 1)
+    fields = fields_of(seal(offer).raw)
+    assert signed(fields) == seal(offer).raw
+    fields[7] = fields[7][:14]
+    with pytest.raises(DecodeError, match="canonical"):
+        opened(signed(fields))
+
+
 @settings(max_examples=60)
 @given(bodies)
 def test_an_independent_encoder_writes_the_same_bytes(contents: msgspec.Struct) -> None:
