@@ -57,8 +57,22 @@ class Ladder:
         self._lasts: list[int] = []
         """For each chunk a key that is no smaller than its last one, and smaller than all of the next chunk."""
 
+    def __len__(self) -> int:
+        return sum(len(chunk.keys) for chunk in self._chunks)
+
     def __bool__(self) -> bool:
         return bool(self._chunks)
+
+    def extend(self, listings: Sequence[Listing]) -> None:
+        """Put many in their places: one by one, or, when there are few here beside them, by sorting all anew."""
+        if 4 * len(listings) < len(self):
+            for x in listings:
+                self.add(x)
+            return
+        every = sorted([*self.walk(), *listings], key=_key)
+        parts = [every[at : at + CHUNK] for at in range(0, len(every), CHUNK)]
+        self._chunks = [_Chunk([_key(x) for x in part], part) for part in parts]
+        self._lasts = [chunk.keys[-1] for chunk in self._chunks]
 
     def add(self, listing: Listing) -> None:
         """Put a listing in its place; its peer must not stand here at this price."""

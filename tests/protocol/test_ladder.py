@@ -35,8 +35,7 @@ def listing(number: int, operator: bytes = b"", **changes: object) -> Listing:
 
 def filled(listings: Iterable[Listing]) -> Ladder:
     out = Ladder()
-    for x in listings:
-        out.add(x)
+    out.extend(list(listings))
     return out
 
 
@@ -73,13 +72,17 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder_module, "CHUNK", 4)
 
 
-def entered(rows: list[tuple[bool, Listing]]) -> tuple[Book, list[Listing]]:
-    """A book that was given all of these, and lost some of them again."""
+def entered(rows: list[tuple[bool, Listing]], asked_after: int) -> tuple[Book, list[Listing]]:
+    """A book that was given all of these, was asked after so many, and lost some of them again."""
     me = key_of("me")
-    env = Environment(me.public, me.sign, lambda *_: True, random.Random(0), bytes(32))  # type: ignore[arg-type]
+    env = Environment(me.public, me.sign, lambda *_: True, random.Random(0), bytes(32))
     book = Book(Post(env, NETWORK, bytes(8), b""))
-    for _, x in rows:
+    for count, (_, x) in enumerate(rows):
+        if count == asked_after:
+            list(book.ranked(Needs(), seed=b"", demerits=nobody_has_any))
         book._enter(x)
+    if asked_after >= len(rows):
+        list(book.ranked(Needs(), seed=b"", demerits=nobody_has_any))
     for stays, x in rows:
         if not stays:
             book._leave(x)
@@ -94,11 +97,18 @@ def entered(rows: list[tuple[bool, Listing]]) -> tuple[Book, list[Listing]]:
     st.lists(st.integers(-1, 3), min_size=4, max_size=4),
     st.sets(st.sampled_from(OPERATORS)),
     st.integers(1, 6),
+    st.integers(0, 60),
 )
 def test_the_query_chooses_whom_ranking_everything_chooses(
-    rows: list[tuple[bool, Listing]], need: Needs, seed: bytes, scores: list[int], resting: set[bytes], count: int
+    rows: list[tuple[bool, Listing]],
+    need: Needs,
+    seed: bytes,
+    scores: list[int],
+    resting: set[bytes],
+    count: int,
+    asked_after: int,
 ) -> None:
-    book, left = entered(rows)
+    book, left = entered(rows, asked_after)
     reputation = Reputation()
     for operator, score in zip(OPERATORS, scores, strict=True):
         for _ in range(score):
@@ -110,7 +120,7 @@ def test_the_query_chooses_whom_ranking_everything_chooses(
     plain = rank(left, need, seed=seed, demerits=reputation.demerits)
     assert list(book.ranked(need, seed=seed, demerits=reputation.demerits)) == plain
     awake = [x for x in plain if not reputation.rests(x.operator, 1)]
-    taken = [OPERATORS[0], "198.51.1.0/24"]
+    taken: list[bytes | str] = [OPERATORS[0], "198.51.1.0/24"]
     query = (
         x for x in book.ranked(need, seed=seed, demerits=reputation.demerits) if not reputation.rests(x.operator, 1)
     )
@@ -124,8 +134,12 @@ def test_a_ladder_stays_sorted_and_its_chunks_true_whatever_comes_and_goes(
 ) -> None:
     ladder, standing = Ladder(), list[Listing]()
     for x in rows:
-        ladder.add(x)
+        if chance.random() < 0.1:
+            ladder.extend([x])
+        else:
+            ladder.add(x)
         standing.append(x)
+        assert len(ladder) == len(standing)
         if chance.random() < 0.4:
             ladder.remove(standing.pop(chance.randrange(len(standing))))
         expected = sorted(standing, key=lambda y: (y.offer.body.price_per_device_s, y.peer))
