@@ -1,7 +1,7 @@
 """The order book: every live offer this peer knows, newest of each provider.
 
 A CRDT: for each signer the document with the greatest (issued_at, sequence, id) stands, whatever the order of arrival;
-a Cancel is a tombstone in the same order.
+a Cancel is a tombstone in the same order. Of a key that promised a slot twice nothing stands.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Final
 
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability, Revocation
-from p2pcompute.protocol import matching
+from p2pcompute.protocol import equivocation, matching
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Emit, Now, Ruling
 from p2pcompute.protocol.matching import Listing, Needs, RoundTrip
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.ranges import RangeIndex
 from p2pcompute.wire import limits
-from p2pcompute.wire.documents import AnyDocument, Cancel, Offer, UnknownDocumentError
+from p2pcompute.wire.documents import AnyDocument, Cancel, EquivocationProof, Offer, UnknownDocumentError
 
 EXPIRY_SLACK: Final = 1_024
 
@@ -58,15 +58,17 @@ class Book:
         """Listings that are in no ladder yet: the next query puts them there, so that who never asks never pays."""
         self._raws: dict[bytes, AnyDocument] = {}
         self._standing: dict[bytes, bytes] = {}
-        """Id -> bytes of what others may want from us: live offers, and the cancels that end others."""
+        """Id -> bytes of what others may want from us: live offers, the cancels that end others, proofs."""
         self._cancels: dict[bytes, bytes] = {}
+        self._proofs: dict[bytes, AnyDocument] = {}
+        """Convicted key -> the proof against it."""
         self.index = RangeIndex()
 
     def __len__(self) -> int:
         return len(self._listings)
 
     def judge(self, now: Now, raw: bytes) -> tuple[Ruling, AnyDocument | None, list[Emit]]:
-        """Check a document against rules B1 to B6 of docs/spec/market.md and, when it is news, apply it."""
+        """Check a document against rules B1 to B11 of docs/spec/market.md and, when it is news, apply it."""
         if raw in self._raws:  # these very bytes stand in the book: verified once, never again
             return Ruling.IGNORE, self._raws[raw], []
         try:
@@ -74,6 +76,8 @@ class Book:
             body = document.body
             if isinstance(body, Revocation):
                 return self._revoke(now, document)
+            if isinstance(body, EquivocationProof):
+                return self._convict(now, document)
             if document.expires_at - document.issued_at > limits.OFFER_LIFETIME_MS:
                 return Ruling.REJECT, None, []
             operator: bytes | None = document.signer
@@ -85,7 +89,7 @@ class Book:
             return Ruling.IGNORE, None, []
         except (DecodeError, SignatureError):
             return Ruling.REJECT, None, []
-        if not document.alive(now.wall_ms) or not self._is_news(document):
+        if not document.alive(now.wall_ms) or document.signer in self._proofs or not self._is_news(document):
             return Ruling.IGNORE, document, []
         return self._apply(document, operator)
 
@@ -132,6 +136,38 @@ class Book:
         if listing is not None and not self._authorised(now, listing):
             self._bury(subject, order_of(listing.offer), listing.offer.issued_at)
         return Ruling.ACCEPT, document, [Emit("key.revoked", {"peer": subject, "operator": document.signer})]
+
+    def _convict(self, now: Now, document: AnyDocument) -> tuple[Ruling, AnyDocument | None, list[Emit]]:
+        """Rules B9 to B11. Raises DecodeError or SignatureError for a proof that proves nothing."""
+        if document.expires_at - document.issued_at > limits.PROOF_LIFETIME_MS:
+            return Ruling.REJECT, None, []
+        offender = equivocation.offender_of(self._post, document.body)
+        known, order = self._proofs.get(offender), (document.expires_at, document.id)
+        if not document.alive(now.wall_ms) or (known is not None and order <= (known.expires_at, known.id)):
+            return Ruling.IGNORE, document, []
+        if known is not None:  # of several proofs all books keep the same one, and nobody needs to hear of it
+            self._absolve(offender)
+        elif len(self._proofs) >= limits.PROOFS_MAX:
+            if offender not in self._listings:
+                return Ruling.IGNORE, document, []
+            self._absolve(next(iter(self._proofs)))
+        listed = offender in self._listings
+        self._remove(offender)
+        self._proofs[offender] = self._raws[document.raw] = document
+        self._stand(document)
+        if known is not None:
+            return Ruling.IGNORE, document, []
+        gone = [Emit("offer.gone", {"peer": offender})] if listed else []
+        return Ruling.ACCEPT, document, [*gone, Emit("key.convicted", {"peer": offender})]
+
+    def _absolve(self, offender: bytes) -> None:
+        proof = self._proofs.pop(offender)
+        del self._raws[proof.raw]
+        self._fall(proof.id)
+
+    def is_convicted(self, peer: bytes) -> bool:
+        """Whether a proof stands here that this key promised a slot twice."""
+        return peer in self._proofs
 
     def _authorised(self, now: Now, listing: Listing) -> bool:
         delegation = listing.offer.body.delegation
@@ -224,6 +260,8 @@ class Book:
             del self._tombstones[signer]
             if signer in self._cancels:
                 self._fall(self._cancels.pop(signer))
+        for offender in [o for o, proof in self._proofs.items() if proof.expires_at <= now.wall_ms]:
+            self._absolve(offender)
         return gone
 
     def listings(self) -> Iterable[Listing]:

@@ -14,6 +14,7 @@ from p2pcompute.protocol import commands as c
 from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.budget import Budget
+from p2pcompute.protocol.equivocation import Witness
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
     Connect,
@@ -25,6 +26,7 @@ from p2pcompute.protocol.machine import (
     Ok,
     Outcome,
     PeerInfo,
+    Persist,
     Reply,
     Ruling,
     SendOutcome,
@@ -87,6 +89,7 @@ class PeerCore:
         self.reputation = Reputation()
         self.provider = Provider(self.post, self.ledger)
         self.requester = Requester(self.post, self.book, self.ledger, self.reputation)
+        self._witness = Witness()
         self.peers: dict[bytes, PeerInfo] = {}
         self._gossip = gossip
         self._budget = Budget()
@@ -103,13 +106,19 @@ class PeerCore:
 
     def start(self, now: Now, journal: Iterable[bytes]) -> list[Effect]:
         """Replay the journal, then take up the work it left. Call once, before anything else."""
+        proofs: list[AnyDocument] = []
         for data in journal:
             record = records.decode_record(data)
             self.requester.jobs.replay(record)
             self.provider.replay(record)
+            if isinstance(record, records.Assigned):
+                self._witness.see(self.post.open(record.reservation))
+            elif isinstance(record, records.Proved):
+                proofs.append(self.post.open(record.proof))
         return [
             *self._gossip.start(now),
             *self._gossip.subscribe(now, self._topic),
+            *(effect for proof in proofs for effect in self._announce(now, proof)),
             *self._sync.start(now),
             SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS),
             *self.provider.resume(now),
@@ -242,7 +251,8 @@ class PeerCore:
         if isinstance(document.body, d.Commitment | d.Failure):
             return self.requester.on_request(now, peer, request_id, document)
         if type(document.body) in self.provider.handlers:
-            return self.provider.on_request(now, peer, request_id, document)
+            heard = self._hear(now, document) if isinstance(document.body, d.Probe) else []
+            return [*self.provider.on_request(now, peer, request_id, document), *heard]
         return [Reply(request_id, None)]
 
     def on_response(self, now: Now, request_id: int, outcome: Outcome) -> list[Effect]:
@@ -265,7 +275,36 @@ class PeerCore:
                 return [fault, *self.requester.on_response(now, tag, outcome, None)]
             if answer.signer != tag.peer or not answer.alive(now.wall_ms):
                 answer = None
-        return self.requester.on_response(now, tag, outcome, answer)
+        told = self._see(now, answer) if answer is not None and isinstance(answer.body, d.Reservation) else []
+        return [*told, *self.requester.on_response(now, tag, outcome, answer)]
+
+    # -- equivocations -----------------------------------------------------------------------------------------------
+
+    def _hear(self, now: Now, probe: AnyDocument) -> list[Effect]:
+        """Look at the reservations that a probe shows. Each costs a signature check, and the sender's budget."""
+        out: list[Effect] = []
+        for raw in probe.body.seen:
+            if not self._budget.spend(now, probe.signer):
+                break
+            try:
+                reservation = self.post.open(raw)
+            except (DecodeError, SignatureError) as error:
+                return [*out, Emit("peer.fault", {"peer": probe.signer, "reason": str(error)})]
+            if isinstance(reservation.body, d.Reservation):
+                out += self._see(now, reservation)
+        return out
+
+    def _see(self, now: Now, reservation: AnyDocument) -> list[Effect]:
+        """When a reservation shows that its signer promised a slot twice, everybody is told, once, and we deal with its
+        operator no more."""
+        proof = self._witness.see(reservation) if reservation.signer != self.post.env.me else None
+        if proof is None or self.book.is_convicted(reservation.signer):
+            return []
+        listing = self.book.get(reservation.signer)
+        operator = listing.operator if listing is not None else reservation.signer
+        document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
+        durable = Persist(records.encode_record(records.Proved(document.raw)))
+        return [durable, *self.requester.ban(operator, "promised one slot twice"), *self._announce(now, document)]
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Assigned(Record, frozen=True, tag="assigned"):
     operator: bytes
     addresses: tuple[str, ...]
     assignment: bytes
+    reservation: bytes
 
 
 class CommitmentHeld(Record, frozen=True, tag="held"):
@@ -140,6 +141,12 @@ class Banned(Record, frozen=True, tag="banned"):
     reason: str
 
 
+class Proved(Record, frozen=True, tag="proved"):
+    """Requester: this signed proof of an equivocation is told to everybody."""
+
+    proof: bytes
+
+
 AnyRecord = (
     JobSubmitted
     | Assigned
@@ -157,6 +164,7 @@ AnyRecord = (
     | Issued
     | Covered
     | Banned
+    | Proved
 )
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord)

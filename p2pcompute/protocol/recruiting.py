@@ -5,6 +5,7 @@ Probes promise nothing; only the chosen are asked to reserve. Buyers that act on
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from p2pcompute.protocol import matching
@@ -30,11 +31,13 @@ DECLINES_MAX: Final = 3
 
 
 class Recruiter:
-    """Runs the rounds of recruiting. Outside the jobs it keeps only how quickly providers answered its probes."""
+    """Runs the rounds of recruiting. Outside the jobs it keeps only how quickly providers answered its probes,
+    and the last reservations."""
 
     def __init__(self, post: Post, book: Book, reputation: Reputation) -> None:
         self._post, self._book, self._reputation = post, book, reputation
         self._rtt_ms: dict[bytes, int] = {}
+        self._seen: deque[bytes] = deque(maxlen=limits.SIGHTINGS_MAX)
 
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
@@ -53,7 +56,9 @@ class Recruiter:
         ]
         m = job.manifest
         for listing in chosen:
-            body = d.Probe(self._post.delegation, job.needs.engine, m.memory_bytes_max, m.device_ms_max)
+            body = d.Probe(
+                self._post.delegation, job.needs.engine, m.memory_bytes_max, m.device_ms_max, tuple(self._seen)
+            )
             probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
             job.round.asked[probe.id] = listing
             tag = Tag("requester", "probe", job.id + probe.id, listing.peer)
@@ -79,6 +84,11 @@ class Recruiter:
             if x.peer != self._post.env.me and not (awake and self._reputation.rests(x.operator, now.mono_ms))
         )
         return matching.distinct(others, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=lost)])
+
+    def show(self, reservation: AnyDocument) -> None:
+        """A reservation given to us: the next probes show it, since two requesters that deal with one provider look in
+        the same part of the market, and so meet at others there."""
+        self._seen.append(reservation.raw)
 
     def take_quote(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> None:
         """A probed provider answered, or did not (None)."""

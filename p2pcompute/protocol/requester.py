@@ -215,6 +215,7 @@ class Requester:
                 job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
                 return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
             return self._lose(now, job, replica, "no reservation")
+        self._recruiter.show(answer)
         banned = self._reputation.demerits(replica.operator) < 0
         if job.over or banned:
             release = self._post.write(now, d.Release(answer.id), lifetime_ms=LETTER_MS)
@@ -226,7 +227,7 @@ class Requester:
         body = job.assignment(replica, answer.id, commit_by, nonce)
         assignment = self._post.write(now, body, lifetime_ms=LETTER_MS)
         self.jobs.take_assignment(replica, assignment)
-        record = records.Assigned(job.id, replica.peer, replica.operator, replica.addresses, assignment.raw)
+        record = records.Assigned(job.id, replica.peer, replica.operator, replica.addresses, assignment.raw, answer.raw)
         assigned = self._event(job, "job.assigned", replica, price_per_device_s=body.price_per_device_s)
         return [
             _persist(record), assigned, *self._send_assignment(now, job, replica), *self._watch_commit_by(now, job)

@@ -23,7 +23,7 @@ Reason = Annotated[str, msgspec.Meta(max_length=limits.REASON_BYTES_MAX)]
 Money = Annotated[int, msgspec.Meta(ge=0, le=limits.PRICE_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Raw = Annotated[bytes, msgspec.Meta(max_length=1024)]
-"""A whole signed document inside another; at most a delegation."""
+"""A whole signed document inside another: a delegation or a reservation."""
 
 
 class Kind(enum.IntEnum):
@@ -39,6 +39,7 @@ class Kind(enum.IntEnum):
     RESERVATION = 23
     DECLINE = 24
     RELEASE = 25
+    EQUIVOCATION_PROOF = 26
     ASSIGNMENT = 30
     ABORT = 31
     FAILURE = 32
@@ -95,12 +96,14 @@ class Cancel(Body, frozen=True):
 
 
 class Probe(Body, frozen=True):
-    """Would you run this, and at what price? `delegation` shows whose requester this is."""
+    """Would you run this, and at what price? `delegation` shows whose requester this is, `seen` the Reservations it was
+    given last: whoever is probed by two requesters can tell when somebody promised them one slot twice."""
 
     delegation: Raw
     engine: Label
     memory_bytes_max: Count
     device_ms_max: Count
+    seen: Annotated[tuple[Raw, ...], msgspec.Meta(max_length=limits.SIGHTINGS_MAX)] = ()
 
 
 class Quote(Body, frozen=True):
@@ -128,6 +131,14 @@ class Reservation(Body, frozen=True):
     n: Count
     previous: Hash
     closes: Hash
+
+
+class EquivocationProof(Body, frozen=True):
+    """Two Reservations of one signer of which no honest provider signs both, the one of the lesser id first. Whoever
+    signs this vouches for nothing: the two speak for themselves."""
+
+    first: Raw
+    second: Raw
 
 
 class DeclineCode(enum.IntEnum):
@@ -294,6 +305,7 @@ SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.RESERVATION: Reservation,
     Kind.DECLINE: Decline,
     Kind.RELEASE: Release,
+    Kind.EQUIVOCATION_PROOF: EquivocationProof,
     Kind.ASSIGNMENT: Assignment,
     Kind.ABORT: Abort,
     Kind.FAILURE: Failure,

@@ -60,12 +60,18 @@ MEMORY_BYTES_MAX: Final = 64 * GIB
 # Book and market -------------------------------------------------------------------------------------------------
 OFFERS_MAX: Final = 200_000
 OFFERS_PER_OPERATOR_MAX: Final = 1_024
+PROOFS_MAX: Final = 16_384
+"""Keys convicted of equivocation that a book remembers; some 1.5 KB each."""
+PROOF_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
+"""How long books refuse a convicted key; a new key costs nothing, so longer would gain nothing."""
 REPLICAS_MAX: Final = 16
 PROBES_MAX: Final = 16
 SCAN_MAX: Final = 2_048
 """Listings one query looks at before it is content with what it found: a millisecond or two."""
 NEEDS_LISTED_MAX: Final = 256
 """Regions, jurisdictions or operators that a need allows or denies."""
+SIGHTINGS_MAX: Final = 4
+"""Reservations shown in a probe: those of the last task or two, some 350 bytes each."""
 SLOTS_MAX: Final = 1_024
 PRICE_MAX: Final = 10**15
 """Micro-credits. Keeps every product with a duration inside 64 bits."""

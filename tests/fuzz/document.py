@@ -61,6 +61,7 @@ def seeds() -> Mapping[str, bytes]:
         d.Reservation(h, 0, 1, h, h),
         d.Decline(h, d.DeclineCode.BUSY, "busy"),
         d.Release(h),
+        d.EquivocationProof(lent, lent),
         d.Assignment(h, h, h, 100, 1, 1, 1, WALL_MS, 3, 2, h),
         d.Abort(h, "enough"),
         d.Failure(h, d.FailureCode.CRASHED, "crashed"),

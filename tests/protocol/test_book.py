@@ -1,4 +1,4 @@
-"""The book: rules B1 to B6 of docs/spec/market.md."""
+"""The book: rules B1 to B8 of docs/spec/market.md."""
 
 from __future__ import annotations
 

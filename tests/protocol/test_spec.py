@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pcompute.protocol import ledger, provider, recruiting, requester
+from p2pcompute.protocol import equivocation, ledger, provider, recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
@@ -62,6 +62,10 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "10 minutes to live": (limits.OFFER_LIFETIME_MS, 600_000),
         "offers": (limits.OFFERS_MAX, 200_000),
         "offers of an operator": (limits.OFFERS_PER_OPERATOR_MAX, 1_024),
+        "proofs": (limits.PROOFS_MAX, 16_384),
+        "days of a proof": (limits.PROOF_LIFETIME_MS, 30 * 86_400_000),
+        "reservations shown": (limits.SIGHTINGS_MAX, 4),
+        "reservations remembered": (equivocation.SEEN_MAX, 16_384),
         "tombstones": (Book.TOMBSTONES_MAX, 200_000),
         "probes": (limits.PROBES_MAX, 16),
         "listings looked at": (limits.SCAN_MAX, 2_048),
