@@ -470,13 +470,13 @@ def _join(left: Kind | None, right: Kind | None) -> Kind | None:
 
 
 def _sum(left: Kind, right: Kind, sign: int) -> Kind:
-    if left.stride and right.stride and (left.flagged or right.flagged):
+    if VARYING in (left, right) or (left.stride and right.stride and (left.flagged or right.flagged)):
         return VARYING
     return affine(left.stride + sign * right.stride, widened=left.widened or right.widened)
 
 
 def _scaled(kind: Kind, factor: int) -> Kind:
-    return affine(kind.stride * factor, widened=kind.widened)
+    return VARYING if kind == VARYING else affine(kind.stride * factor, widened=kind.widened)
 
 
 def _fits(stride: int, bits: int) -> bool:
