@@ -250,6 +250,7 @@ class _Lowering:
         code.label(f"x{index}")
         self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
         in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
+        self._access.is_repeated = in_loop
         self._access.is_streaming = not in_loop and not self._layout.is_linear
         self._core([ins for ins in block.core if id(ins) not in self._early])
         if block.end is not None and flow.is_block_barrier(block.end):
