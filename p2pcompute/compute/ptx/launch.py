@@ -11,7 +11,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.compute.ptx import layout, library, output, ranges
+from p2pcompute.compute.ptx import fenv, layout, library, output, ranges
 from p2pcompute.compute.ptx.blocklist import BlockList, Blocks, block_list
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
@@ -162,7 +162,7 @@ class _Code:
 
     def step(self, run: Run) -> int:
         """Take blocks until none is left; the status as `layout` numbers it."""
-        return int(self._function(run.address))
+        return int(fenv.in_default(self._function, run.address))
 
     def keep(self, launch: Launch, runs: Iterable[Run]) -> None:
         """The memory of runs that nobody looks at any more is there for later launches."""
