@@ -89,6 +89,12 @@ async def test_common_headers_are_served_from_memory(compiler: Compiler) -> None
     assert done.log == ""
 
 
+async def test_a_librarys_header_brings_the_types_it_includes(compiler: Compiler) -> None:
+    head = '#include <cublasLt.h>\nextern "C" __global__ void f(__nv_bfloat16 *x, half *y, cuComplex *z)'
+    done = await compiler.compile({"k.cu": head + " { y[0] = __bfloat162float(x[0]) + z[0].x; }"}, "k.cu")
+    assert [entry.name for entry in done.entries] == ["f"]
+
+
 async def test_a_mangled_entry_keeps_its_source_name(compiler: Compiler) -> None:
     done = await compiler.compile({"k.cu": "namespace a { __global__ void scale(float *x) { x[0] *= 2; } }"}, "k.cu")
     assert done.entries[0].source_name == "scale"
