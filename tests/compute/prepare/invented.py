@@ -44,11 +44,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Fields:
-    """Offset in the parameter block -> type name of a plain field, element type behind a pointer, texture geometry."""
+    """Offset in the parameter block -> type name of a plain field, element type behind a pointer, geometry of a texture
+    and the type it is read as.
+    """
 
     plain: dict[int, str]
     pointers: dict[int, str]
-    textures: dict[int, Geometry]
+    textures: dict[int, tuple[Geometry, str]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def fields(entry: Entry) -> Fields:
         for operand in (*instruction.sources, *instruction.destinations):
             if isinstance(operand, Texel) and isinstance(operand.handle, Register) and operand.handle.name in origins:
                 geometry = next(g for suffix, g in _GEOMETRIES.items() if instruction.has(suffix))
-                found.textures[origins[operand.handle.name]] = geometry
+                found.textures[origins[operand.handle.name]] = geometry, instruction.types[0]
             elif isinstance(operand, Address) and isinstance(operand.base, Register):
                 offset = origins.get(operand.base.name)
                 if offset is not None and found.pointers.get(offset, "b") in ("b", "u8"):
@@ -128,15 +130,16 @@ def invent(entry: Entry, size: int) -> Invented:
     """A launch of a canonical kernel; every integer is `size`. The same for the same kernel, always."""
     found = fields(entry)
     arrays = [_numbers(f"{entry.name} {offset}", kind) for offset, kind in sorted(found.pointers.items())]
-    memory = ptx.Memory([*arrays, *(_numbers(f"{entry.name} texture", "f32") for _ in found.textures)])
+    images = [_image(f"{entry.name} {offset}", *each) for offset, each in found.textures.items()]
+    memory = ptx.Memory([*arrays, *(image for image, _ in images)])
     values = bytearray(entry.parameter_bytes)
     for offset, kind in found.plain.items():
         data = _plain(kind, size)
         values[offset : offset + len(data)] = data
     for number, offset in enumerate(sorted(found.pointers)):
         values[offset : offset + 8] = memory.address(number).to_bytes(8, "little")
-    for number, (offset, geometry) in enumerate(found.textures.items(), start=len(arrays)):
-        handle = memory.texture(number, "f32", _texture(geometry))
+    for number, (offset, (_, kind)) in enumerate(found.textures.items(), start=len(arrays)):
+        handle = memory.texture(number, kind.replace("s", "i"), images[number - len(arrays)][1])
         values[offset : offset + 8] = handle.to_bytes(8, "little")
     block, grid = shape(entry)
     shared_bytes = max(0, min(SHARED_BYTES, (48 << 10) - entry.shared_bytes))
@@ -165,7 +168,8 @@ def _aligned(array: Array) -> Array:
     return place
 
 
-def _texture(geometry: Geometry) -> Texture:
+def _image(seed: str, geometry: Geometry, kind: str) -> tuple[Array, Texture]:
     depth = 1 if geometry in (Geometry.LINE, Geometry.PLANE) else TEXTURE_SIDE
     height = TEXTURE_SIDE if geometry in (Geometry.PLANE, Geometry.VOLUME, Geometry.LAYERED_PLANES) else 1
-    return Texture(geometry, (TEXTURE_SIDE, height, depth))
+    elements = TEXTURE_SIDE * height * depth
+    return _numbers(seed, kind)[: 4 * elements], Texture(geometry, (TEXTURE_SIDE, height, depth))
