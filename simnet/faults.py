@@ -137,6 +137,23 @@ class Absence(Spell, frozen=True):
         return self.at_ms + self.drain_ms + self.for_ms
 
 
+class Quit(Fault, frozen=True):
+    """Nodes take their offer back, end what they do, and leave for good."""
+
+    nodes: str
+    at_ms: Ms
+    drain_ms: Ms = 2_000
+
+    @property
+    def ends_ms(self) -> int:
+        return self.at_ms + self.drain_ms
+
+    def begin(self, world: World) -> None:
+        for node in matching(world, self.nodes):
+            world.schedule(self.at_ms, node.command, Withdraw(drain=True))
+            world.schedule(self.ends_ms, world.leave, node)
+
+
 class Pause(Spell, frozen=True):
     """Nodes stand still, as a process does that is stopped or a machine that sleeps. Only on the wheel driver."""
 
@@ -282,6 +299,7 @@ AnyFault = (
     | CrashAtRecord
     | Restore
     | Absence
+    | Quit
     | Pause
     | Partition
     | Outage

@@ -275,6 +275,12 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         ),
     ),
     _mutant(
+        "who commits twice is let off",
+        "Two commitments for one assignment are no reason for a ban.",
+        "turncoat",
+        (R, "on_request", " + self.ban(replica.operator, reason)", ""),
+    ),
+    _mutant(
         "a commitment can be replaced",
         "The last commitment counts, not the first.",
         "turncoat",
@@ -313,12 +319,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "cheques are sent once",
         "A cheque that got lost on its way is not sent again.",
         "loss, storm",
-        (
-            R,
-            "_on_cheque_taken",
-            'return [SetTimer(self._retry_key(job, replica, "cheque"), now.mono_ms + delay)]',
-            "return []",
-        ),
+        (R, "_on_cheque_taken", "return [SetTimer(", "return [][:0] and [SetTimer("),
     ),
     _mutant(
         "timers share a key",
@@ -329,7 +330,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "the deadline for commitments is not kept",
         "A replica that never commits is waited for without end.",
-        "sybils",
+        "squatter",
         (R, "_on_commit_by", "if now.wall_ms >= replica.terms.commit_by and", "if False and"),
     ),
     _mutant(
@@ -337,6 +338,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "A provider that keeps its data back fails the task.",
         "withholder",
         (R, "on_fetch", "source.fetch_failures += 1", "pass"),
+        (R, "_fetch_outputs", "for r in sources if r is not source", "for r in sources[:0]"),
     ),
     _mutant(
         "signatures are not verified",
@@ -353,7 +355,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "offers are not renewed",
         "A provider disappears from all books after ten minutes.",
-        "late task, offers run out",
+        "offers run out",
         (PeerCore, "_publish_offer", ', SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]', "]"),
     ),
     _mutant(
@@ -365,7 +367,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "the older offer wins",
         "Books keep what was replaced.",
-        "partition, joining",
+        "offers run out",
         (Book, "_is_news", "order > order_of(listing.offer)", "order < order_of(listing.offer)"),
     ),
     _mutant(
@@ -377,7 +379,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "old news is a fault",
         "Who passes on what we know already loses its standing.",
-        "swarm 1, joining, partition",
+        "two faces",
         (
             Book,
             "judge",

@@ -152,6 +152,11 @@ def sybil(it: Lived) -> bool:
     return len(hosts) == 1 and len(operators) == len(it.bad) and bool(asked) and not it.sent(Kind.COMMITMENT)
 
 
+def squatter(it: Lived) -> bool:
+    taken = [answer for answer in it.answers(Kind.ASSIGNMENT) if answer == b""]
+    return bool(taken) and not it.sent(Kind.COMMITMENT) and not it.sent(Kind.FAILURE)
+
+
 def withholder(it: Lived) -> bool:
     refused = [answer for answer in it.answers(ASK) if answer is None]
     unread = [node for node in it.bad if any(of_kind(node, records.Issued)) and not node._grants]
@@ -262,6 +267,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "gang": gang,
     "hydra": hydra,
     "sybil": sybil,
+    "squatter": squatter,
     "withholder": withholder,
     "double-booker": double_booker,
     "forker": forker,

@@ -10,6 +10,7 @@ import pytest
 
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
+from p2pcompute.protocol.commands import Withdraw
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import Emit, Ruling
 from p2pcompute.wire import documents as d
@@ -111,6 +112,47 @@ def graylist_honest(world: World) -> None:
     core._gossip._scores.misbehaved(peer, 1_000)  # type: ignore[attr-defined]
 
 
+def blame_honest(world: World) -> None:
+    core = core_of(world.requester)
+    peer = next(peer for peer in core.peers if peer == honest_one(world).peer)
+    core._gossip._scores.invalid(peer, core.topics[0])  # type: ignore[attr-defined]
+
+
+def share_a_salt(world: World) -> None:
+    p = busy(world)
+    held = next(of_kind(p, records.Committed))
+    p.disk.records.append(records.encode_record(msgspec.structs.replace(held, assignment=b"a" * 32)))
+
+
+def overcharge(world: World) -> None:
+    r = next(r for job in core_of(world.requester).requester.jobs for r in job.team if r.receipt)
+    assert r.verdict is not None
+    r.verdict = msgspec.structs.replace(r.verdict, body=msgspec.structs.replace(r.verdict.body, price=10**6))
+
+
+def open_otherwise(world: World) -> None:
+    r = next(r for job in core_of(world.requester).requester.jobs for r in job.team if r.receipt)
+    assert r.reveal is not None
+    r.reveal = msgspec.structs.replace(r.reveal, body=msgspec.structs.replace(r.reveal.body, device_us=1))
+
+
+def lend_without_end(world: World) -> None:
+    for p in world.providers:
+        p.credit, p.terms = 0, None
+        core_of(p).provider.chain._cheques.clear()
+
+
+def forge_offer(world: World) -> None:
+    book = core_of(world.requester).book
+    peer, listing = next(iter(book._listings.items()))
+    raw = listing.offer.raw[:-1] + bytes([listing.offer.raw[-1] ^ 1])
+    book._listings[peer] = msgspec.structs.replace(listing, offer=msgspec.structs.replace(listing.offer, raw=raw))
+
+
+def lose_own_offer(world: World) -> None:
+    core_of(world.providers[0]).book._remove(world.providers[0].peer)
+
+
 def assign_more(world: World, **changes: Any) -> None:
     """Journal another assignment like the first one, to somebody else unless told otherwise."""
     node = world.requester
@@ -185,6 +227,11 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "wrong result": (spoil_result, "no-wrong-result", "wrong result"),
     "honest peer banned": (ban_honest, "no-honest-convicted", "banned provider"),
     "honest peer graylisted": (graylist_honest, "no-honest-convicted", "reads nothing of"),
+    "honest peer blamed": (blame_honest, "no-honest-convicted", "passed on for invalid"),
+    "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
+    "price out of thin air": (overcharge, "fair-price", "and gets 1000000"),
+    "debt without end": (lend_without_end, "debt-bounded", "its credit is 0"),
+    "another opening": (open_otherwise, "receipts-verify", "not its commitment's"),
     "slot promised twice": (rebook, "no-double-booking", "twice as number"),
     "broken chain": (lambda w: rebook(w, n=99), "no-double-booking", "does not follow"),
     "budget overrun": (lambda w: assign_more(w, price_ceiling=10**14), "within-budget", "its budget is"),
@@ -230,7 +277,12 @@ def test_more_work_for_a_liar_is_found() -> None:
         invariant.on_event(at_ms + 1_000, world.requester, Emit("job.assigned", {"operator": fields["operator"]}))
 
 
-BY_THE_SECOND = [(outlive, "books-converge", "ran out"), (swell, "memory-bounded", "takes")]
+BY_THE_SECOND = [
+    (outlive, "books-converge", "ran out"),
+    (forge_offer, "books-converge", "did not sign"),
+    (lose_own_offer, "books-converge", "does not have its offer"),
+    (swell, "memory-bounded", "takes"),
+]
 
 
 @pytest.mark.parametrize(("plant", "invariant", "sentence"), BY_THE_SECOND)
@@ -275,6 +327,14 @@ def deaf(world: World, node: Node) -> None:
     core.book._remove(victim)
 
 
+def withdraw_deaf(world: World, node: Node) -> None:
+    """A provider takes its offer back, and the others do not hear of it."""
+    for other in world.nodes:
+        if other is not node:
+            core_of(other).book.judge = lambda now, raw: (Ruling.IGNORE, None, [])  # type: ignore[method-assign]
+    node.command(Withdraw(drain=True))
+
+
 def test_a_book_that_lacks_an_offer_is_found() -> None:
     world = World(Scenario(providers=4, linger_ms=40_000), 1)
     watch = Watch(world, ["books-converge"])
@@ -287,7 +347,7 @@ def test_a_book_that_lacks_an_offer_is_found() -> None:
 def test_an_offer_that_was_taken_back_and_is_held_on_to_is_found() -> None:
     world = World(Scenario(providers=4, linger_ms=40_000), 1)
     watch = Watch(world, ["books-converge"])
-    world.schedule(6_000, deaf, world, world.providers[1])
+    world.schedule(6_000, withdraw_deaf, world, world.providers[1])
     world.run()
     with pytest.raises(Violation, match="holds an offer that was taken back"):
         watch.end()
