@@ -7,6 +7,7 @@ import sys
 
 from simnet.chance import crash_worlds, world_of
 from simnet.invariants import Violation, Watch
+from simnet.mutants import command
 from simnet.scenario import load_scenario
 from simnet.world import World
 
@@ -51,6 +52,10 @@ def _swarm(args: argparse.Namespace) -> int:
     return 0
 
 
+def _mutants(args: argparse.Namespace) -> int:
+    return command.run(args.only, as_json=args.json)
+
+
 def main() -> int:
     """Parse and run; the exit code."""
     parser = argparse.ArgumentParser(prog="simnet", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -66,6 +71,10 @@ def main() -> int:
     swarm.add_argument("--seeds", type=int, default=200)
     swarm.add_argument("--first", type=int, default=0)
     swarm.set_defaults(go=_swarm)
+    mutants = verbs.add_parser("mutants", help="plant bugs into the protocol, and say which invariant caught each")
+    mutants.add_argument("--only", default="", help="those whose names hold this")
+    mutants.add_argument("--json", action="store_true")
+    mutants.set_defaults(go=_mutants)
     args = parser.parse_args()
     code: int = args.go(args)
     return code

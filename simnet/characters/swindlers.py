@@ -18,6 +18,22 @@ class Deadbeat(Character):
         return [e for e in effects if not (isinstance(e, Request) and kind_of(e.frame) == Kind.CHEQUE)]
 
 
+class Skimper(Character):
+    """Pays every receipt with a cheque that states its price alone, and not the sum of all."""
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [
+            self._short(now, e) if isinstance(e, Request) and kind_of(e.frame) == Kind.CHEQUE else e for e in effects
+        ]
+
+    def _short(self, now: Now, request: Request) -> Request:
+        body: d.Cheque = self.core.post.open(request.frame).body
+        held = (r.receipt for job in self.core.requester.jobs for r in job.team if r.receipt is not None)
+        price = next(x.body.price for x in held if x.id == body.receipt)
+        short = self.core.post.write(now, d.Cheque(body.payee, price, body.receipt), lifetime_ms=3_600_000)
+        return msgspec.structs.replace(request, frame=short.raw)
+
+
 class LossInventor(Character):
     """Pays one replica of each task, and tells all others that what they computed was wrong."""
 

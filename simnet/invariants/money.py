@@ -120,16 +120,24 @@ class ValueConserved(Invariant):
 
 class DebtBounded(Invariant):
     """What one requester leaves unpaid is within the provider's credit, but for the work that was under way when the
-    credit was used up: as many receipts as the provider has slots (K3)."""
+    credit was used up: as many receipts as the provider has slots (K3). Receipts that count as paid are no more than the
+    cheques that are held are worth (K2)."""
 
     name = "debt-bounded"
 
     def on_second(self, now_ms: int) -> None:
         for node, core in self.honest_cores():
             debts: dict[bytes, list[int]] = {}
+            paid: dict[bytes, int] = {}
             for receipt in core.provider.chain.receipts():
-                if not core.provider.chain.countersigned(receipt.id):
-                    debts.setdefault(receipt.body.requester, []).append(receipt.body.price)
+                who, price = receipt.body.requester, receipt.body.price
+                if core.provider.chain.countersigned(receipt.id):
+                    paid[who] = paid.get(who, 0) + price
+                else:
+                    debts.setdefault(who, []).append(price)
+            worth = cheques_of(written(node, records.Covered)) if paid else {}
+            if any(worth.get(who, 0) < price for who, price in paid.items()):
+                raise Violation(f"{node.name} takes receipts for paid that its cheques do not reach")
             for prices in debts.values():
                 slots = node.terms.slots if node.terms is not None else 0
                 within = sorted(prices)[: max(0, len(prices) - slots)]
@@ -213,12 +221,17 @@ def promises(settled: Iterable[records.Settled]) -> dict[bytes, int]:
 
 def covered(held: Iterable[records.Covered], payer: Site) -> int:
     """What a payer's cheques that are held are worth."""
+    return cheques_of(held).get(payer.peer, 0)
+
+
+def cheques_of(held: Iterable[records.Covered]) -> dict[bytes, int]:
+    """What the cheques that are held are worth, by payer."""
     sums: dict[tuple[bytes, bytes], int] = {}
     for record in held:
         cheque = opened(record.cheque)
         key = cheque.signer, cheque.epoch
         sums[key] = max(sums.get(key, 0), cheque.body.cumulative)
-    return _by_peer(sums).get(payer.peer, 0)
+    return _by_peer(sums)
 
 
 def _by_peer(sums: dict[tuple[bytes, bytes], int]) -> dict[bytes, int]:

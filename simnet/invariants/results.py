@@ -25,7 +25,8 @@ def is_right(task: Task) -> bool:
 
 class NoWrongResult(Invariant):
     """What was accepted is what honest engines compute, unless a quorum of dishonest operators was drawn and stated one
-    wrong answer together: no redundancy can tell that from the truth, so it is counted."""
+    wrong answer together, and nobody else stated anything as often: no redundancy can tell that from the truth, so it
+    is counted."""
 
     name = "no-wrong-result"
 
@@ -50,11 +51,11 @@ class NoWrongResult(Invariant):
         task = self.world.tasks[job]
         if not task.done or not task.requester.kind.honest or is_right(task):
             return
-        colluders = self.draws.colluders(job, task.roots)
-        if colluders >= self.world.scenario.work.quorum:
+        if self.draws.overruled(job, task.roots):
             self.wrong_by_quorum[job] = None
             return
         self.wrong_accepted[job] = None
+        colluders = self.draws.colluders(job, task.roots)
         raise Violation(f"task {task.number} ended with a wrong result that {colluders} dishonest operators stated")
 
 

@@ -160,6 +160,18 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         (Jobs, "_replay_end", "self._ledger.restore_promise(replica.peer, cheque.body.cumulative)", "pass"),
     ),
     _mutant(
+        "a tie is an agreement",
+        "Where as many say one thing as another, the first one wins.",
+        "tie",
+        (verification, "tally", "and not tied else", "else"),
+    ),
+    _mutant(
+        "every receipt is held against the whole sum",
+        "A cheque that reaches its own receipt counts, whatever else it was to cover.",
+        "skimper",
+        (Ledger, "take_cheque", "self._countersigned[key] = countersigned", "pass"),
+    ),
+    _mutant(
         "assignment not journaled",
         "A requester assigns and would not know it after a crash.",
         "calm",

@@ -90,6 +90,17 @@ TRIALS: Final[dict[str, Trial]] = {
         ),
         seeds=4,
     ),
+    "tie": Trial(
+        Scenario(providers=4, characters=_mixed(gang=2), price_step=0, work=Work(tasks=1, replicas=4), until_ms=60_000),
+        seeds=4,
+    ),
+    "little credit": Trial(Scenario(providers=4, credit=1, work=Work(tasks=4, every_ms=1_500)), seeds=1),
+    "skimper": Trial(
+        Scenario(
+            providers=3, requesters=2, requester_characters=_mixed(skimper=1), work=Work(tasks=8), until_ms=20_000
+        ),
+        seeds=1,
+    ),
     "hydra": Trial(Scenario(providers=6, characters=_mixed(hydra=3), work=Work(tasks=3, replicas=3)), seeds=2),
     "liars": Trial(Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=6, outputs=3))),
     "copiers": Trial(Scenario(providers=6, characters=_mixed(lazy_copier=1), work=Work(tasks=3, every_ms=3_000))),

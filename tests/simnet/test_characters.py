@@ -24,7 +24,7 @@ from simnet.scenario import Scenario, Work
 from simnet.site import NETWORK, network_verify, right_outputs
 from simnet.world import World
 
-REQUESTERS = ("deadbeat", "loss-inventor")
+REQUESTERS = ("deadbeat", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
@@ -199,6 +199,15 @@ def requester_of(record: records.Issued) -> bytes:
     return peer
 
 
+def skimper(it: Lived) -> bool:
+    """Its later cheques to one payee promise less than its earlier ones, or as much."""
+    sums: dict[bytes, list[int]] = {}
+    for x in it.sent(Kind.CHEQUE):
+        sums.setdefault(x.body.payee, []).append(x.body.cumulative)
+    prices = [r.body.price for node in it.world.providers if node.core for r in node.core.provider.chain.receipts()]
+    return any(len(set(s)) > 1 and set(s) <= set(prices) for s in sums.values())
+
+
 def loss_inventor(it: Lived) -> bool:
     denied = [x for x in it.sent(Kind.VERDICT) if x.body.judgement is d.Judgement.OUTVOTED]
     innocent = [event for _, _, event, f in it.world.events if event == "job.verdict" and f["judgement"] == "AGREED"]
@@ -274,6 +283,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "turncoat": turncoat,
     "two-faced": two_faced,
     "deadbeat": deadbeat,
+    "skimper": skimper,
     "loss-inventor": loss_inventor,
     "spammer": spammer,
     "eclipser": eclipser,
