@@ -57,6 +57,13 @@ class LossInventor(Character):
         return msgspec.structs.replace(request, frame=frame)
 
 
+class Hoarder(Character):
+    """Reserves whatever it can get, and assigns nothing."""
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [e for e in effects if not (isinstance(e, Request) and kind_of(e.frame) == Kind.ASSIGNMENT)]
+
+
 class Withholder(Character):
     """Commits, and then does not open what it committed to, or does not hand over the data."""
 

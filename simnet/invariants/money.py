@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from p2pcompute.protocol import receipts, records, verification
+from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.job import Job
+from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
 from simnet.invariants.base import Invariant, Violation, of_kind, opened, written
 from simnet.site import NETWORK, Site, network_verify
 
+UNASSIGNED_MAX: Final = 8
+"""P5 of docs/spec/provider.md."""
+
 
 class NoDoubleBooking(Invariant):
-    """No two reservations of one provider share (epoch, slot, n), and each names the one before it."""
+    """No two reservations of one provider share (epoch, slot, n); each names the one before it and counts one on."""
 
     name = "no-double-booking"
 
@@ -26,6 +32,7 @@ class NoDoubleBooking(Invariant):
     def _check(provider: Site) -> None:
         links: dict[tuple[bytes, int, int], bytes] = {}
         last: dict[int, bytes] = {}
+        numbers: dict[int, int] = {}
         for record in of_kind(provider, records.Reserved):
             doc = opened(record.reservation)
             key = doc.epoch, doc.body.slot, doc.body.n
@@ -33,7 +40,33 @@ class NoDoubleBooking(Invariant):
                 raise Violation(f"{provider.name} promised slot {doc.body.slot} twice as number {doc.body.n}")
             if doc.body.previous != last.get(doc.body.slot, bytes(32)):
                 raise Violation(f"{provider.name}'s reservation {doc.body.n} does not follow the one before")
+            if doc.body.n != numbers.get(doc.body.slot, 0):
+                raise Violation(f"{provider.name}'s reservations of slot {doc.body.slot} leave {doc.body.n} out")
             last[doc.body.slot] = doc.id
+            numbers[doc.body.slot] = doc.body.n + 1
+
+
+class SlotsShared(Invariant):
+    """A provider runs no more at once than it has slots, and no requester keeps more than 8 of them without work for
+    them (P5)."""
+
+    name = "slots-shared"
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        if event.name in ("provider.reserved", "provider.running") and node.kind.honest and node.core is not None:
+            self._check(node, node.core)
+
+    @staticmethod
+    def _check(node: Site, core: PeerCore) -> None:
+        running = sum(e.state in ("fetching", "running") for e in core.provider._engagements.values())
+        if node.terms is not None and running > node.terms.slots:
+            raise Violation(f"{node.name} runs {running} tasks at once in {node.terms.slots} slots")
+        idle: dict[bytes, int] = {}
+        for e in core.provider._engagements.values():
+            if e.state == "reserved" and e.reservation.expires_at > node.now.wall_ms:
+                idle[e.requester] = idle.get(e.requester, 0) + 1
+        if max(idle.values(), default=0) > UNASSIGNED_MAX:
+            raise Violation(f"{node.name} keeps {max(idle.values())} slots for one requester that has no work for them")
 
 
 class PaidOnce(Invariant):
@@ -120,8 +153,8 @@ class ValueConserved(Invariant):
 
 class DebtBounded(Invariant):
     """What one requester leaves unpaid is within the provider's credit, but for the work that was under way when the
-    credit was used up: as many receipts as the provider has slots (K3). Receipts that count as paid are no more than the
-    cheques that are held are worth (K2)."""
+    credit was used up: as many receipts as the provider has slots (K3). Receipts that count as paid are worth no more
+    than the cheques that are held (K2)."""
 
     name = "debt-bounded"
 

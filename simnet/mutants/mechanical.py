@@ -61,6 +61,8 @@ ORDER: Final = (
     "tie",
     "little credit",
     "skimper",
+    "hoarder",
+    "long runs",
     "hydra",
     "deadbeat",
     "stragglers",

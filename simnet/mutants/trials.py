@@ -101,6 +101,25 @@ TRIALS: Final[dict[str, Trial]] = {
         ),
         seeds=1,
     ),
+    "hoarder": Trial(
+        Scenario(
+            providers=2,
+            slots=32,
+            requester_characters=_mixed(hoarder=1),
+            work=Work(tasks=30, arrival="burst"),
+            until_ms=6_000,
+        ),
+        seeds=1,
+    ),
+    "long runs": Trial(
+        Scenario(
+            providers=3,
+            slots=1,
+            work=Work(tasks=2, every_ms=17_000, run_ms_min=20_000, run_ms_max=30_000),
+            until_ms=200_000,
+        ),
+        seeds=1,
+    ),
     "hydra": Trial(Scenario(providers=6, characters=_mixed(hydra=3), work=Work(tasks=3, replicas=3)), seeds=2),
     "liars": Trial(Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=6, outputs=3))),
     "copiers": Trial(Scenario(providers=6, characters=_mixed(lazy_copier=1), work=Work(tasks=3, every_ms=3_000))),

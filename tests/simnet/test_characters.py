@@ -24,7 +24,7 @@ from simnet.scenario import Scenario, Work
 from simnet.site import NETWORK, network_verify, right_outputs
 from simnet.world import World
 
-REQUESTERS = ("deadbeat", "skimper", "loss-inventor")
+REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
@@ -208,6 +208,10 @@ def skimper(it: Lived) -> bool:
     return any(len(set(s)) > 1 and set(s) <= set(prices) for s in sums.values())
 
 
+def hoarder(it: Lived) -> bool:
+    return bool(it.sent(Kind.RESERVATION_REQUEST)) and not it.sent(Kind.ASSIGNMENT)
+
+
 def loss_inventor(it: Lived) -> bool:
     denied = [x for x in it.sent(Kind.VERDICT) if x.body.judgement is d.Judgement.OUTVOTED]
     innocent = [event for _, _, event, f in it.world.events if event == "job.verdict" and f["judgement"] == "AGREED"]
@@ -284,6 +288,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "two-faced": two_faced,
     "deadbeat": deadbeat,
     "skimper": skimper,
+    "hoarder": hoarder,
     "loss-inventor": loss_inventor,
     "spammer": spammer,
     "eclipser": eclipser,

@@ -15,7 +15,7 @@ from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import Emit, Ruling
 from p2pcompute.wire import documents as d
 from simnet.characters import CHARACTERS
-from simnet.invariants import INVARIANTS, Invariant, Violation, Watch
+from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
 from simnet.invariants.base import of_kind, opened
 from simnet.invariants.bounds import LIMITS, TABLES, deep_bytes
 from simnet.invariants.results import ColludersBounded, win_chance, wins_max
@@ -110,6 +110,22 @@ def graylist_honest(world: World) -> None:
     core = core_of(world.requester)
     peer = next(peer for peer in core.peers if peer == honest_one(world).peer)
     core._gossip._scores.misbehaved(peer, 1_000)  # type: ignore[attr-defined]
+
+
+def leave_a_number_out(world: World) -> None:
+    p = busy(world)
+    at = max(i for i, data in enumerate(p.disk.records) if isinstance(records.decode_record(data), records.Reserved))
+    held = records.decode_record(p.disk.records[at])
+    assert isinstance(held, records.Reserved)
+    body = opened(held.reservation).body
+    skipping = core_of(p).post.write(p.now, msgspec.structs.replace(body, n=body.n + 1), lifetime_ms=1)
+    p.disk.records[at] = records.encode_record(msgspec.structs.replace(held, reservation=skipping.raw))
+
+
+def overdraw(world: World) -> None:
+    """A receipt counts as paid that no cheque reaches."""
+    p = busy(world)
+    drop(p, records.Covered)
 
 
 def blame_honest(world: World) -> None:
@@ -231,6 +247,8 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
     "price out of thin air": (overcharge, "fair-price", "and gets 1000000"),
     "debt without end": (lend_without_end, "debt-bounded", "its credit is 0"),
+    "paid by nothing": (overdraw, "debt-bounded", "do not reach"),
+    "number left out": (leave_a_number_out, "no-double-booking", "out"),
     "another opening": (open_otherwise, "receipts-verify", "not its commitment's"),
     "slot promised twice": (rebook, "no-double-booking", "twice as number"),
     "broken chain": (lambda w: rebook(w, n=99), "no-double-booking", "does not follow"),
@@ -357,6 +375,26 @@ def test_an_opening_in_strange_hands_is_found() -> None:
     world, _ = ended()
     with pytest.raises(Violation, match="none of its business"):
         INVARIANTS["nothing-leaks"](world).on_event(1, world.requester, Emit("character.spied", {}))
+
+
+def test_more_runs_than_slots_are_found() -> None:
+    world, _ = ended()
+    p = busy(world)
+    assert p.terms is not None
+    for e in core_of(p).provider._engagements.values():
+        e.state = "running"
+    p.terms = msgspec.structs.replace(p.terms, slots=1)
+    with pytest.raises(Violation, match="tasks at once in 1 slots"):
+        INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
+
+
+def test_many_slots_for_a_requester_without_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(money, "UNASSIGNED_MAX", 0)
+    world = World(Scenario(providers=4), 1)
+    watch = Watch(world, ["slots-shared"])
+    world.run()
+    with pytest.raises(Violation, match="that has no work for them"):
+        watch.end()
 
 
 def test_work_for_a_stopped_task_is_found() -> None:
