@@ -116,6 +116,8 @@ class Job:
     resting: bool = False
     refusals: list[str] = dataclasses.field(default_factory=list)
     declines: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    silent: dict[bytes, None] = dataclasses.field(default_factory=dict)
+    """Operators that gave no answer when they were probed or asked to reserve."""
     answer: Answer | None = None
     fetching: bytes = b""
     fetched: bool = False

@@ -37,8 +37,8 @@ class Recruiter:
         others = (x for x in self._book.listings() if x.peer != self._post.env.me)
         ranked = matching.rank(others, job.needs, seed=job.id, demerits=self._reputation.demerits)
         fickle = [operator for operator, count in job.declines.items() if count >= DECLINES_MAX]
-        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.operators(lost=True)])
-        if not chosen:  # a crash is no crime: with nobody else left, those who were lost get another try
+        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.silent, *job.operators(lost=True)])
+        if not chosen:  # a crash is no crime: with nobody else left, those who were lost or silent get another try
             chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.operators(lost=False)])
         if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
@@ -64,12 +64,17 @@ class Recruiter:
             return
         listing = job.round.asked.pop(probe_id)
         if answer is None:
-            self._reputation.slow(listing.operator)
+            self.note_silence(job, listing.operator)
         elif isinstance(answer.body, d.Quote) and answer.body.probe == probe_id:
             if _dearer(answer.body, listing.offer.body):
                 self._reputation.slow(listing.operator)
             else:
                 job.round.quotes.append((listing, answer))
+
+    def note_silence(self, job: Job, operator: bytes) -> None:
+        """No answer: for this job it is asked again only when nobody else is left."""
+        job.silent[operator] = None
+        self._reputation.slow(operator)
 
     def close(self, now: Now, job: Job) -> list[tuple[Listing, AnyDocument]] | None:
         """The chosen quotes, cheapest first, when the round is over; None while it is worth waiting."""
