@@ -85,6 +85,10 @@ class Recruiter:
         if r.asked and not hurried and now.mono_ms < r.end_mono_ms:
             return None
         job.round = None
+        for listing in r.asked.values():  # they had time; but who is only slower than others has done no wrong
+            job.silent[listing.operator] = None
+            if now.mono_ms >= r.end_mono_ms:
+                self._reputation.slow(listing.operator)
         quotes = {x.peer: quote for x, quote in r.quotes}
 
         def order(x: Listing) -> tuple[int, int, bytes]:

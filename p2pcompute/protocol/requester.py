@@ -228,8 +228,8 @@ class Requester:
         ]  # fmt: skip
 
     def _on_no_reservation(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
-        """Somebody else was quicker, or there is no answer: it may be asked again, a few times. It was never engaged, so
-        it takes none of the places that a job has for replicas."""
+        """Somebody else was quicker, or there is no answer: it may be asked again, a few times. It was never engaged,
+        so it takes none of the places that a job has for replicas."""
         job.team.remove(replica)
         job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
         if answer is not None and isinstance(answer.body, d.Decline):

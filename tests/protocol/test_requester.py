@@ -244,7 +244,7 @@ def test_an_early_replicas_deadline_holds_though_others_were_assigned_later() ->
 
 
 def test_a_second_commitment_after_the_opening_ends_in_a_ban_too() -> None:
-    stage, r, (twice, q, third) = scene(3)
+    stage, r, (twice, q, _) = scene(3)
     answering(q, d.RootReveal, lambda document: None)
     stage.submit(r)
     stage.run(lambda: bool(r.event("job.revealed")), for_ms=10_000)
@@ -397,6 +397,18 @@ def test_a_provider_that_once_reserved_nothing_is_asked_again_when_nobody_else_i
     stage.play(r, for_ms=60_000)
     assert job_of(r).state == "done"
     assert sorted(engaged(r)) == sorted((shy.peer, q.peer))
+
+
+def test_many_who_answer_nothing_are_asked_once_each_before_the_dearer_ones() -> None:
+    stage, r, row = scene(3 * limits.PROBES_MAX + 2)
+    for bait in row[:-2]:
+        bait.deaf = True
+    stage.play(r, for_ms=60_000)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [x.peer for x in row[-2:]]
+    rounds = [e.fields["peers"] for e in r.event("job.probing")]
+    assert sum(map(len, rounds)) == len(row)
+    assert all(r.core.reputation.demerits(x.operator.public) == 1 for x in row[:-2])
 
 
 def test_a_silent_provider_does_not_let_the_quotes_of_the_others_run_out() -> None:
