@@ -29,6 +29,8 @@ from simnet.links import Links
 from simnet.scenario import Scenario, Work
 from simnet.world import World
 
+CHANCE: Final = "chance"
+"""The scenario that is drawn from the seed."""
 CALM_MS: Final = 20_000
 """Faults are over by then, so that whatever can be done can also be finished."""
 BAD_REQUESTERS: Final = (

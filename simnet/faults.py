@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import random
 import tomllib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Ms = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 DOWN_MS: Final = 700
+DRAIN_MS: Final = 2_000
+"""What a node that leaves gives its runs to end."""
 FAULTS_MAX: Final = 100_000
 
 
@@ -121,7 +124,7 @@ class Absence(Spell, frozen=True):
     """Nodes take their offer back, end what they do, leave, and come again: a home machine that is needed."""
 
     nodes: str = "*"
-    drain_ms: Ms = 2_000
+    drain_ms: Ms = DRAIN_MS
 
     def _begin(self, world: World) -> None:
         for node in matching(world, self.nodes):
@@ -152,6 +155,36 @@ class Quit(Fault, frozen=True):
         for node in matching(world, self.nodes):
             world.schedule(self.at_ms, node.command, Withdraw(drain=True))
             world.schedule(self.ends_ms, world.leave, node)
+
+
+class Churn(Spell, frozen=True):
+    """Nodes come and go, each in its own time: up for `up_ms` and away for `away_ms` on average (exponentially
+    distributed, drawn from the seed); in good order, or (`abrupt`) as if somebody pulled the plug."""
+
+    nodes: str = "*"
+    up_ms: Ms = 10_000
+    away_ms: Ms = 5_000
+    abrupt: bool = False
+
+    @property
+    def ends_ms(self) -> int:
+        return self.at_ms + self.for_ms + DRAIN_MS
+
+    def begin(self, world: World) -> None:
+        for node in matching(world, self.nodes):
+            rng, at_ms = random.Random(f"churn/{world.seed}/{node.name}"), float(self.at_ms)
+            while (at_ms := at_ms + rng.expovariate(1 / max(1, self.up_ms))) < self.at_ms + self.for_ms:
+                back_ms = min(at_ms + rng.expovariate(1 / max(1, self.away_ms)), self.at_ms + self.for_ms)
+                self._away(world, node, int(at_ms), int(back_ms))
+                at_ms = back_ms
+
+    def _away(self, world: World, node: Node, at_ms: int, back_ms: int) -> None:
+        if self.abrupt:
+            world.schedule(at_ms, world.crash, node, CrashState.LOST, back_ms - at_ms)
+            return
+        world.schedule(at_ms, node.command, Withdraw(drain=True))
+        world.schedule(at_ms + DRAIN_MS, world.leave, node)
+        world.schedule(back_ms + DRAIN_MS, world.boot, node)
 
 
 class Pause(Spell, frozen=True):
@@ -300,6 +333,7 @@ AnyFault = (
     | Restore
     | Absence
     | Quit
+    | Churn
     | Pause
     | Partition
     | Outage

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Final, Protocol
 
-from p2pcompute.protocol.machine import Missed, Ok, Outcome, PeerInfo, Priority
+from p2pcompute.protocol.machine import Missed, Now, Ok, Outcome, PeerInfo, Priority
 from simnet.links import Dice, Links
 from simnet.wheel import Phase, Wheel
 
+WALL_START_MS: Final = 1_800_000_000_000
+"""Virtual Unix time at the start of every world."""
 DIAL_MS: Final = 5_000
 """How long a dial waits that nobody answers (node.runtime.DIAL_S)."""
 DEAD_MS: Final = 25_000
@@ -20,6 +23,7 @@ _REQUEST, _ANSWER, _BLOBS, _RECORD = 1, 2, 3, 5
 
 Tap = Callable[["Endpoint", "Endpoint", str, bytes | None, bytes], None]
 """Told of everything that leaves a peer: (from, to, "gossip", "request" or "answer", frame, what it answers)."""
+_first: Final = itemgetter(0)
 Barrier = Callable[["Endpoint", "Endpoint"], bool]
 """Whether nothing gets from the first to the second."""
 
@@ -57,8 +61,8 @@ class Line:
         self.key = (target.index << 48) | (source.index << 24)
         self.frames = self.requests = 0
         self.open, self.blocked = True, False
-        self.asked: dict[int, Callable[[Outcome], None]] = {}
-        """Requests without an answer yet."""
+        self.asked: dict[int, tuple[int, Callable[[Outcome], None]]] = {}
+        """Requests without an answer yet, each with its place among all that the node asked."""
 
 
 class Network:
@@ -68,9 +72,18 @@ class Network:
         self.wheel, self._seed = wheel, seed
         self.dice = Dice(seed, links)
         self.nodes: dict[bytes, Endpoint] = {}
+        self._now = Now(0, WALL_START_MS)
         self.taps: list[Tap] = []
         self._connections = 0
         self._barriers: list[Barrier] = []
+
+    @property
+    def now(self) -> Now:
+        """Both clocks; one object for all that happens in a millisecond."""
+        ms = self.wheel.now_ms
+        if self._now.mono_ms != ms:
+            self._now = Now(ms, WALL_START_MS + ms)
+        return self._now
 
     def set_links(self, links: Links) -> None:
         """From now on lines behave like this; the latency of open connections stays."""
@@ -85,7 +98,8 @@ class Network:
         """One way, at the moment."""
         return self.dice.latency_ms(a.index, b.index, (a.region, b.region)) + a.lag_ms + b.lag_ms
 
-    def _passes(self, a: Endpoint, b: Endpoint) -> bool:
+    def passes(self, a: Endpoint, b: Endpoint) -> bool:
+        """Whether anything gets from the first to the second."""
         return not any(barrier(a, b) for barrier in self._barriers)
 
     def connect(self, source: Endpoint, peer: bytes, then: Callable[[bool], None]) -> None:
@@ -94,7 +108,7 @@ class Network:
         if target is None or target is source or peer in source.lines:
             then(target is not None and peer in source.lines)
             return
-        reachable = target.dialable and self._passes(source, target) and self._passes(target, source)
+        reachable = target.dialable and self.passes(source, target) and self.passes(target, source)
         delay_ms = 2 * self.latency_ms(source, target) if reachable or not target.up else DIAL_MS
         source.dials += 1
         key = _DIALLED, source.index, target.index, source.dials
@@ -144,7 +158,7 @@ class Network:
         asked, line.asked = line.asked, {}
         if line.source.up and line.target.peer not in line.source.lines:
             line.source.on_peer(PeerInfo(line.target.peer, False))
-        for answered in asked.values():
+        for _, answered in sorted(asked.values(), key=_first):  # those who wait notice in the order in which they began
             answered(Missed.CLOSED)
 
     def identify(self, source: Endpoint, peer: bytes, answered: Callable[[bytes], None]) -> bool:
@@ -177,7 +191,7 @@ class Network:
     def _look_again(self) -> None:
         for node in self.nodes.values():
             for line in node.lines.values():
-                was, line.blocked = line.blocked, not self._passes(line.source, line.target)
+                was, line.blocked = line.blocked, not self.passes(line.source, line.target)
                 if line.blocked and not was:
                     key = _LOST, line.source.index, line.target.index, line.seed
                     self.wheel.at(self.wheel.now_ms + DEAD_MS, Phase.LIFE, key, self._give_up, line)
@@ -190,22 +204,35 @@ class Network:
 
     def send(self, source: Endpoint, peer: bytes, channel: str, frame: bytes, priority: Priority) -> bool:
         """A one-way frame; False when it was dropped for want of a connection or of room."""
-        line = source.lines.get(peer)
-        if line is None:
-            return False
-        links, wheel = self.dice.links, self.wheel
-        for tap in self.taps:
-            tap(source, line.target, "gossip", frame, b"")
-        if links.uplink_kb_s:
-            behind_ms = source.busy_until_ms - wheel.now_ms
-            if priority is not Priority.HIGH and behind_ms * links.uplink_kb_s > links.queue_kb * 1_000:
-                return False
-            key = 0, source.index, line.target.index, line.frames
-            wheel.at(wheel.now_ms, Phase.DEPART, key, self._depart, line, channel, frame, line.frames)
-        else:
-            self._fly(line, channel, frame, line.frames, 0)
-        line.frames += 1
-        return True
+        return not self.send_all(source, (peer,), channel, frame, priority)
+
+    def send_all(
+        self, source: Endpoint, peers: tuple[bytes, ...], channel: str, frame: bytes, priority: Priority
+    ) -> list[bytes]:
+        """One frame to each of these; those for whom it was dropped."""
+        lines, dropped = source.lines, list[bytes]()
+        queued = self.dice.links.uplink_kb_s > 0
+        if queued and priority is not Priority.HIGH and self._is_behind(source):
+            return list(peers)
+        for peer in peers:
+            line = lines.get(peer)
+            if line is None:
+                dropped.append(peer)
+                continue
+            for tap in self.taps:
+                tap(source, line.target, "gossip", frame, b"")
+            if queued:
+                key = 0, source.index, line.target.index, line.frames
+                self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._depart, line, channel, frame, line.frames)
+            else:
+                self._fly(line, channel, frame, line.frames, 0)
+            line.frames += 1
+        return dropped
+
+    def _is_behind(self, source: Endpoint) -> bool:
+        """Whether a peer's line has no room for frames that may be dropped."""
+        links = self.dice.links
+        return (source.busy_until_ms - self.wheel.now_ms) * links.uplink_kb_s > links.queue_kb * 1_000
 
     def _depart(self, line: Line, channel: str, frame: bytes, number: int) -> None:
         self._fly(line, channel, frame, number, self._queue_ms(line.source, len(frame)))
@@ -223,11 +250,14 @@ class Network:
         line.source.bytes_out += len(frame)
         if line.blocked:
             return
-        wheel = self.wheel
-        for copy, delay_ms in enumerate(self.dice.fate(line.seed, number, line.latency_ms)):
-            key = line.key | ((number << 1 | copy) & 0xFFFFFF)
-            bucket = wheel.bucket(wheel.now_ms + queued_ms + delay_ms, Phase.ARRIVE)
+        wheel, dice = self.wheel, self.dice
+        key, at_ms = line.key | (number << 1 & 0xFFFFFF), wheel.now_ms + queued_ms + line.latency_ms
+        if dice.plain:
+            bucket = wheel.bucket(at_ms + dice.jitter_ms(line.seed, number), Phase.ARRIVE)
             bucket.append((key, self._arrive, (line, channel, frame)))
+            return
+        for copy, delay_ms in enumerate(dice.fate(line.seed, number)):
+            wheel.bucket(at_ms + delay_ms, Phase.ARRIVE).append((key | copy, self._arrive, (line, channel, frame)))
 
     @staticmethod
     def _arrive(line: Line, channel: str, frame: bytes) -> None:
@@ -237,16 +267,18 @@ class Network:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def request(self, source: Endpoint, peer: bytes, frame: bytes, answered: Callable[[Outcome], None]) -> bool:
+    def request(
+        self, source: Endpoint, peer: bytes, frame: bytes, answered: Callable[[Outcome], None], place: int = 0
+    ) -> bool:
         """A request over an open connection; `answered` comes at most once, and never when it gets lost. False, and no
-        answer, when there is no connection."""
+        answer, when there is no connection. `place`: its number among all that the node asks."""
         line = source.lines.get(peer)
         if line is None:
             return False
         for tap in self.taps:
             tap(source, line.target, "request", frame, b"")
         number, line.requests = line.requests, line.requests + 1
-        line.asked[number] = answered
+        line.asked[number] = place, answered
         key = 1, source.index, line.target.index, number
         self.wheel.at(self.wheel.now_ms, Phase.DEPART, key, self._ask, line, number, frame)
         return True
@@ -285,10 +317,10 @@ class Network:
 
     @staticmethod
     def _answered(line: Line, number: int, data: bytes | None) -> None:
-        answered = line.asked.pop(number, None)
-        if answered is not None and line.open:
+        asked = line.asked.pop(number, None)
+        if asked is not None and line.open:
             line.source.bytes_in += len(data or b"")
-            answered(Missed.CLOSED if data is None else Ok(data))
+            asked[1](Missed.CLOSED if data is None else Ok(data))
 
     # -- blobs -------------------------------------------------------------------------------------------------------
 

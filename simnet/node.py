@@ -134,7 +134,9 @@ class Node(Site):
         if self.paused:
             self._held.append((self.on_frame, (source, channel, frame)))
         elif self.core is not None:
-            self._do(self.core.on_frame(self.now, source, channel, frame))
+            effects = self.core.on_frame(self.now, source, channel, frame)
+            if effects:
+                self._do(effects)
 
     def on_request(self, source: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None:
         if self.paused:
@@ -144,12 +146,15 @@ class Node(Site):
             self._replies[self._request_id] = reply
             self._do(self.core.on_request(self.now, source, self._request_id, frame))
 
-    def _input(self, life: int, call: Callable[[PeerCore], list[Effect]]) -> None:
-        """Something that this life was waiting for has come."""
+    def _input(self, life: int, call: Callable[[PeerCore], list[Effect]], *, late: bool = False) -> None:
+        """Something that this life was waiting for has come, or (`late`) its deadline has."""
         if not self._lives(life) or self.core is None:
             return
         if self.paused:
             self._held.append((self._input, (life, call)))
+        elif late:
+            self._now(call(self.core))
+            self._pump_after()
         elif self._busy:
             self._soon.append(call)
         else:
@@ -160,7 +165,8 @@ class Node(Site):
     def _do(self, effects: list[Effect]) -> None:
         """Effects that wait for nothing happen at once; the others in order, behind the journal."""
         self._now(effects)
-        self._pump()
+        if self._ordered or self._timer_moved or self._soon:
+            self._pump()
 
     def _now(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -181,9 +187,9 @@ class Node(Site):
                     self._ordered.append((effect, self._last_record))
 
     def _send(self, effect: Send) -> None:
-        send, channel, frame, priority = self.network.send, effect.channel, effect.frame, effect.priority
-        for peer in effect.peers:
-            if not send(self, peer, channel, frame, priority) and self.core is not None:
+        dropped = self.network.send_all(self, effect.peers, effect.channel, effect.frame, effect.priority)
+        for peer in dropped:
+            if self.core is not None:
                 self._now(self.core.on_sent(self.now, peer, SendOutcome.DROPPED))
 
     def _pump(self) -> None:
@@ -205,6 +211,15 @@ class Node(Site):
             else:
                 break
         self._busy = False
+
+    def _pump_after(self) -> None:
+        """As tasks do that wake at one moment: first every timer and deadline, then what they set in motion."""
+        bucket = self.network.wheel.bucket(self.network.wheel.now_ms, Phase.AFTER)
+        bucket.append(((self.index,), self._flush, (self._life,)))
+
+    def _flush(self, life: int) -> None:
+        if self._lives(life):
+            self._pump()
 
     def _start_ordered(self, effect: Ordered) -> None:
         match effect:
@@ -244,13 +259,17 @@ class Node(Site):
             bucket.append(((self.index,), self._wake, (at_ms, self._life)))
 
     def _wake(self, at_ms: int, life: int) -> None:
-        if not self._lives(life) or self._wakes_ms != at_ms:
+        core = self.core
+        if not self._lives(life) or self._wakes_ms != at_ms or core is None:
             return
         if self.paused:
             self._held.append((self._wake, (at_ms, life)))
             return
-        self._wakes_ms, self._timer_moved = 0, True
-        self._pump()
+        self._wakes_ms = 0
+        self._go_off(core)
+        self._timer_moved = False
+        if self._ordered or self._soon:
+            self._pump_after()
         if self._due:
             self._wake_at(self._due[0][0])
 
@@ -267,18 +286,23 @@ class Node(Site):
     def _request(self, effect: Request) -> None:
         life, open_ = self._life, [True]
 
-        def settle(outcome: Outcome) -> None:
+        def settle(outcome: Outcome, *, late: bool = False) -> None:
             if open_:
                 open_.clear()
-                self._input(life, lambda core: core.on_response(self.now, effect.request_id, outcome))
+                self._input(life, lambda core: core.on_response(self.now, effect.request_id, outcome), late=late)
+
+        def expire() -> None:
+            settle(Missed.TIMEOUT, late=True)
 
         def go(up: bool) -> None:
-            if open_ and self._lives(life) and not self.network.request(self, effect.peer, effect.frame, settle):
-                settle(Missed.CLOSED)
+            if open_ and self._lives(life):
+                place = effect.request_id
+                if not self.network.request(self, effect.peer, effect.frame, settle, place):
+                    settle(Missed.CLOSED)
 
         at_ms = self.network.wheel.now_ms + effect.timeout_ms
         key = self.index, effect.request_id, "request"
-        self.network.wheel.at(at_ms, Phase.LATE, key, settle, Missed.TIMEOUT)
+        self.network.wheel.at(at_ms, Phase.LATE, key, expire)
         if self.core is not None and effect.peer in self.core.peers:
             go(True)
         elif effect.addresses:
@@ -308,10 +332,13 @@ class Node(Site):
         roots, size = [root for root, _ in effect.blobs], sum(size for _, size in effect.blobs)
         open_ = [True]
 
-        def end(blobs: tuple[bytes, ...] | None, reason: str = "") -> None:
+        def end(blobs: tuple[bytes, ...] | None, reason: str = "", *, late: bool = False) -> None:
             if open_:
                 open_.clear()
-                self._input(life, lambda core: core.on_fetch(self.now, effect.token, blobs, reason))
+                self._input(life, lambda core: core.on_fetch(self.now, effect.token, blobs, reason), late=late)
+
+        def expire() -> None:
+            end(None, "the transfer took too long", late=True)
 
         def next_source(reason: str) -> None:
             if not open_ or not self._lives(life):
@@ -340,5 +367,5 @@ class Node(Site):
 
         at_ms = self.network.wheel.now_ms + effect.timeout_ms
         key = self.index, self.runs, f"fetch {effect.token}"
-        self.network.wheel.at(at_ms, Phase.LATE, key, end, None, "the transfer took too long")
+        self.network.wheel.at(at_ms, Phase.LATE, key, expire)
         next_source("no source")

@@ -55,6 +55,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shows: str = ""
     checks: tuple[str, ...] = ()
     providers: Count = 6
+    sellers: Count = 0
+    """How many of the providers have an offer; the others only carry the network. 0: all."""
     requesters: Count = 1
     characters: dict[str, float] = {}
     requester_characters: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
@@ -17,20 +18,18 @@ from p2pcompute.protocol.gossip.exchange import PeerRecord, encode_record
 from p2pcompute.protocol.machine import Effect, Emit, Environment, Grant, JobOutcome, JobStatus, Now, PeerInfo, Ruling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
-from p2pcompute.wire.manifest import Manifest, decode_manifest
+from p2pcompute.wire.manifest import decode_manifest
 from simnet.characters.base import Ring
 from simnet.characters.traced import Traced
 from simnet.disk import Disk
 from simnet.links import mix
-from simnet.network import Line, Network
+from simnet.network import WALL_START_MS, Line, Network
 
 if TYPE_CHECKING:
     from simnet.characters import Character
     from simnet.trace import Trace
 
 NETWORK: Final = "simnet"
-WALL_START_MS: Final = 1_800_000_000_000
-"""Virtual Unix time at the start of every world."""
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
 CREDIT: Final = 10**9
 VERIFIED_MAX: Final = 1_000_000
@@ -38,10 +37,22 @@ VERIFIED_MAX: Final = 1_000_000
 Observe = Callable[["Site", Emit], None]
 
 
+@functools.lru_cache(maxsize=4_096)
 def right_outputs(manifest: bytes) -> tuple[tuple[bytes, int], ...]:
-    """What every honest engine computes for a manifest, in this world: a function of its bytes alone."""
-    m = decode_manifest(manifest)
-    return tuple((blake3(manifest + i.to_bytes(4, "little")).digest(), b.size_bytes) for i, b in enumerate(m.outputs))
+    """(root, size in bytes) of what every honest engine computes for a manifest, in this world: a function of its bytes
+    alone."""
+    return tuple((merkle.blob_root(data), len(data)) for data in output_bytes(manifest))
+
+
+def output_bytes(manifest: bytes) -> list[bytes]:
+    """The outputs themselves."""
+    outputs = decode_manifest(manifest).outputs
+    return [blake3(manifest + i.to_bytes(4, "little")).digest(length=b.size_bytes) for i, b in enumerate(outputs)]
+
+
+def ptx_text(seed: int, number: int) -> bytes:
+    """Stands for the kernels of a task."""
+    return f"// kernels of task {number} in world {seed}\n".encode()
 
 
 class Site(abc.ABC):
@@ -103,8 +114,10 @@ class Site(abc.ABC):
 
     @property
     def now(self) -> Now:
-        ms = self.network.wheel.now_ms
-        return Now(ms, WALL_START_MS + ms + self.skew_ms)
+        return self.network.now if not self.skew_ms else self._skewed(self.network.now)
+
+    def _skewed(self, now: Now) -> Now:
+        return Now(now.mono_ms, now.wall_ms + self.skew_ms)
 
     def emit(self, event: Emit) -> None:
         """Somebody may want to know."""
@@ -168,13 +181,16 @@ class Site(abc.ABC):
         self.blobs.update({root: source.blobs[root] for root in roots})
         return tuple(self.blobs[root] or b"" for root in roots) if token.startswith("manifest:") else ()
 
+    def work_ms(self, manifest: bytes) -> int:
+        """What a run of this manifest takes on an ordinary machine."""
+        low, high = self._work_ms
+        return low + int.from_bytes(blake3(b"work" + manifest).digest(length=4), "big") % (high - low + 1)
+
     def compute(self, manifest: bytes) -> tuple[int, JobOutcome]:
         """Milliseconds a run takes here, and what comes out."""
         self._jobs += 1
-        low, high = self._work_ms
-        work_ms = low + int.from_bytes(blake3(b"work" + manifest).digest(length=4), "big") % (high - low + 1)
         queue_ms = mix(self.seed ^ mix(self.index << 20 | self._jobs)) % 20
-        took_ms = max(1, int(work_ms * self.slowness))
+        took_ms = max(1, int(self.work_ms(manifest) * self.slowness))
         outcome = JobOutcome(JobStatus.OK, right_outputs(manifest), device_us=1_000 * took_ms)
         claimed = getattr(self.core, "result", None)
         if claimed is not None:
@@ -182,13 +198,10 @@ class Site(abc.ABC):
         self.blobs.update({root: None for root, _ in outcome.outputs})
         return took_ms + queue_ms, outcome
 
-    def store(self, manifest: bytes) -> Manifest:
-        """Put a manifest and (by name only) all it refers to into the blob store."""
-        m = decode_manifest(manifest)
-        self.blobs[merkle.blob_root(manifest)] = manifest
-        self.blobs[m.ptx_root] = None
-        self.blobs.update({b.root: None for b in m.inputs})
-        return m
+    def store(self, manifest: bytes, ptx: bytes) -> None:
+        """Put a task into the blob store."""
+        for blob in (manifest, ptx):
+            self.blobs[merkle.blob_root(blob)] = blob
 
 
 def _address(index: int, host: int) -> str:
@@ -198,15 +211,17 @@ def _address(index: int, host: int) -> str:
     return f"/ip4/11.{index & 255}.{index >> 8 & 255}.1/tcp/4001"
 
 
-_verified: dict[tuple[bytes, bytes, bytes], bool] = {}
+_verified: dict[bytes, tuple[bytes, bytes, bool]] = {}
+"""Signature -> the key and the message it was verified for, and whether it held."""
 
 
 def network_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Real ed25519, each (key, message, signature) verified once in a process."""
-    key = public, message, signature
-    known = _verified.get(key)
-    if known is None:
-        if len(_verified) > VERIFIED_MAX:
-            _verified.clear()
-        known = _verified[key] = verify(public, message, signature)
-    return known
+    known = _verified.get(signature)
+    if known is not None and known[0] == public and known[1] == message:
+        return known[2]
+    if len(_verified) > VERIFIED_MAX:
+        _verified.clear()
+    holds = verify(public, message, signature)
+    _verified[signature] = public, message, holds
+    return holds

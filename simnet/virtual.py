@@ -39,6 +39,9 @@ from simnet.world import World
 
 T = TypeVar("T")
 
+NEVER_MS: Final = 1 << 62
+ROUNDING: Final = 1e-6
+"""A deadline at 8.062 s lies in millisecond 8062, although 8.062 * 1000 is a little less."""
 DEADLINE_S: Final = 0.0002
 """Within a millisecond deadlines come after everything that arrives in it."""
 
@@ -59,6 +62,11 @@ class TurnedClock(trio.abc.Clock):
     def deadline_to_sleep_time(self, deadline: float) -> float:
         self.next_deadline_s = deadline
         return 0.0 if deadline <= self.time_s else 1e6
+
+    @property
+    def next_deadline_ms(self) -> int:
+        """The millisecond in which some task wakes; NEVER_MS when none will."""
+        return math.floor(self.next_deadline_s * 1_000 + ROUNDING) if self.next_deadline_s < math.inf else NEVER_MS
 
     def turn(self, time_s: float) -> None:
         """Time never goes back."""
@@ -160,14 +168,18 @@ class SiteNetwork:
             raise RemoteError("not connected")
         return await reply.wait()
 
+    def __len__(self) -> int:
+        """Nobody is in a table: a new neighbour is asked for its record at once."""
+        return 0
+
     async def find_peer(self, peer: bytes) -> Sequence[str]:
         return ()
 
     async def met(self, peer: bytes, addresses: Sequence[str]) -> bool:
         return False
 
-    def told(self, peer: bytes, addresses: Sequence[str]) -> None:
-        pass
+    def told(self, peer: bytes, addresses: Sequence[str]) -> bool:
+        return False
 
     async def serve(self, peer: bytes, stream: Stream) -> Never:
         raise RemoteError("simulated peers have no streams")
@@ -295,28 +307,31 @@ class VirtualWorld(World):
             for node in self.nodes:
                 assert isinstance(node, VirtualNode)
                 node.nursery = nursery
+            self.prepare(nursery)
             self.start()
             calls = await self._turn(clock)
             nursery.cancel_scope.cancel()
         return calls
+
+    def prepare(self, nursery: trio.Nursery) -> None:
+        """What a kind of world needs before it starts."""
 
     async def _turn(self, clock: TurnedClock) -> int:
         """Millisecond after millisecond, until the end: what arrives, then deadlines, then what leaves."""
         calls = 0
         while True:
             await _idle()
-            deadline_ms = math.floor(clock.next_deadline_s * 1_000) if clock.next_deadline_s < math.inf else math.inf
-            event_ms = self.wheel.next_ms()
-            now_ms = min(deadline_ms, math.inf if event_ms is None else event_ms)
+            event_ms, deadline_ms = self.wheel.next_ms(), clock.next_deadline_ms
+            now_ms = deadline_ms if event_ms is None else min(event_ms, deadline_ms)
             if now_ms > self.scenario.until_ms or self.settled():
                 return calls
             clock.turn(now_ms / 1_000)
-            self.wheel.now_ms = int(now_ms)
-            calls += await self._phases(int(now_ms), Phase.LIFE, Phase.SETTLE)
-            while clock.next_deadline_s < (now_ms + 0.5) / 1_000:
+            self.wheel.now_ms = now_ms
+            calls += await self._phases(now_ms, Phase.LIFE, Phase.SETTLE)
+            while clock.next_deadline_ms == now_ms:
                 clock.turn(clock.next_deadline_s)
                 await _idle()
-            calls += await self._phases(int(now_ms), Phase.TIMER, Phase.DEPART)
+            calls += await self._phases(now_ms, Phase.TIMER, Phase.DEPART)
 
     async def _phases(self, now_ms: int, first: Phase, last: Phase) -> int:
         calls = 0

@@ -27,8 +27,10 @@ class Phase(enum.IntEnum):
     """Requests, answers, blobs and results arrive; disks and engines finish."""
     TIMER = 3
     LATE = 4
-    """Deadlines pass. What a deadline sets in motion for this very millisecond follows at once."""
-    DEPART = 5
+    """Deadlines pass."""
+    AFTER = 5
+    """What timers and deadlines have set in motion begins."""
+    DEPART = 6
     """What waits for its turn on a line of limited bandwidth is put on it."""
 
 
@@ -50,7 +52,7 @@ class Wheel:
             time_ms = self.now_ms
         found = self._buckets.get(time_ms)
         if found is None:
-            found = self._buckets[time_ms] = ([], [], [], [], [], [])
+            found = self._buckets[time_ms] = ([], [], [], [], [], [], [])
             heapq.heappush(self._times, time_ms)
         return found[phase]
 
@@ -88,8 +90,6 @@ class Wheel:
             for _, call, arguments in calls:
                 call(*arguments)
                 yield
-            if phase == Phase.LATE and phases[Phase.TIMER]:
-                phase = int(Phase.TIMER)
         if last == Phase.DEPART and not any(phases):
             del self._buckets[now_ms]
             heapq.heappop(self._times)

@@ -11,6 +11,7 @@ from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
+from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
 from simnet.characters import Ring, character_of
 from simnet.disk import CrashState
@@ -19,7 +20,7 @@ from simnet.links import REGIONS
 from simnet.network import Network
 from simnet.node import Node
 from simnet.scenario import Scenario, requester_names
-from simnet.site import Site
+from simnet.site import Site, ptx_text
 from simnet.trace import Trace
 from simnet.wheel import Phase, Wheel
 
@@ -27,6 +28,9 @@ HOST: Final = 1
 """Number of the machine that all peers share whose character lives at one address."""
 RETRY_MS: Final = 800
 """A user whose node is down tries again after this time."""
+
+EVENTS_NODES_MAX: Final = 1_000
+"""Larger worlds keep no list of their events: every offer makes one at every node."""
 
 Observer = Callable[[int, Site, Emit], None]
 
@@ -62,7 +66,9 @@ class World:
         plan: Plan = (),
         show: Callable[[str], None] | None = None,
         hashing: bool = False,
+        keep_events: bool = True,
     ) -> None:
+        self.keep_events = keep_events and scenario.providers <= EVENTS_NODES_MAX
         self.scenario, self.seed, self.plan = scenario, seed, (*scenario.faults, *plan)
         self.wheel = Wheel()
         self.network = Network(self.wheel, seed, scenario.links)
@@ -84,7 +90,7 @@ class World:
         self.requesters = [self._node(name, kind) for name, kind in zip(requester_names(scenario.requesters), kinds)]
         self.nodes: list[Node] = [*self.providers, *self.requesters]
         for i, node in enumerate(self.providers):
-            node.terms = self.terms(node, i)
+            node.terms = self.terms(node, i) if i < (scenario.sellers or scenario.providers) else None
         for i, node in enumerate(self.nodes):
             older = self.providers[: min(i, len(self.providers))]
             node.bootstrap = [x.peer for x in rng.sample(older, min(len(older), scenario.acquaintances))]
@@ -179,15 +185,15 @@ class World:
 
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
-        work = self.scenario.work
+        work, ptx = self.scenario.work, ptx_text(self.seed, number)
         outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
         return encode_manifest(
             Manifest(
                 name=f"task{number}",
                 toolchain="simulated",
                 sources=(),
-                ptx_root=random.Random(f"{self.seed}/ptx/{number}").randbytes(32),
-                ptx_size_bytes=1000,
+                ptx_root=merkle.blob_root(ptx),
+                ptx_size_bytes=len(ptx),
                 buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
                 launches=(Launch("k", (1, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=5_000,
@@ -207,7 +213,7 @@ class World:
         if not requester.up:
             self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
             return
-        requester.store(task.manifest)
+        requester.store(task.manifest, ptx_text(self.seed, task.number))
         requester.command(self._command(task))
 
     def _stop(self, task: Task) -> None:
@@ -238,7 +244,8 @@ class World:
 
     def _observe(self, node: Site, event: Emit) -> None:
         now_ms, fields = self.wheel.now_ms, dict(event.fields)
-        self.events.append((now_ms, node.name, event.name, fields))
+        if self.keep_events:
+            self.events.append((now_ms, node.name, event.name, fields))
         self.trace.event(node, now_ms, event)
         if event.name in ("job.done", "job.failed"):
             task = self.tasks[fields["job"]]  # type: ignore[index]

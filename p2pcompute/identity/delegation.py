@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
+
+Subject = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+"""A public key."""
 
 
 class Capability(enum.IntFlag, boundary=enum.STRICT):
@@ -26,7 +30,7 @@ class Delegation(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fi
     """Body of the signed document: the signer (the operator) lends `capabilities` to `subject`; the envelope's times
     bound it."""
 
-    subject: bytes
+    subject: Subject
     capabilities: Capability
 
 
@@ -34,7 +38,7 @@ class Revocation(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fi
     """Body of the signed document: the signer takes back every delegation to `subject` it issued up to the envelope's
     `issued_at`."""
 
-    subject: bytes
+    subject: Subject
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -70,7 +74,7 @@ class Authority:
         """Whether `grant` lets `subject` do `needs` at this time; our clock may be `skew_ms` behind the operator's."""
         return (
             grant.subject == subject
-            and needs & grant.capabilities == needs
+            and not int(needs) & ~int(grant.capabilities)  # numbers: flags would make new flags, a microsecond each
             and grant.issued_at - skew_ms <= wall_ms < grant.expires_at
             and grant.issued_at > self._revoked_until.get((grant.operator, subject), -1)
         )

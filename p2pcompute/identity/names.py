@@ -6,6 +6,7 @@ multibase 'z').
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import base58
@@ -18,6 +19,8 @@ PEER_ID_PREFIX: Final = bytes.fromhex("002408011220")
 DID_PREFIX: Final = "did:key:z"
 _MULTICODEC_ED25519: Final = b"\xed\x01"
 _TEXT_MAX: Final = 128
+_NAMES_CACHED: Final = 4_096
+"""base58 costs 20 us a name in Python, and the peers of a network are named over and over."""
 
 
 def peer_id_bytes(public: bytes) -> bytes:
@@ -25,6 +28,7 @@ def peer_id_bytes(public: bytes) -> bytes:
     return PEER_ID_PREFIX + public
 
 
+@functools.lru_cache(_NAMES_CACHED)
 def peer_id(public: bytes) -> str:
     """libp2p's text form: 12D3KooW…"""
     return base58.b58encode(peer_id_bytes(public)).decode()
@@ -40,6 +44,7 @@ def short(public: bytes) -> str:
     return peer_id(public)[-8:]
 
 
+@functools.lru_cache(_NAMES_CACHED)
 def parse_peer_id(text: str) -> bytes:
     """The public key a peer id holds. Raises UsageError for anything but an ed25519 peer id."""
     try:

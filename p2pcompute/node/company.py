@@ -91,6 +91,7 @@ class Company:
         self._bootstrap = tuple(bootstrap)
         self._rng, self._backoff = rng, Backoff(rng)
         self._dialling: set[str] = set()
+        self._here: set[bytes] = set()  # who was connected when notes were taken last
         self._peer_of: dict[str, bytes] = {}  # of addresses that name no peer, once they were reached
 
     async def run(self) -> None:
@@ -164,10 +165,14 @@ class Company:
                 return  # one at a time: nothing is in a hurry
 
     def _take_notes(self) -> None:
+        """A newcomer is worth a line in the file when it is still here next time: many come for one question."""
+        before, self._here = self._here, set(self._core.peers)
         for info in list(self._core.peers.values()):
             listing = self._core.book.get(info.peer)
             if self._known.knows(info.peer):
                 self._follow(info)
+            elif info.peer not in before:
+                continue
             elif info.outbound:
                 self._known.remember(info.address)
             elif listing is not None and listing.offer.body.addresses:

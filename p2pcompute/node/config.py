@@ -20,13 +20,17 @@ from p2pcompute.wire.documents import Label, Money
 DEFAULT_NETWORK = "main"
 DEFAULT_PORT = 9471
 """Unassigned by IANA."""
+BLOB_BYTES_PER_S = 128 * limits.MIB
+"""A gigabit line is filled by one peer, a faster one is shared."""
+BLOB_BYTES_PER_S_MIN = 2**18
+"""A chunk a second: all transfers of one peer together move well within exchange.STALL_S."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
     `bootstrap` to join through, `direct` for peers by agreement (always connected, never judged), `relays` to be
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
-    local network, unless only loopback is listened on."""
+    local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
@@ -41,6 +45,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = msgspec.field(default_factory=lambda: os.cpu_count() or 1)
     memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=limits.MEMORY_BYTES_MAX)] = 4 * limits.GIB
     blob_bytes: Annotated[int, msgspec.Meta(ge=2**20)] = 16 * limits.GIB
+    blob_bytes_per_s: Annotated[int, msgspec.Meta(ge=BLOB_BYTES_PER_S_MIN, le=2**40)] = BLOB_BYTES_PER_S
     device_ms_max: Annotated[int, msgspec.Meta(ge=1, le=limits.DEVICE_MS_MAX)] = 3_600_000
     price_per_device_s: Money = 1_000_000
     price_minimum: Money = 1_000

@@ -23,6 +23,7 @@ import trio
 from p2pcompute.errors import HomeError, LocalError, RemoteError
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.partial import PartialBlob
+from p2pcompute.transport.allowance import Allowances
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.mux import Stream
 from p2pcompute.wire import limits, merkle
@@ -38,8 +39,8 @@ SPAN_CHUNKS_MIN: Final = 16
 SPANS_PER_SOURCE: Final = 4
 """A blob is cut so that each source gets about this many spans: a slow one then holds up little."""
 STREAMS_PER_PEER_MAX: Final = 4
-STREAMS_MAX: Final = 32
-"""Requests served at once; more wait their turn."""
+FRAMES_MAX: Final = 32
+"""Sent at once, to all peers together; more wait their turn."""
 STREAMS_PER_SOURCE: Final = 2
 """Spans under way from one source: while one stream begins, the other fills the line."""
 SERVINGS_MAX: Final = 4
@@ -49,6 +50,8 @@ SERVINGS_CHUNKS_MIN: Final = 64
 SERVINGS_S: Final = 3_600.0
 SERVED_MAX: Final = 16_384
 """(peer, blob) pairs whose servings are counted; the oldest are forgotten first."""
+SERVED_SECONDS_BURST: Final = 0.25
+"""What a peer may have at once, in seconds of its rate: small inputs and outputs never wait."""
 BANS_MAX: Final = 16_384
 NODES_CACHED_BYTES_MAX: Final = 8 * limits.MIB
 
@@ -100,11 +103,14 @@ _off_loop = trio.to_thread.run_sync
 
 
 class BlobServer:
-    """Answers requests for blobs of one store. Nobody gets more than a few streams at a time."""
+    """Answers requests for blobs of one store. Nobody gets more than a few streams at a time, and so many bytes a
+    second on all of them together."""
 
-    def __init__(self, store: BlobStore, may_read: MayRead) -> None:
+    def __init__(self, store: BlobStore, may_read: MayRead, bytes_per_s: int) -> None:
+        """`bytes_per_s`: to each peer, in the long run."""
         self._store, self._may_read = store, may_read
-        self._all = trio.CapacityLimiter(STREAMS_MAX)
+        self._rates = Allowances(bytes_per_s, int(SERVED_SECONDS_BURST * bytes_per_s))
+        self._all = trio.CapacityLimiter(FRAMES_MAX)
         self._peers: dict[bytes, int] = {}
         self._nodes: OrderedDict[bytes, bytes] = OrderedDict()
         self._nodes_bytes = 0
@@ -117,8 +123,7 @@ class BlobServer:
             raise RemoteError("has too many transfers under way")
         self._peers[peer] = self._peers.get(peer, 0) + 1
         try:
-            async with self._all:
-                await self._answer(peer, stream)
+            await self._answer(peer, stream)
         finally:
             self._peers[peer] -= 1
             if not self._peers[peer]:
@@ -140,12 +145,19 @@ class BlobServer:
             raise RemoteError("asks for the same blob again and again")
         view = self._store.mapped(root)
         head = await self._nodes_of(root, view) if request.nodes else NO_NODES
-        with trio.fail_after(STALL_S):
-            await stream.send_all(pack_frame(head))
+        await self._give(peer, stream, head)
         for number in numbers:
             at = number * limits.BLOB_CHUNK_BYTES
+            await self._give(peer, stream, bytes(view[at : at + limits.BLOB_CHUNK_BYTES]))
+
+    async def _give(self, peer: bytes, stream: Stream, frame: bytes) -> None:
+        """Send one frame, as soon as the peer has earned what it had before."""
+        while pause_s := self._rates.of(peer, trio.current_time()).spend(0, trio.current_time()):
+            await trio.sleep(pause_s)
+        async with self._all:
+            self._rates.of(peer, trio.current_time()).spend(len(frame), trio.current_time())
             with trio.fail_after(STALL_S):
-                await stream.send_all(pack_frame(bytes(view[at : at + limits.BLOB_CHUNK_BYTES])))
+                await stream.send_all(pack_frame(frame))
 
     def _charge(self, peer: bytes, root: bytes, size: int, chunks: int) -> bool:
         """Count chunks of a blob that a peer asks for; False when it has had the whole often enough for now."""

@@ -143,7 +143,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
     blobs = BlobStore(home.layout.blobs, merkle.blob_root, config.blob_bytes)
     try:
         async with open_committer(home.journal) as committer:
-            runtime = Runtime(committer, Workshop(blobs, pool))
+            runtime = Runtime(committer, Workshop(blobs, pool, config.blob_bytes_per_s))
             transport = Libp2pTransport(
                 keyring.node.seed,
                 listen=config.listen,

@@ -15,7 +15,9 @@ from p2pcompute.transport.address import parse_address
 from p2pcompute.wire.multiaddr import Reach, is_relayed, reach_of
 
 OBSERVERS_MAX: Final = 8
-"""Peers that are asked, and one answer of each: a few liars change nothing but a hint."""
+"""Peers that answered, and one answer of each: a few liars change nothing but a hint."""
+ASKED_MAX: Final = 24
+"""Peers that are asked within ASK_AGAIN_S, where most do not answer."""
 VERDICT_S: Final = 1_800.0
 """A verdict older than this counts no more."""
 ASK_AGAIN_S: Final = 600.0
@@ -45,15 +47,18 @@ class Verdicts:
     def __init__(self) -> None:
         self._said: dict[bytes, tuple[bool | None, float, Reach]] = {}
 
-    def wants(self, peer: bytes, now_s: float) -> bool:
-        return peer not in self._said or now_s - self._said[peer][1] >= ASK_AGAIN_S
+    def wants(self, peer: bytes, now_s: float, reach: Reach) -> bool:
+        """Whether to ask this peer: not when it was asked of late, nor when enough others as far away have answered."""
+        recent = [one for one in self._said.values() if now_s - one[1] < ASK_AGAIN_S and one[2] >= reach]
+        answered = sum(reached is not None for reached, _, _ in recent)
+        again = peer not in self._said or now_s - self._said[peer][1] >= ASK_AGAIN_S
+        return again and answered < OBSERVERS_MAX and len(recent) < ASKED_MAX
 
     def add(self, peer: bytes, reached: bool | None, now_s: float, reach: Reach) -> None:
         """`reached` is None when the peer did not say; `reach` is that of its own address."""
-        self._said.pop(peer, None)
         self._said[peer] = reached, now_s, reach
-        while len(self._said) > OBSERVERS_MAX:
-            del self._said[next(iter(self._said))]
+        for old in [one for one, (_, at_s, _) in self._said.items() if now_s - at_s > VERDICT_S]:
+            del self._said[old]
 
     def counts(self, now_s: float) -> tuple[int, int]:
         """(peers that reached us, peers that did not), of those farthest away: neighbours prove nothing."""

@@ -85,12 +85,15 @@ class Relays:
             await trio.sleep(TICK_S)
 
     async def _ask(self) -> None:
-        """One peer at a time is asked to dial back."""
+        """One peer at a time is asked to dial back, where this node means to be dialled by others than this machine."""
+        if self._evidence().stays_here:
+            return
         for info in list(self._peers.values()):
             now_s = trio.current_time()
-            if info.outbound and not is_relayed(info.address) and self._verdicts.wants(info.peer, now_s):
+            reach = reach_of(info.address)
+            if info.outbound and not is_relayed(info.address) and self._verdicts.wants(info.peer, now_s, reach):
                 reached = await self._transport.dialled_back(info.peer)
-                self._verdicts.add(info.peer, reached, now_s, reach_of(info.address))
+                self._verdicts.add(info.peer, reached, now_s, reach)
                 return
 
     def _due_for_renewal(self) -> Iterator[str]:

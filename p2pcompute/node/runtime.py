@@ -19,7 +19,7 @@ from p2pcompute.errors import DecodeError, LocalError, P2PComputeError, RemoteEr
 from p2pcompute.node.ports import Clock, Committer, Network, PeerFinder, SystemClock, Ticket, Work
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
-from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
+from p2pcompute.protocol.core import NEIGHBOURS_MIN, RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip.exchange import decode_record
 from p2pcompute.protocol.machine import (
     CancelJob,
@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 DIAL_S: Final = 5.0
 EARLY_MAX: Final = 1_024
+SETTLED_S: Final = 5.0
+"""From then on a neighbour is one that stays: a search of the DHT is over sooner."""
 Listener = Callable[[Emit], None]
 
 
@@ -129,7 +131,7 @@ class Runtime:
             self.emit(Emit("peer.up" if info.up else "peer.down", {"peer": info.peer, "address": info.address}))
             self._do(self.core.on_peer(self.now(), info))
             if info.up:
-                self._spawn(self._learn_record, info.peer)
+                self._spawn(self._learn_record, info)
 
     def on_addresses(self, where: Whereabouts) -> None:
         """A neighbour told us that it is reached elsewhere now."""
@@ -275,11 +277,18 @@ class Runtime:
                 log.debug("cannot reach %s: %s", address, error)
         return False
 
-    async def _learn_record(self, peer: bytes) -> None:
-        """Ask a new neighbour for its signed addresses, to be named to others who look for peers."""
-        record = await self.transport.signed_record(peer)
-        self._do(self.core.on_record(self.now(), peer, record))
-        await self.routing.met(peer, self._listens_at(peer, record))
+    async def _learn_record(self, info: PeerInfo) -> None:
+        """Ask a new neighbour for its signed addresses, to be named to others who look for peers. Who knows enough
+        peers waits a while: many come for one question, and go."""
+        if len(self.routing) >= NEIGHBOURS_MIN:
+            await trio.sleep(SETTLED_S)
+            if self.core.peers.get(info.peer) is not info:
+                return
+        record = await self.transport.signed_record(info.peer)
+        self._do(self.core.on_record(self.now(), info.peer, record))
+        addresses = self._listens_at(info.peer, record)
+        if not self.routing.told(info.peer, addresses):
+            await self.routing.met(info.peer, addresses)
 
     def _listens_at(self, peer: bytes, record: bytes) -> tuple[str, ...]:
         """Where a neighbour is reached: where we dialled it, and where its own signed record says."""

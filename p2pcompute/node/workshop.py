@@ -24,9 +24,10 @@ RETENTION_S: Final = 60.0
 class Workshop:
     """Fetches and serves blobs, runs jobs, and keeps what somebody still needs."""
 
-    def __init__(self, blobs: BlobStore, engines: Engines, clock: Clock | None = None) -> None:
+    def __init__(self, blobs: BlobStore, engines: Engines, blob_bytes_per_s: int, clock: Clock | None = None) -> None:
+        """`blob_bytes_per_s`: to each peer that fetches from here, in the long run."""
         self._blobs, self._engines, self._clock = blobs, engines, clock or SystemClock()
-        self._server = exchange.BlobServer(blobs, self._may_read)
+        self._server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s)
         self._bans = exchange.Bans()
         self._grants: dict[bytes, OrderedDict[str, Grant]] = {}
         """Peer -> token -> grant."""

@@ -20,7 +20,6 @@ from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument, Cancel, Offer, UnknownDocumentError
 
 Order = tuple[int, int, bytes]
-GOSSIPED: Final = (Offer, Cancel, Revocation)
 
 
 def order_of(document: AnyDocument) -> Order:
@@ -58,15 +57,16 @@ class Book:
             return Ruling.IGNORE, self._raws[raw], []
         try:
             document = self._post.open(raw)
-            if not isinstance(document.body, GOSSIPED):
-                return Ruling.REJECT, None, []
-            if isinstance(document.body, Revocation):
+            body = document.body
+            if isinstance(body, Revocation):
                 return self._revoke(now, document)
             if document.expires_at - document.issued_at > limits.OFFER_LIFETIME_MS:
                 return Ruling.REJECT, None, []
             operator: bytes | None = document.signer
-            if isinstance(document.body, Offer):
-                operator = self._post.operator_of(document.signer, document.body.delegation, Capability.PROVIDE, now)
+            if isinstance(body, Offer):
+                operator = self._post.operator_of(document.signer, body.delegation, Capability.PROVIDE, now)
+            elif not isinstance(body, Cancel):
+                return Ruling.REJECT, None, []
         except UnknownDocumentError:
             return Ruling.IGNORE, None, []
         except (DecodeError, SignatureError):
@@ -76,9 +76,11 @@ class Book:
         return self._apply(document, operator)
 
     def _is_news(self, document: AnyDocument) -> bool:
-        order = order_of(document)
-        listing, tombstone = self._listings.get(document.signer), self._tombstones.get(document.signer)
-        return (listing is None or order > order_of(listing.offer)) and (tombstone is None or order > tombstone[0])
+        signer = document.signer
+        listing = self._listings.get(signer)
+        if listing is not None and order_of(document) <= order_of(listing.offer):
+            return False
+        return signer not in self._tombstones or order_of(document) > self._tombstones[signer][0]
 
     def _apply(self, document: AnyDocument, operator: bytes | None) -> tuple[Ruling, AnyDocument, list[Emit]]:
         signer = document.signer

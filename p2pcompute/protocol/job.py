@@ -6,7 +6,7 @@ import dataclasses
 from typing import Final
 
 from p2pcompute.protocol.machine import follow
-from p2pcompute.protocol.matching import Listing, Needs
+from p2pcompute.protocol.matching import Listing, Needs, network_of
 from p2pcompute.protocol.verification import Answer
 from p2pcompute.wire.documents import AnyDocument, Assignment, Quote
 from p2pcompute.wire.manifest import Manifest
@@ -116,8 +116,6 @@ class Job:
     resting: bool = False
     refusals: list[str] = dataclasses.field(default_factory=list)
     declines: dict[bytes, int] = dataclasses.field(default_factory=dict)
-    silent: dict[bytes, None] = dataclasses.field(default_factory=dict)
-    """Operators that gave no answer when they were probed or asked to reserve."""
     answer: Answer | None = None
     fetching: bytes = b""
     fetched: bool = False
@@ -154,9 +152,11 @@ class Job:
         """The replicas in any of these states, in order of engagement."""
         return [r for r in self.team if r.state in states]
 
-    def operators(self, *, lost: bool) -> list[bytes]:
-        """The operators engaged for this job; with `lost`, also those whose replica was lost."""
-        return [r.operator for r in self.team if lost or r.state != "lost"]
+    def taken(self, *, lost: bool) -> list[bytes | str]:
+        """The operators engaged for this job and their networks; with `lost`, also those whose replica was lost."""
+        team = [r for r in self.team if lost or r.state != "lost"]
+        networks = [network for r in team if (network := network_of(r.addresses))]
+        return [*(r.operator for r in team), *networks]
 
     def committed_spend(self) -> int:
         """The most this job can still cost: the ceilings of all replicas that were not lost."""

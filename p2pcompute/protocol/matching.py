@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
+from p2pcompute.wire import multiaddr
 from p2pcompute.wire.codec import Document
 from p2pcompute.wire.documents import Offer
 
@@ -39,6 +40,11 @@ class Listing(msgspec.Struct, frozen=True, gc=False):
     @property
     def peer(self) -> bytes:
         return self.offer.signer
+
+    @property
+    def network(self) -> str:
+        """Where it is reached, as far as that tells one owner from another: "" says nothing."""
+        return network_of(self.offer.body.addresses)
 
 
 CONSTRAINTS: Final[tuple[tuple[str, Callable[[Offer, Needs], bool]], ...]] = (
@@ -72,15 +78,23 @@ def rank(listings: Iterable[Listing], needs: Needs, *, seed: bytes, demerits: Ca
     return [row[4] for row in fitting]
 
 
-def distinct(listings: Iterable[Listing], count: int, *, taken: Iterable[bytes]) -> list[Listing]:
-    """The first `count` listings of different operators, none of whom is in `taken`."""
-    operators = set(taken)
+def network_of(addresses: Sequence[str]) -> str:
+    """The /24 or /48 in the internet that the first address which is no relay's lies in; "" when none does."""
+    direct = (text for text in addresses if not multiaddr.is_relayed(text))
+    return multiaddr.network_of(next(direct, ""))
+
+
+def distinct(listings: Iterable[Listing], count: int, *, taken: Iterable[bytes | str]) -> list[Listing]:
+    """The first `count` listings of different operators in different networks, none of which is in `taken`: many keys
+    are cheap, many networks are not."""
+    seen = set(taken)
     chosen: list[Listing] = []
     for x in listings:
         if len(chosen) == count:
             break
-        if x.operator not in operators:
-            operators.add(x.operator)
+        network = x.network
+        if x.operator not in seen and (not network or network not in seen):
+            seen.update((x.operator, network))
             chosen.append(x)
     return chosen
 

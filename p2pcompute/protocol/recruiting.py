@@ -37,9 +37,12 @@ class Recruiter:
         others = (x for x in self._book.listings() if x.peer != self._post.env.me)
         ranked = matching.rank(others, job.needs, seed=job.id, demerits=self._reputation.demerits)
         fickle = [operator for operator, count in job.declines.items() if count >= DECLINES_MAX]
-        chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.silent, *job.operators(lost=True)])
-        if not chosen:  # a crash is no crime: with nobody else left, those who were lost or silent get another try
-            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.operators(lost=False)])
+        awake = [x for x in ranked if not self._reputation.rests(x.operator, now.mono_ms)]
+        chosen = matching.distinct(awake, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=True)])
+        if len(chosen) < wanted:  # with too few others, those who went silent are asked all the same
+            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=True)])
+        if not chosen:  # a crash is no crime: with nobody else left, those who were lost get another try
+            chosen = matching.distinct(ranked, limits.PROBES_MAX, taken=[*fickle, *job.taken(lost=False)])
         if not chosen or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
         job.round = Round(wanted, {}, [], now.mono_ms + limits.QUOTE_WAIT_MS, now.mono_ms + PROBE_MS)
@@ -57,24 +60,19 @@ class Recruiter:
             out.append(self._post.ask(listing.peer, probe.raw, tag, timeout_ms=PROBE_MS, addresses=addresses))
         return out
 
-    def take_quote(self, job: Job, tag: Tag, answer: AnyDocument | None) -> None:
+    def take_quote(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> None:
         """A probed provider answered, or did not (None)."""
         probe_id = tag.subject[16:]
         if job.round is None or probe_id not in job.round.asked:
             return
         listing = job.round.asked.pop(probe_id)
         if answer is None:
-            self.note_silence(job, listing.operator)
+            self._reputation.slow(listing.operator, now.mono_ms)
         elif isinstance(answer.body, d.Quote) and answer.body.probe == probe_id:
             if _dearer(answer.body, listing.offer.body):
-                self._reputation.slow(listing.operator)
+                self._reputation.slow(listing.operator, now.mono_ms)
             else:
                 job.round.quotes.append((listing, answer))
-
-    def note_silence(self, job: Job, operator: bytes) -> None:
-        """No answer: for this job it is asked again only when nobody else is left."""
-        job.silent[operator] = None
-        self._reputation.slow(operator)
 
     def close(self, now: Now, job: Job) -> list[tuple[Listing, AnyDocument]] | None:
         """The chosen quotes, cheapest first, when the round is over; None while it is worth waiting."""
@@ -85,19 +83,16 @@ class Recruiter:
         if r.asked and not hurried and now.mono_ms < r.end_mono_ms:
             return None
         job.round = None
-        for listing in r.asked.values():  # they had time; but who is only slower than others has done no wrong
-            job.silent[listing.operator] = None
-            if now.mono_ms >= r.end_mono_ms:
-                self._reputation.slow(listing.operator)
+        if now.mono_ms >= r.end_mono_ms:
+            for listing in r.asked.values():
+                self._reputation.slow(listing.operator, now.mono_ms)
         quotes = {x.peer: quote for x, quote in r.quotes}
 
         def order(x: Listing) -> tuple[int, int, bytes]:
             price = quotes[x.peer].body.price_per_device_s
             return price, self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
 
-        chosen = matching.distinct(
-            sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.operators(lost=False)
-        )
+        chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.taken(lost=False))
         return [(x, quotes[x.peer]) for x in chosen]
 
     def explain(self, job: Job) -> str:

@@ -6,6 +6,9 @@ from typing import Final
 
 SILENCE_DEMERITS_MAX: Final = 1_000
 OPERATORS_MAX: Final = 100_000
+REST_MS_MIN: Final = 15_000
+"""How long somebody who went silent is left in peace; doubled with every further time before good work."""
+REST_MS_MAX: Final = 600_000
 
 
 class Reputation:
@@ -14,17 +17,27 @@ class Reputation:
     def __init__(self) -> None:
         self._demerits: dict[bytes, int] = {}
         self._banned: dict[bytes, str] = {}
+        self._resting: dict[bytes, tuple[int, int]] = {}
+        """Operator -> how often it was silent since its last good work, and until when it rests."""
 
     def good(self, operator: bytes) -> None:
         """A replica of this operator agreed: halve its demerits."""
+        self._resting.pop(operator, None)
         if operator in self._demerits:
             self._demerits[operator] //= 2
 
-    def slow(self, operator: bytes) -> None:
+    def slow(self, operator: bytes, now_ms: int) -> None:
         """A replica failed or went silent."""
         self._demerits[operator] = min(self._demerits.pop(operator, 0) + 1, SILENCE_DEMERITS_MAX)
-        while len(self._demerits) > OPERATORS_MAX:
-            del self._demerits[next(iter(self._demerits))]
+        times, _ = self._resting.pop(operator, (0, 0))
+        self._resting[operator] = times + 1, now_ms + min(REST_MS_MIN << min(times, 16), REST_MS_MAX)
+        for row in (self._demerits, self._resting):
+            while len(row) > OPERATORS_MAX:
+                del row[next(iter(row))]
+
+    def rests(self, operator: bytes, now_ms: int) -> bool:
+        """Whether it was silent not long ago, so that others are asked first."""
+        return now_ms < self._resting.get(operator, (0, 0))[1]
 
     def ban(self, operator: bytes, reason: str) -> None:
         """No more business with this operator, here."""

@@ -47,6 +47,8 @@ COMMIT_GRACE_MS: Final = 60_000
 """Time for fetching inputs and waiting for the engine, on top of the manifest's own limit."""
 ATTEMPTS_MAX: Final = 5
 RETRY_MS: Final = 1_000
+SETTLING_ATTEMPTS_MAX: Final = 9
+"""What was judged is worth more patience, with pauses that double: a minute or two, as long as a line may be cut."""
 LOST_MS: Final = 2_000
 """A provider gone for so long while it works is given up."""
 INPUT_GRANT_MS: Final = 3_600_000
@@ -234,7 +236,7 @@ class Requester:
         job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
         if answer is not None and isinstance(answer.body, d.Decline):
             return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
-        self._recruiter.note_silence(job, replica.operator)
+        self._reputation.slow(replica.operator, now.mono_ms)
         return [self._event(job, "job.lost", replica, reason="no reservation"), *self._advance(now, job)]
 
     def _watch_commit_by(self, now: Now, job: Job) -> list[Effect]:
@@ -378,7 +380,7 @@ class Requester:
     def _fetch_outputs(self, now: Now, job: Job) -> list[Effect]:
         if job.fetching:
             return []
-        sources = [r for r in job.within("owed") if r.fetch_failures < ATTEMPTS_MAX]
+        sources = [r for r in job.within("owed") if r.fetch_failures < SETTLING_ATTEMPTS_MAX]
         if not sources:
             if job.within("judged"):
                 return []
@@ -404,8 +406,9 @@ class Requester:
         source = next((r for r in job.within("owed") if r.peer == job.fetching), None)
         if source is not None:
             source.fetch_failures += 1
-            self._reputation.slow(source.operator)
-        return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + FETCH_PAUSE_MS)]
+            self._reputation.slow(source.operator, now.mono_ms)
+        rounds = min((r.fetch_failures for r in job.within("owed")), default=0)
+        return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + (FETCH_PAUSE_MS << min(rounds, 6)))]
 
     def _pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
         assert replica.receipt is not None
@@ -446,9 +449,11 @@ class Requester:
 
     def _retry_or_lose(self, now: Now, job: Job, replica: Replica, step: str, reason: str) -> list[Effect]:
         replica.attempts += 1
-        if replica.attempts >= ATTEMPTS_MAX:
+        judged = replica.state == "judged"
+        if replica.attempts >= (SETTLING_ATTEMPTS_MAX if judged else ATTEMPTS_MAX):
             return self._lose(now, job, replica, reason)
-        return [SetTimer(self._retry_key(job, replica, step), now.mono_ms + RETRY_MS)]
+        pause_ms = RETRY_MS << min(replica.attempts - 1, 5) if judged else RETRY_MS
+        return [SetTimer(self._retry_key(job, replica, step), now.mono_ms + pause_ms)]
 
     @staticmethod
     def _retry_key(job: Job, replica: Replica, step: str) -> str:
@@ -459,7 +464,7 @@ class Requester:
         """This replica brings nothing (more)."""
         replica.step("lose")
         replica.error = reason
-        self._reputation.slow(replica.operator)
+        self._reputation.slow(replica.operator, now.mono_ms)
         out: list[Effect] = []
         if replica.assignment is not None:
             out.append(_persist(records.ReplicaLost(job.id, replica.assignment.id, reason)))
@@ -492,7 +497,7 @@ class Requester:
         if job is None or tag.step == "courtesy":
             return []
         if tag.step == "probe":
-            self._recruiter.take_quote(job, tag, answer)
+            self._recruiter.take_quote(now, job, tag, answer)
             return self._close_round(now, job)
         if tag.step == "reserve":
             return self._on_reservation(now, job, tag, answer)

@@ -165,6 +165,14 @@ class _Lock:
         return cls(descriptor)
 
     def release(self) -> None:
+        """Lift the lock, whoever has a copy of the descriptor: a child that another thread is starting has one until it
+        runs its program."""
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self.leave()
+
+    def leave(self) -> None:
+        """Close our copy of the descriptor; the lock is another process's."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -184,7 +192,7 @@ _held: weakref.WeakSet[_Lock] = weakref.WeakSet()
 def _close_in_child() -> None:
     # A forked child shares the lock; were it to outlive us, the home would stay locked.
     for lock in list(_held):
-        lock.release()
+        lock.leave()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

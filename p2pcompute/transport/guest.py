@@ -31,6 +31,9 @@ STREAMS_PER_CONNECTION_MAX: Final = 8
 SHOWN_MAX: Final = 64
 """Connections the swarm knows of: its bookkeeping costs the square of their number, 3 ms each at 500. Streams of all
 others are served all the same."""
+SETTLED_S: Final = 5.0
+"""A connection is shown when it has lasted so long: to the swarm each costs more than its handshake, and those of a
+search are gone again."""
 
 
 class Guest:
@@ -55,21 +58,29 @@ class Guest:
                 host = Host(self._seed, addresses, self._own, self._dial)
                 async with host.run():
                     self._host = host
-                    for connection in list(self._connections)[:SHOWN_MAX]:
-                        host.add(connection)
                     self._ready.set()
-                    await trio.sleep_forever()
+                    await self._show(host)
             except Exception:
                 log.exception("the py-libp2p host failed; identify and ping pause for %g s", RESTART_S)
             finally:
                 self._host, self._ready = None, trio.Event()
             await trio.sleep(RESTART_S)
 
+    async def _show(self, host: Host) -> None:
+        """Show the host the connections that stay."""
+        before, shown = set[Connection](), set[Connection]()
+        while True:
+            settled = [one for one in self._connections if one in before and one not in shown]
+            for connection in settled[: SHOWN_MAX - len(shown)]:
+                host.add(connection)
+                shown.add(connection)
+            before = set(self._connections)
+            await trio.sleep(SETTLED_S)
+            shown &= self._connections.keys()
+
     def add(self, connection: Connection) -> None:
-        """Show a connection to the host."""
+        """A new connection, which the host serves and is shown when it stays."""
         self._connections[connection] = 0
-        if self._host is not None and len(self._connections) <= SHOWN_MAX:
-            self._host.add(connection)
 
     def remove(self, connection: Connection) -> None:
         del self._connections[connection]

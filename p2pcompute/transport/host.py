@@ -6,6 +6,7 @@ inbound streams, its pubsub, and its outbound identify, which runs in trio syste
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -227,7 +228,7 @@ class Host:
         )
         self.host = BasicHost(
             self._swarm,
-            addrs_factory=lambda _: [Multiaddr(address) for address in addresses()],
+            addrs_factory=lambda _: [_parsed(address) for address in addresses()],
             disable_identify_address_discovery=True,
         )
         self._swarm.notifees.clear()  # outbound identify runs in system tasks, where a peer could end the process
@@ -279,6 +280,12 @@ class Host:
         await net_stream.set_state(StreamState.OPEN)
         with trio.fail_after(SERVE_S):
             await handler(net_stream)
+
+
+@functools.lru_cache(64)
+def _parsed(address: str) -> Multiaddr:
+    """Identify asks for our addresses over and over, and parsing one costs as much as the rest of its answer."""
+    return Multiaddr(address)
 
 
 async def _answered_elsewhere(stream: Any) -> None:

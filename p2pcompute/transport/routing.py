@@ -6,9 +6,10 @@ costs its own stream at most.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -19,7 +20,7 @@ from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.kademlia import MESSAGE_BYTES_MAX, PROTOCOL, Contact, Kademlia, Kind, Message, Search
 from p2pcompute.protocol.kademlia.messages import ADDRESSES_MAX, peer_position, position
 from p2pcompute.protocol.kademlia.node import believable
-from p2pcompute.protocol.kademlia.search import ASKED_AT_ONCE
+from p2pcompute.protocol.kademlia.search import ASKED_AT_ONCE, NEAREST_ASKED, RESULT_PEERS
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.mux import Stream
 
@@ -41,6 +42,8 @@ FIRST_S: Final = 30.0
 """The first pause of both; each is twice the one before, since a newcomer knows more peers every minute."""
 RETRY_S: Final = 5.0
 """While nobody is in the table."""
+VISITED_MAX: Final = 64
+"""Connections that searches under way hold open for one another."""
 TELLERS_MIN: Final = 3
 """Peers that named providers, before a search for them may end early."""
 
@@ -60,8 +63,8 @@ class Network(Protocol):
 class Found:
     """Providers that several peers named. One of them alone cannot fill the list, nor hide where somebody is."""
 
-    def __init__(self, known: Iterable[Contact], count: int) -> None:
-        self._count, self._tellers = count, 0
+    def __init__(self, known: Iterable[Contact], count: int, rng: random.Random) -> None:
+        self._count, self._tellers, self._rng = count, 0, rng
         self._contacts = {one.peer: one for one in known}
 
     @property
@@ -79,23 +82,27 @@ class Found:
     def some(self, me: bytes) -> list[Contact]:
         """As many as are wanted, drawn by chance, without `me`."""
         others = [one for peer, one in self._contacts.items() if peer != me]
-        return random.SystemRandom().sample(others, min(self._count, len(others)))
+        return self._rng.sample(others, min(self._count, len(others)))
 
 
 class Routing:
     """One peer's DHT. `serve` what others ask; `met` every new neighbour; `run` beside the transport."""
 
-    def __init__(self, network: Network, topics: Sequence[str] = ()) -> None:
-        """`topics` are told in provider records, for as long as `run` runs."""
-        self._network = network
+    def __init__(self, network: Network, topics: Sequence[str] = (), rng: random.Random | None = None) -> None:
+        """`topics` are told in provider records, for as long as `run` runs. `rng`: the system's, unless given."""
+        self._network, self._rng = network, rng or random.SystemRandom()
         self._topics = tuple(topics)
         self.kademlia = Kademlia(network.peer)
         self._searches = trio.Semaphore(SEARCHES_AT_ONCE)
         self._streams: dict[bytes, int] = {}
+        self._visits, self._visited = 0, dict[bytes, None]()
+        self._told: dict[str, dict[bytes, float]] = {}
+        """Topic -> the peers nearest to it, and when they were told."""
         self._grown, self._moved = trio.Event(), trio.Event()
 
     def moved(self) -> None:
         """Our addresses changed: our provider records are told anew."""
+        self._told.clear()
         self._moved.set()
 
     def __len__(self) -> int:
@@ -142,10 +149,13 @@ class Routing:
             answer = await self._ask(Contact(peer, tuple(addresses)), question)
         return answer is not None
 
-    def told(self, peer: bytes, addresses: Sequence[str]) -> None:
-        """A neighbour says where it is reached now. In the table it moves there, if it may name any of these."""
-        if self.kademlia.table.get(peer) is not None:
-            self._learn(Contact(peer, tuple(addresses)), self._network.address_of(peer) or "")
+    def told(self, peer: bytes, addresses: Sequence[str]) -> bool:
+        """A neighbour says where it is reached now. In the table it moves there, if it may name any of these; whether
+        it is in the table."""
+        if self.kademlia.table.get(peer) is None:
+            return False
+        self._learn(Contact(peer, tuple(addresses)), self._network.address_of(peer) or "")
+        return True
 
     async def find_peer(self, peer: bytes) -> tuple[str, ...]:
         """Where a peer is reached, as far as anybody knows; nothing when nobody does."""
@@ -159,27 +169,37 @@ class Routing:
     async def find_providers(self, topic: str, count: int = 20) -> list[Contact]:
         """Up to `count` peers that say they serve `topic`."""
         key = kademlia.provider_key(topic)
-        found = Found(self.kademlia.providers.get(key, count, _now_ms()), count)
+        found = Found(self.kademlia.providers.get(key, count, _now_ms()), count, self._rng)
         await self._search(position(key), Message(Kind.GET_PROVIDERS, key), found)
         return found.some(self._network.peer)
 
     async def provide(self, topic: str) -> int:
-        """Tell the peers nearest to a topic that we serve it; how many were told."""
-        key = kademlia.provider_key(topic)
+        """Tell the peers nearest to a topic that we serve it, unless they know; how many know."""
+        key, now = kademlia.provider_key(topic), trio.current_time()
         self.kademlia.providers.add(key, self._me(), _now_ms())
-        search = await self._search(position(key), Message(Kind.FIND_NODE, key))
-        told = 0
-        for contact in search.result():
-            if await self._tell(contact.peer, key):
-                told += 1
-        return told
+        with self._visit():
+            search = await self._search(position(key), Message(Kind.FIND_NODE, key), nearest_asked=NEAREST_ASKED)
+            before, nearest = self._told.get(topic, {}), search.result()
+            told = {one.peer: at for one in nearest if (at := before.get(one.peer, -PROVIDE_S)) > now - PROVIDE_S}
+            news = iter([one for one in nearest if one.peer not in told])
+
+            async def tell() -> None:
+                for contact in news:
+                    if await self._tell(contact, key):
+                        told[contact.peer] = now
+
+            with trio.move_on_after(SEARCH_S):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(ASKED_AT_ONCE):
+                        nursery.start_soon(tell)
+        self._told[topic] = told
+        return len(told)
 
     async def refresh(self) -> None:
         """Search for ourselves and for a place somewhere: the table learns who answers on the way."""
-        me = self._network.peer
-        await self._search(peer_position(me), Message(Kind.FIND_NODE, peer_id_bytes(me)))
-        anywhere = random.SystemRandom().randbytes(32)
-        await self._search(peer_position(anywhere), Message(Kind.FIND_NODE, peer_id_bytes(anywhere)))
+        for peer in (self._network.peer, self._rng.randbytes(32)):
+            question = Message(Kind.FIND_NODE, peer_id_bytes(peer))
+            await self._search(peer_position(peer), question, nearest_asked=NEAREST_ASKED)
 
     async def run(self) -> None:
         """Keep the table and our provider records fresh, until cancelled."""
@@ -191,26 +211,40 @@ class Routing:
                     await self._grown.wait()
                 continue
             now = trio.current_time()
-            if now >= refresh_at:
-                await self.refresh()
-                refresh_at, refresh_s = now + refresh_s, min(2 * refresh_s, REFRESH_S)
-            if now >= provide_at:
-                told = [await self.provide(topic) for topic in self._topics]
-                provide_at = now + (provide_s if all(told) else RETRY_S)
-                provide_s = min(2 * provide_s, PROVIDE_S)
+            with self._visit():
+                if now >= refresh_at:
+                    await self.refresh()
+                    refresh_at, refresh_s = now + refresh_s, min(2 * refresh_s, REFRESH_S)
+                if now >= provide_at:
+                    told = [await self.provide(topic) for topic in self._topics]
+                    provide_at = now + (provide_s if all(told) else RETRY_S)
+                    provide_s = min(2 * provide_s, PROVIDE_S)
             with trio.move_on_at(min(refresh_at, provide_at)):
                 await self._moved.wait()
                 self._moved, provide_at = trio.Event(), 0.0
 
-    async def _search(self, target: int, question: Message, found: Found | None = None) -> Search:
+    @contextlib.contextmanager
+    def _visit(self) -> Iterator[None]:
+        """Who is dialled meanwhile is dialled for a moment only. Visits that overlap part at their common end, so that
+        what belongs together dials each peer once."""
+        self._visits += 1
+        try:
+            yield
+        finally:
+            self._visits -= 1
+            if not self._visits:
+                self._network.part_with(self._visited)
+                self._visited.clear()
+
+    async def _search(
+        self, target: int, question: Message, found: Found | None = None, *, nearest_asked: int = RESULT_PEERS
+    ) -> Search:
         """Ask until nobody knows nearer peers, enough is found, or time is up."""
         start = self.kademlia.table.closest(target, kademlia.messages.CLOSER_MAX)
-        search, dialled, wake = Search(self._network.peer, target, start), list[bytes](), trio.Event()
+        search, wake = Search(self._network.peer, target, start, nearest_asked), trio.Event()
 
         async def ask(contact: Contact) -> None:
             nonlocal wake
-            if self._network.address_of(contact.peer) is None:
-                dialled.append(contact.peer)
             answer: Message | None = None
             with trio.move_on_after(ASK_S):
                 answer = await self._ask(contact, question)
@@ -224,7 +258,7 @@ class Routing:
             wake.set()
 
         async with self._searches:
-            with trio.move_on_after(SEARCH_S):
+            with self._visit(), trio.move_on_after(SEARCH_S):
                 async with trio.open_nursery() as nursery:
                     while not search.done and (found is None or not found.is_enough):
                         wake = trio.Event()
@@ -232,7 +266,6 @@ class Routing:
                             nursery.start_soon(ask, contact)
                         await wake.wait()
                     nursery.cancel_scope.cancel()
-        self._network.part_with(dialled)
         return search
 
     async def _ask(self, contact: Contact, question: Message) -> Message | None:
@@ -272,20 +305,27 @@ class Routing:
         for address in contact.addresses:
             try:
                 if await self._network.connect(address, timeout_s=ASK_S) == contact.peer:
+                    self._visited[contact.peer] = None
+                    if len(self._visited) > VISITED_MAX:
+                        oldest = next(iter(self._visited))
+                        del self._visited[oldest]
+                        self._network.part_with([oldest])
                     return True
             except P2PComputeError as error:
                 log.debug("DHT: %s", error)
         return False
 
-    async def _tell(self, peer: bytes, key: bytes) -> bool:
+    async def _tell(self, contact: Contact, key: bytes) -> bool:
         record = kademlia.messages.encode(Message(Kind.ADD_PROVIDER, key, (), (self._me(),)))
         try:
             with trio.fail_after(ASK_S):
-                stream = await self._network.open_stream(peer, PROTOCOL)
+                if not await self._reach(contact):
+                    return False
+                stream = await self._network.open_stream(contact.peer, PROTOCOL)
                 await stream.send_all(pack_frame(record))
                 await stream.aclose()
         except (P2PComputeError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
-            log.debug("DHT: %s takes no provider record: %r", short(peer), error)
+            log.debug("DHT: %s takes no provider record: %r", short(contact.peer), error)
             return False
         return True
 

@@ -30,8 +30,11 @@ _DOMAIN: Final = b"p2pcompute signed document\x00"
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 
-class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The outer nine fields; `body` is still encoded, since its schema depends on `kind`. Times: Unix milliseconds."""
+B = TypeVar("B")
+
+
+class Envelope(msgspec.Struct, Generic[B], array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The nine fields of a document; the schema of `body` depends on `kind`. Times: Unix milliseconds."""
 
     version: int
     kind: int
@@ -40,11 +43,8 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     sequence: int
     issued_at: int
     expires_at: int
-    body: msgspec.Raw
+    body: B
     signature: bytes
-
-
-B = TypeVar("B")
 
 
 class Document(msgspec.Struct, Generic[B], frozen=True, gc=False):
@@ -65,9 +65,8 @@ class Document(msgspec.Struct, Generic[B], frozen=True, gc=False):
         return self.issued_at - limits.CLOCK_SKEW_MS_MAX <= wall_ms < self.expires_at
 
 
-_envelopes = msgspec.msgpack.Decoder(Envelope)
+_envelopes = msgspec.msgpack.Decoder(Envelope[msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder()
-encode_body = _encoder.encode
 
 
 @functools.lru_cache(maxsize=8)
@@ -94,12 +93,22 @@ def seal(
     return _FIXARRAY_9 + unsigned + _SIGNATURE_HEADER + sign(domain_tag(network) + unsigned)
 
 
-def open_envelope(raw: bytes) -> Envelope:
-    """Decode and check everything about the envelope that needs no context. Raises DecodeError."""
+def head(kind: int) -> bytes:
+    """How a document of this version and kind begins."""
+    return _FIXARRAY_9 + _encoder.encode(VERSION) + _encoder.encode(kind)
+
+
+def open_envelope(raw: bytes) -> Envelope[msgspec.Raw]:
+    """A document of any kind, with its body still encoded. Raises DecodeError."""
+    return open_typed(raw, _envelopes)
+
+
+def open_typed(raw: bytes, decoder: msgspec.msgpack.Decoder[Envelope[B]]) -> Envelope[B]:
+    """Decode and check everything that needs no context. Raises DecodeError."""
     if len(raw) > limits.DOCUMENT_BYTES_MAX:
         raise DecodeError(f"document of {len(raw)} bytes; the limit is {limits.DOCUMENT_BYTES_MAX}")
     try:
-        e = _envelopes.decode(raw)
+        e = decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"not a document: {error}") from error
     if _encoder.encode(e) != raw:
@@ -118,7 +127,7 @@ def document_id(raw: bytes) -> bytes:
     return blake3(raw[1:-_TAIL_BYTES]).digest()
 
 
-def check_signature(network: str, raw: bytes, e: Envelope, verify: Verify) -> None:
+def check_signature(network: str, raw: bytes, e: Envelope[B], verify: Verify) -> None:
     """Raises SignatureError unless `e.signer` signed these bytes for this network."""
     if not verify(e.signer, domain_tag(network) + raw[1:-_TAIL_BYTES], e.signature):
         raise SignatureError(f"the signature is not that of {e.signer.hex()[:16]}")

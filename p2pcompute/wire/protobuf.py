@@ -36,8 +36,14 @@ def read_fields(data: bytes, at: int, end: int, count_max: int) -> list[tuple[in
     Raises DecodeError."""
     out: list[tuple[int, int, int]] = []
     while at < end:
-        tag, at = _varint(data, at, end)
-        value, at = _varint(data, at, end)
+        if at + 2 < end and (tag := data[at]) < 128 and (value := data[at + 1]) < 128:  # as most are
+            at += 2
+        elif at + 2 < end and tag < 128 and (high := data[at + 2]) < 128:
+            value = value & 127 | high << 7
+            at += 3
+        else:
+            tag, at = _varint(data, at, end)
+            value, at = _varint(data, at, end)
         kind = tag & 7
         if kind == 2:
             if at + value > end:

@@ -248,13 +248,13 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "One operator with several keys is drawn, and counts, as if it were several.",
         "hydra",
         (verification, "tally", ", {})[operator] = None", ", {})[bytes([len(groups), id(opening) % 256])] = None"),
-        (matching, "distinct", "if x.operator not in operators:", "if x not in chosen:"),
+        (matching, "distinct", "if x.operator not in seen and", "if x not in chosen and"),
     ),
     _mutant(
         "replicas of one operator",
         "One operator's keys are drawn for the same task.",
         "hydra",
-        (matching, "distinct", "if x.operator not in operators:", "if x not in chosen:"),
+        (matching, "distinct", "if x.operator not in seen and", "if x not in chosen and"),
     ),
     _mutant(
         "a liar is no liar",
@@ -380,7 +380,12 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the older offer wins",
         "Books keep what was replaced.",
         "offers run out",
-        (Book, "_is_news", "order > order_of(listing.offer)", "order < order_of(listing.offer)"),
+        (
+            Book,
+            "_is_news",
+            "order_of(document) <= order_of(listing.offer)",
+            "order_of(document) >= order_of(listing.offer)",
+        ),
     ),
     _mutant(
         "no anti-entropy",
@@ -403,7 +408,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "everybody is graylisted",
         "Nothing of anybody is read who has not yet earned a score.",
         "calm",
-        (Standing, "graylisted", "self.score(peer) < self._thresholds.graylist", "self.score(peer) < 0.5"),
+        (Standing, "graylisted", "peer in self._low and", "self.score(peer) < 0.5 and"),
     ),
     _mutant(
         "quotes are never forgotten",

@@ -121,9 +121,13 @@ TRIALS: Final[dict[str, Trial]] = {
         seeds=1,
     ),
     "hydra": Trial(Scenario(providers=6, characters=_mixed(hydra=3), work=Work(tasks=3, replicas=3)), seeds=2),
-    "liars": Trial(Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=6, outputs=3))),
+    "liars": Trial(
+        Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=9, outputs=3, every_ms=1_500))
+    ),
     "copiers": Trial(Scenario(providers=6, characters=_mixed(lazy_copier=1), work=Work(tasks=3, every_ms=3_000))),
-    "turncoat": Trial(Scenario(providers=7, characters=_mixed(turncoat=2), work=Work(tasks=4)), seeds=3),
+    "turncoat": Trial(
+        Scenario(providers=7, characters=_mixed(turncoat=2), work=Work(tasks=7, every_ms=4_000)), seeds=3
+    ),
     "withholder": Trial(Scenario(providers=6, characters=_mixed(withholder=1), work=Work(tasks=6))),
     "sybils": Trial(Scenario(providers=7, characters=_mixed(sybil=3), work=Work(tasks=2)), seeds=1),
     "deadbeat": Trial(

@@ -14,7 +14,7 @@ import trio
 
 from p2pcompute.errors import RemoteError
 from p2pcompute.identity.keys import KeyPair
-from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.ports import SystemClock
 from p2pcompute.protocol.core import RPC_CHANNEL, offers_topic
 from p2pcompute.protocol.gossip import CHANNEL
 from p2pcompute.protocol.gossip.codec import (
@@ -45,18 +45,18 @@ def author(index: int) -> Author:
 
 def probe(writer: Author) -> bytes:
     body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
-    return writer.write(Runtime.now().wall_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
+    return writer.write(SystemClock().now().wall_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
 
 
 def offer(index: int, *, ago_ms: int = 0) -> bytes:
     """A valid offer in the name of `make_peer(index)`, issued now or earlier."""
     body = Offer(b"", (), "cpu", "m", "c", "jail", "r", 2**30, 1_000, 1, 1, 1, 1, 1)
-    return author(index).write(Runtime.now().wall_ms - ago_ms, body, lifetime_ms=limits.OFFER_LIFETIME_MS).raw
+    return author(index).write(SystemClock().now().wall_ms - ago_ms, body, lifetime_ms=limits.OFFER_LIFETIME_MS).raw
 
 
 def cancel(index: int) -> bytes:
     """The end of that offer."""
-    return author(index).write(Runtime.now().wall_ms, Cancel(), lifetime_ms=limits.OFFER_LIFETIME_MS).raw
+    return author(index).write(SystemClock().now().wall_ms, Cancel(), lifetime_ms=limits.OFFER_LIFETIME_MS).raw
 
 
 def published(index: int, data: bytes, sequence: int) -> bytes:
@@ -211,7 +211,7 @@ async def test_a_signed_request_is_worth_nothing_in_others_hands(victim: Victim)
 async def test_a_request_of_yesterday_is_not_answered(victim: Victim) -> None:
     async with attack(victim), attacker(victim, 6_022) as (peer, _):
         body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
-        yesterday_ms = Runtime.now().wall_ms - 24 * 3600 * 1000
+        yesterday_ms = SystemClock().now().wall_ms - 24 * 3600 * 1000
         old = author(6_022).write(yesterday_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
         with pytest.raises(RemoteError):
             await peer.request(victim.key, RPC_CHANNEL, old, timeout_s=ANSWER_S)

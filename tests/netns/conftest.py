@@ -1,6 +1,6 @@
 """Network namespaces for tests: a hub in the middle, and leaves that reach the hub and nobody else.
 
-They need root and iproute2. Where they cannot be made these tests fail: they run on demand only (`./dev test
+They need root, iproute2 and nftables. Where they cannot be made these tests fail: they run on demand only (`./dev test
 --nightly`), and a run that was asked for must not skip what it was asked.
 """
 
@@ -23,8 +23,28 @@ from p2pcompute.cli.app import run
 PORT = 9471
 
 
+MASQUERADE = """
+table ip home {
+    chain outward {
+        type nat hook postrouting priority srcnat;
+        oifname "up0" masquerade
+    }
+    chain inward {
+        type filter hook forward priority filter; policy drop;
+        iifname "lan" accept
+        ct state established,related accept
+    }
+}
+"""
+"""A home's router: what goes out has the router's address, and nothing comes in but answers."""
+
+
 def ip(*arguments: object) -> None:
     subprocess.run(["ip", *map(str, arguments)], check=True, timeout=10)
+
+
+def _set_forwarding(name: str, value: int) -> None:
+    ip("netns", "exec", name, "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/ip_forward")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,5 +122,25 @@ def star() -> Iterator[Star]:
             ip("-n", leaf, "link", "set", "up0", "up")
             ip("-n", leaf, "route", "add", "default", "via", f"10.77.{number}.1")
             sides.append(Namespace(leaf, f"10.77.{number}.2"))
-        ip("netns", "exec", hub, "sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward")
+        _set_forwarding(hub, 0)
         yield Star(Namespace(hub, "10.77.1.1"), sides[0], sides[1], ("10.77.1.1", "10.77.2.1"))
+
+
+@pytest.fixture
+def behind_nat(star: Star) -> Iterator[Namespace]:
+    """A machine at home: the left leaf is its router, which hides it behind its own address by nftables."""
+    home, router = f"{star.left.name}home", star.left.name
+    ip("netns", "add", home)
+    try:
+        ip("link", "add", "up0", "netns", home, "type", "veth", "peer", "name", "lan", "netns", router)
+        ip("-n", router, "address", "add", "192.168.50.1/24", "dev", "lan")
+        ip("-n", home, "address", "add", "192.168.50.2/24", "dev", "up0")
+        for name, device in ((home, "lo"), (home, "up0"), (router, "lan")):
+            ip("-n", name, "link", "set", device, "up")
+        ip("-n", home, "route", "add", "default", "via", "192.168.50.1")
+        _set_forwarding(router, 1)
+        nft = ["ip", "netns", "exec", router, "nft", "--file", "-"]
+        subprocess.run(nft, check=True, timeout=10, input=MASQUERADE, text=True)
+        yield Namespace(home, "192.168.50.2")
+    finally:
+        ip("netns", "delete", home)

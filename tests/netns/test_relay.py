@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import trio
 import kernels_cu
 from p2pcompute.node.control import RemoteNode
 from p2pcompute.storage.home import Layout
-from tests.netns.conftest import PORT, Star, ip
+from tests.netns.conftest import PORT, Namespace, Star, ip
 
 pytestmark = pytest.mark.netns
 
@@ -43,13 +43,33 @@ def write_inputs(folder: Path) -> None:
     np.save(folder / "y.npy", np.ones(1000, np.float32))
 
 
+def listening(addresses: Iterable[str]) -> list[str]:
+    return [word for address in addresses for word in ("--listen", f"/ip4/{address}/tcp/{PORT}")]
+
+
+def earns_and_submits(star: Star, hidden: Namespace, hub: str, hidden_home: Path, tmp_path: Path) -> None:
+    """A buyer that knows the hub only has work done by the node in `hidden`, and that node has work done too."""
+    for folder in ("bought", "submitted"):
+        write_inputs(tmp_path / folder)
+    expected = 2 * np.arange(1000, dtype=np.float32) + 1
+    order = ("run", "my.cu", *SAXPY, *SCALARS)
+    told = star.right.run(
+        *order, "--home", tmp_path / "buyer", "--replicas", 2, "--bootstrap", hub, cwd=tmp_path / "bought"
+    )
+    assert np.array_equal(np.load(tmp_path / "bought" / told["outputs"]["y"]), expected)
+    audited = star.right.run("audit", told["evidence"], cwd=tmp_path / "bought")
+    assert status(hidden_home)["peer"] in {row["provider"] for row in audited["receipts"]}
+
+    told = hidden.run(*order, "--home", hidden_home, "--replicas", 1, cwd=tmp_path / "submitted")
+    assert np.array_equal(np.load(tmp_path / "submitted" / told["outputs"]["y"]), expected)
+
+
 def test_a_node_that_nobody_can_dial_earns_and_submits_through_a_relay(star: Star, tmp_path: Path) -> None:
-    hub_home, hidden_home, buyer_home = tmp_path / "hub", tmp_path / "hidden", tmp_path / "buyer"
+    hub_home, hidden_home = tmp_path / "hub", tmp_path / "hidden"
     ip("-n", star.left.name, "address", "add", f"{UNROUTED}/32", "dev", "lo")
-    listen = [word for address in star.hub_addresses for word in ("--listen", f"/ip4/{address}/tcp/{PORT}")]
     with (
-        star.hub.serving(hub_home, *listen) as hub,
-        star.left.serving(hidden_home, "--listen", f"/ip4/{UNROUTED}/tcp/{PORT}", "--bootstrap", hub[0]),
+        star.hub.serving(hub_home, *listening(star.hub_addresses)) as hub,
+        star.left.serving(hidden_home, *listening([UNROUTED]), "--bootstrap", hub[0]),
     ):
         until(
             lambda: "through 1 relays" in status(hidden_home)["reachability"],
@@ -59,17 +79,21 @@ def test_a_node_that_nobody_can_dial_earns_and_submits_through_a_relay(star: Sta
         assert status(hub_home)["reservations"] == 1
         examined = star.left.run("doctor", "--home", hidden_home, cwd=tmp_path)["findings"]
         assert [row["found"] for row in examined if row["what"] == "reachability"] == ["reached through 1 relays only"]
+        earns_and_submits(star, star.left, hub[1], hidden_home, tmp_path)
 
-        for folder in ("bought", "submitted"):
-            write_inputs(tmp_path / folder)
-        expected = 2 * np.arange(1000, dtype=np.float32) + 1
-        order = ("run", "my.cu", *SAXPY, *SCALARS)
-        told = star.right.run(
-            *order, "--home", buyer_home, "--replicas", 2, "--bootstrap", hub[1], cwd=tmp_path / "bought"
+
+def test_a_node_behind_a_masquerading_router_earns_and_submits_through_a_relay(
+    star: Star, behind_nat: Namespace, tmp_path: Path
+) -> None:
+    hub_home, hidden_home = tmp_path / "hub", tmp_path / "hidden"
+    with (
+        star.hub.serving(hub_home, *listening(star.hub_addresses)) as hub,
+        behind_nat.serving(hidden_home, *listening(["0.0.0.0"]), "--bootstrap", hub[0]),
+    ):
+        until(
+            lambda: "through 1 relays" in status(hidden_home)["reachability"],
+            lambda: (status(hidden_home), status(hub_home)),
         )
-        assert np.array_equal(np.load(tmp_path / "bought" / told["outputs"]["y"]), expected)
-        audited = star.right.run("audit", told["evidence"], cwd=tmp_path / "bought")
-        assert status(hidden_home)["peer"] in {row["provider"] for row in audited["receipts"]}
-
-        told = star.left.run(*order, "--home", hidden_home, "--replicas", 1, cwd=tmp_path / "submitted")
-        assert np.array_equal(np.load(tmp_path / "submitted" / told["outputs"]["y"]), expected)
+        assert status(hidden_home)["observed"] == [star.left.address], "the router translates"
+        assert status(hub_home)["reservations"] == 1
+        earns_and_submits(star, behind_nat, hub[1], hidden_home, tmp_path)

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from p2pcompute.identity.names import peer_id
-from p2pcompute.node.company import JITTER, REDIAL_S_MAX, REDIAL_S_MIN, SEARCH_S, Backoff, Company
+from p2pcompute.node.company import JITTER, RECHECK_S, REDIAL_S_MAX, REDIAL_S_MIN, SEARCH_S, Backoff, Company
 from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Sightings
 from p2pcompute.protocol.core import NEIGHBOURS_MIN
@@ -147,3 +147,19 @@ async def test_a_peer_of_the_file_is_kept_where_it_is_now(
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     assert PeersFile(tmp_path / "peers.txt").addresses() == (f"/ip4/{kept}/tcp/1/p2p/{peer_id(peer)}",)
+
+
+async def test_a_peer_that_comes_for_a_moment_is_not_kept_in_the_file(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    guest, friend = member(1), member(2)
+    network = Network(tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.company([], Directory([])).run)
+        for one in (guest, friend):
+            network.peers[one.peer] = PeerInfo(one.peer, up=True, outbound=True, address=one.addresses[0])
+        await trio.sleep(RECHECK_S / 2)
+        del network.peers[guest.peer]
+        await trio.sleep(2 * RECHECK_S)
+        nursery.cancel_scope.cancel()
+    assert PeersFile(tmp_path / "peers.txt").addresses() == friend.addresses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from p2pcompute.errors import HomeError, RemoteError
 from p2pcompute.node import exchange
+from p2pcompute.node.config import BLOB_BYTES_PER_S, BLOB_BYTES_PER_S_MIN
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.channels import FrameReader, pack_frame
@@ -45,7 +48,7 @@ class Source:
     asked: int = 0
 
     def __post_init__(self) -> None:
-        self.server = exchange.BlobServer(self.store, lambda peer, root: peer in self.readers)
+        self.server = exchange.BlobServer(self.store, lambda peer, root: peer in self.readers, BLOB_BYTES_PER_S)
 
     def on_peer(self, info: PeerInfo) -> None: ...
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None: ...
@@ -295,3 +298,95 @@ def test_bans_are_bounded() -> None:
         bans.add(i.to_bytes(32, "big"), bytes(32))
     assert (bytes(32), bytes(32)) not in bans
     assert (exchange.BANS_MAX.to_bytes(32, "big"), bytes(32)) in bans
+
+
+RATE = 4 * CHUNK
+"""Bytes a second: four chunks."""
+
+
+class Asking:
+    """A stream on which one blob is asked for; what comes back is counted, with the time of each frame."""
+
+    def __init__(self, root: bytes, size: int) -> None:
+        request = exchange.BlobRequest(root, size, 0, merkle.chunk_count(size), False)
+        self._request, self.times = pack_frame(msgspec.msgpack.encode(request)), list[float]()
+
+    async def receive_some(self, size: int | None = None) -> bytes:
+        return self._request
+
+    async def send_all(self, data: bytes) -> None:
+        self.times.append(trio.current_time())
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> tuple[exchange.BlobServer, bytes, int]:
+    """A server that gives RATE bytes a second to each peer, and a blob of 16 chunks: 4 seconds."""
+    store = BlobStore(_directory(tmp_path / "limited"), merkle.blob_root)
+    return exchange.BlobServer(store, lambda peer, root: True, RATE), *store.put(blob(16))
+
+
+async def _served(server: exchange.BlobServer, peer: bytes, root: bytes, size: int) -> float:
+    """When the last chunk left; more than one transfer of one peer may run."""
+    stream = Asking(root, size)
+    await server.serve(peer, stream)  # type: ignore[arg-type]
+    assert len(stream.times) == 17
+    return stream.times[-1]
+
+
+async def test_a_peer_is_served_at_a_bounded_rate_and_another_is_not_slowed_by_it(
+    limited: tuple[exchange.BlobServer, bytes, int], autojump_clock: MockClock
+) -> None:
+    server, root, size = limited
+    begin, ends = trio.current_time(), dict[tuple[bytes, int], float]()
+
+    async def serve(peer: bytes, number: int) -> None:
+        ends[peer, number] = await _served(server, peer, root, size) - begin
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(serve, b"greedy", number)
+        nursery.start_soon(serve, b"modest", 0)
+    assert 3 < ends[b"modest", 0] < 4.5
+    assert 11 < max(ends.values()) < 12.5
+
+
+async def test_what_a_peer_had_is_remembered_and_earned_again(
+    limited: tuple[exchange.BlobServer, bytes, int], autojump_clock: MockClock
+) -> None:
+    server, root, size = limited
+    begin = trio.current_time()
+    await _served(server, b"peer", root, size)
+    again = Asking(root, size)
+    await server.serve(b"peer", again)  # type: ignore[arg-type]
+    assert again.times[-1] - begin > 7
+    await trio.sleep(60)
+    later = Asking(root, size)
+    await server.serve(b"peer", later)  # type: ignore[arg-type]
+    assert later.times[1] == later.times[0]
+    assert later.times[-1] - later.times[0] > 3
+
+
+async def test_a_rate_as_low_as_may_be_set_stalls_no_transfer(tmp_path: Path, autojump_clock: MockClock) -> None:
+    store = BlobStore(_directory(tmp_path / "slow"), merkle.blob_root)
+    root, size = store.put(blob(4))
+    server = exchange.BlobServer(store, lambda peer, root: True, BLOB_BYTES_PER_S_MIN)
+    streams = [Asking(root, size) for _ in range(exchange.STREAMS_PER_PEER_MAX)]
+    async with trio.open_nursery() as nursery:
+        for stream in streams:
+            nursery.start_soon(server.serve, b"peer", stream)
+    for stream in streams:
+        assert max(b - a for a, b in itertools.pairwise(stream.times)) < exchange.STALL_S / 2
+
+
+async def test_peers_that_wait_for_their_rate_keep_nobody_from_theirs(
+    limited: tuple[exchange.BlobServer, bytes, int], autojump_clock: MockClock
+) -> None:
+    server, root, size = limited
+    async with trio.open_nursery() as nursery:
+        for number in range(2 * exchange.FRAMES_MAX):
+            nursery.start_soon(server.serve, bytes([number // exchange.STREAMS_PER_PEER_MAX]), Asking(root, size))
+        await trio.sleep(1)
+        late = Asking(root, size)
+        await server.serve(b"late", late)  # type: ignore[arg-type]
+        assert late.times[-1] - late.times[0] < 4.5
+        nursery.cancel_scope.cancel()

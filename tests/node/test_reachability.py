@@ -5,6 +5,7 @@ import dataclasses
 from p2pcompute.identity.names import peer_id
 from p2pcompute.node.reachability import (
     ASK_AGAIN_S,
+    ASKED_MAX,
     OBSERVERS_MAX,
     VERDICT_S,
     Evidence,
@@ -88,19 +89,37 @@ def test_the_host_seen_most_often_comes_first_and_few_are_asked() -> None:
     assert not sightings.wants(b"another")
 
 
-def test_verdicts_are_few_and_grow_old() -> None:
+def test_verdicts_grow_old() -> None:
     verdicts = Verdicts()
-    assert verdicts.wants(b"a", 0.0)
+    assert verdicts.wants(b"a", 0.0, Reach.OFFICE)
     verdicts.add(b"a", True, 0.0, Reach.OFFICE)
-    assert not verdicts.wants(b"a", ASK_AGAIN_S - 1)
-    assert verdicts.wants(b"a", ASK_AGAIN_S)
+    assert not verdicts.wants(b"a", ASK_AGAIN_S - 1, Reach.OFFICE)
+    assert verdicts.wants(b"a", ASK_AGAIN_S, Reach.OFFICE)
     verdicts.add(b"b", False, 1.0, Reach.OFFICE)
     verdicts.add(b"c", None, 1.0, Reach.OFFICE)
     assert verdicts.counts(2.0) == (1, 1)
     assert verdicts.counts(VERDICT_S + 0.5) == (0, 1)
-    for index in range(2 * OBSERVERS_MAX):
-        verdicts.add(bytes([index]), True, 2.0, Reach.OFFICE)
-    assert verdicts.counts(2.0) == (OBSERVERS_MAX, 0)
+
+
+def test_a_crowd_of_neighbours_is_not_asked_round_and_round() -> None:
+    verdicts = Verdicts()
+    for index in range(OBSERVERS_MAX):
+        assert verdicts.wants(bytes([index]), 1.0, Reach.OFFICE)
+        verdicts.add(bytes([index]), True, 1.0, Reach.OFFICE)
+    assert not verdicts.wants(b"another", 2.0, Reach.OFFICE)
+    assert verdicts.wants(b"farther away", 2.0, Reach.INTERNET)
+    assert verdicts.wants(b"another", 1.0 + ASK_AGAIN_S, Reach.OFFICE)
+
+
+def test_who_says_nothing_takes_the_place_of_no_answer_but_not_for_ever() -> None:
+    verdicts = Verdicts()
+    for index in range(ASKED_MAX):
+        assert verdicts.wants(bytes([index]), 1.0, Reach.INTERNET)
+        verdicts.add(bytes([index]), None, 1.0, Reach.INTERNET)
+    assert not verdicts.wants(b"another", 2.0, Reach.INTERNET)
+    assert verdicts.wants(b"another", 1.0 + ASK_AGAIN_S, Reach.INTERNET)
+    verdicts.add(b"another", True, VERDICT_S + 2.0, Reach.INTERNET)
+    assert verdicts.counts(VERDICT_S + 2.0) == (1, 0)
 
 
 def test_neighbours_prove_nothing_where_strangers_are_met() -> None:

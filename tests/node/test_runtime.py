@@ -5,12 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
+from trio.testing import MockClock
 
+from p2pcompute.node.config import BLOB_BYTES_PER_S
 from p2pcompute.node.engines import Engines
-from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.runtime import SETTLED_S, Runtime
 from p2pcompute.node.workshop import Workshop
-from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Priority, Reply, Send, SendOutcome, SetTimer
+from p2pcompute.protocol.core import NEIGHBOURS_MIN
+from p2pcompute.protocol.machine import (
+    Effect,
+    Emit,
+    Now,
+    PeerInfo,
+    Persist,
+    Priority,
+    Reply,
+    Send,
+    SendOutcome,
+    SetTimer,
+)
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire import merkle
 
@@ -78,7 +93,7 @@ class SendingCore:
 def make_runtime(tmp_path: Path, script: list[list[Effect]]) -> tuple[Runtime, SlowCommitter, ScriptedCore]:
     (tmp_path / "blobs").mkdir()
     committer, core = SlowCommitter(), ScriptedCore(script)
-    work = Workshop(BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]))
+    work = Workshop(BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]), BLOB_BYTES_PER_S)
     runtime = Runtime(committer, work)
     runtime.attach(core, None)  # type: ignore[arg-type]
     return runtime, committer, core
@@ -155,3 +170,53 @@ async def test_the_core_is_told_of_frames_that_were_dropped(tmp_path: Path) -> N
     runtime._do([Send((b"slow", b"fast"), "c", b"frame")])
     assert core.told == [(b"slow", SendOutcome.DROPPED)]
     assert transport.taken == [b"fast", b"fast"]
+
+
+class LearningCore(ScriptedCore):
+    """Keeps who is connected, and takes records."""
+
+    def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
+        if info.up:
+            self.peers[info.peer] = info
+        else:
+            del self.peers[info.peer]
+        return []
+
+    def on_record(self, now: Now, peer: bytes, record: bytes) -> list[Effect]:
+        return []
+
+
+class LearningNetwork:
+    """Transport and DHT: whose record was asked for, and how many peers the table has."""
+
+    def __init__(self, known: int) -> None:
+        self.known, self.asked = known, list[bytes]()
+
+    def __len__(self) -> int:
+        return self.known
+
+    async def signed_record(self, peer: bytes) -> bytes:
+        self.asked.append(peer)
+        return b""
+
+    def told(self, peer: bytes, addresses: tuple[str, ...]) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("known", "at_once"), [(NEIGHBOURS_MIN - 1, [b"a", b"b"]), (NEIGHBOURS_MIN, [])])
+async def test_who_knows_enough_peers_asks_newcomers_only_when_they_stay(
+    tmp_path: Path, autojump_clock: MockClock, known: int, at_once: list[bytes]
+) -> None:
+    runtime, _, _ = make_runtime(tmp_path, [])
+    network = LearningNetwork(known)
+    runtime.attach(LearningCore([]), network, network)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        await start(nursery, runtime)
+        for peer in (b"a", b"b"):
+            runtime.on_peer(PeerInfo(peer, up=True))
+        await trio.sleep(SETTLED_S / 2)
+        assert sorted(network.asked) == at_once
+        runtime.on_peer(PeerInfo(b"a", up=False))
+        await trio.sleep(SETTLED_S)
+        assert sorted(network.asked) == (at_once or [b"b"])
+        nursery.cancel_scope.cancel()

@@ -178,10 +178,10 @@ def test_own_dealings_are_a_part_of_the_gossip_score() -> None:
     assert listing is not None
     assert buyer.core.opinion(seller.peer) == 0.0
     for _ in range(3):
-        buyer.core.reputation.slow(listing.operator)
+        buyer.core.reputation.slow(listing.operator, 0)
     assert buyer.core.opinion(seller.peer) == -3.0
     for _ in range(2 * core.DEMERITS_SCORE_MAX):
-        buyer.core.reputation.slow(listing.operator)
+        buyer.core.reputation.slow(listing.operator, 0)
     assert buyer.core.opinion(seller.peer) == -core.DEMERITS_SCORE_MAX
     buyer.core.reputation.ban(listing.operator, "wrong")
     assert buyer.core.opinion(seller.peer) < Thresholds().graylist

@@ -97,3 +97,22 @@ def test_every_reason_is_counted_and_the_nearest_price_named() -> None:
     assert text.startswith("of 5 offers none serves this: ")
     for part in ("2 × price", "1 × memory", "1 × banned here for wrong results", "1 × busy or silent", "price is 50 "):
         assert part in text
+
+
+def at(*addresses: str) -> Listing:
+    return listing("".join(addresses), addresses=addresses)
+
+
+def test_replicas_lie_in_distinct_networks() -> None:
+    one, same = at("/ip4/198.51.0.1/tcp/1"), at("/ip4/198.51.0.2/tcp/1")
+    other, six, beside = at("/ip4/198.51.1.1/tcp/1"), at("/ip6/2600::1/tcp/1"), at("/ip6/2600:0:0:7::1/tcp/1")
+    assert distinct([one, same, other, six, beside], 5, taken=[]) == [one, other, six]
+    assert distinct([one, other], 5, taken=[one.network]) == [other]
+
+
+def test_addresses_of_home_and_relays_tell_no_owner() -> None:
+    home = [at("/ip4/127.0.0.1/tcp/1"), at("/ip4/127.0.0.1/tcp/2"), at("/ip4/192.168.0.1/tcp/1")]
+    relay = "/ip4/198.51.0.1/tcp/1/p2p/12D3KooWA/p2p-circuit"
+    relayed = [at(f"{relay}/p2p/12D3KooW{i}") for i in range(2)]
+    assert distinct([*home, *relayed], 9, taken=[]) == [*home, *relayed]
+    assert at(f"{relay}/p2p/12D3KooWB", "/ip4/198.51.1.9/tcp/1").network == "198.51.1.0/24"

@@ -11,7 +11,7 @@ from p2pcompute.protocol.reputation import Reputation
 def test_silence_adds_up_to_a_bound_and_good_work_halves_it() -> None:
     r = Reputation()
     for _ in range(reputation.SILENCE_DEMERITS_MAX + 9):
-        r.slow(b"o")
+        r.slow(b"o", 0)
     assert r.demerits(b"o") == reputation.SILENCE_DEMERITS_MAX
     r.good(b"o")
     assert r.demerits(b"o") == reputation.SILENCE_DEMERITS_MAX // 2
@@ -36,5 +36,19 @@ def test_the_operator_longest_unheard_of_is_forgotten_first(monkeypatch: pytest.
     monkeypatch.setattr(reputation, "OPERATORS_MAX", 2)
     r = Reputation()
     for operator in (b"a", b"b", b"a", b"c"):
-        r.slow(operator)
+        r.slow(operator, 0)
     assert [r.demerits(o) for o in (b"a", b"b", b"c")] == [2, 0, 1]
+
+
+def test_who_goes_silent_rests_ever_longer_until_it_does_good_work() -> None:
+    r = Reputation()
+    r.slow(b"o", 1_000)
+    assert [r.rests(b"o", ms) for ms in (1_000, 15_999, 16_000)] == [True, True, False]
+    r.slow(b"o", 20_000)
+    assert [r.rests(b"o", ms) for ms in (49_999, 50_000)] == [True, False]
+    for _ in range(50):
+        r.slow(b"o", 100_000)
+    assert [r.rests(b"o", ms) for ms in (699_999, 700_000)] == [True, False]
+    r.good(b"o")
+    assert not r.rests(b"o", 100_000)
+    assert not r.rests(b"stranger", 0)

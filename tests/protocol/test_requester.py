@@ -539,11 +539,29 @@ def test_outputs_withheld_by_one_replica_are_fetched_from_another() -> None:
     assert {e.fields["peer"] for e in r.event("job.fetching")} == {x.peer for x in job_of(r).team}
 
 
+def test_outputs_are_fetched_although_nobody_gives_them_for_a_while() -> None:
+    stage, r, row = scene(2)
+    held: list[tuple[Actor, Effect]] = []
+
+    def holding(actor: Actor) -> Callable[[Effect], Effect | None]:
+        return lambda effect: held.append((actor, effect)) if isinstance(effect, Grant) else effect
+
+    for p in row:
+        p.mangle = holding(p)
+    stage.submit(r)
+    stage.run(lambda: len(r.event("job.fetching")) == 12, for_ms=60_000)
+    for p, grant in held:
+        p.mangle = lambda effect: effect
+        p.do([grant])
+    stage.run(lambda: at_rest(r), for_ms=60_000)
+    assert job_of(r).state == "done"
+
+
 def test_outputs_withheld_by_all_end_the_job_without_a_cheque() -> None:
     stage, r, row = scene(2)
     for p in row:
         swallowing(p, Grant)
-    stage.play(r, for_ms=60_000)
+    stage.play(r, for_ms=200_000)
     assert job_of(r).state == "failed"
     assert job_of(r).error == "the agreed result could not be fetched from any replica"
     assert r.records(records.Settled) == []
@@ -555,7 +573,7 @@ def test_failed_fetches_count_against_the_replica_at_work_not_a_lost_one_of_the_
     row[0].compute = lambda manifest: (outcomes.pop(0) if outcomes else honest)(manifest)
     for p in row:
         swallowing(p, Grant)
-    stage.play(r, for_ms=60_000)
+    stage.play(r, for_ms=200_000)
     assert engaged(r).count(row[0].peer) == 2
     assert job_of(r).state == "failed"
 

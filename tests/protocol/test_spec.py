@@ -77,6 +77,7 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "grace": (requester.COMMIT_GRACE_MS, 60_000),
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (requester.ATTEMPTS_MAX, 5),
+        "attempts at what was judged": (requester.SETTLING_ATTEMPTS_MAX, 9),
         "replicas": (limits.REPLICAS_MAX, 16),
         "fruitless rounds": (requester.DRY_ROUNDS_MAX, 3),
         "lonely rounds": (requester.LONELY_ROUNDS_MAX, 20),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import msgspec
@@ -79,6 +80,7 @@ def test_equal_sets_have_equal_fingerprints_and_others_differ_where_they_differ(
     a, b = RangeIndex(), RangeIndex()
     for i in sorted(one):
         a.add(i)
+    b.fingerprints(bits)  # from here on it follows every change
     for i in sorted(one | two, reverse=True):
         b.add(i)
     for i in sorted(two - one):
@@ -88,6 +90,23 @@ def test_equal_sets_have_equal_fingerprints_and_others_differ_where_they_differ(
     everything = [i for number in range(1 << bits) for i in a.short_ids(bits, number)]
     assert sorted(everything) == sorted({i[:8] for i in one})
     assert all((a.find(i[:8]) or b"")[:8] == i[:8] for i in one)
+
+
+@pytest.mark.parametrize("left", [0, 1, 9, 700])
+def test_an_index_that_grew_and_shrank_is_that_of_what_is_left(left: int) -> None:
+    ids = [hashlib.sha256(b"%d" % i).digest() for i in range(2_000)]
+    shrunk, fresh = RangeIndex(), RangeIndex()
+    for i in ids:
+        shrunk.add(i)
+    for i in ids[left:]:
+        shrunk.remove(i)
+    for i in ids[:left]:
+        fresh.add(i)
+    for bits in range(BITS_MAX + 1):
+        assert shrunk.fingerprints(bits) == fresh.fingerprints(bits)
+        told = [shrunk.short_ids(bits, number) for number in range(1 << bits)]
+        assert told == [fresh.short_ids(bits, number) for number in range(1 << bits)]
+        assert sorted(i for one in told for i in one) == sorted(i[:8] for i in ids[:left])
 
 
 @settings(max_examples=15)

@@ -17,11 +17,14 @@ import trio
 
 from p2pcompute.errors import P2PComputeError
 from p2pcompute.protocol.core import NEIGHBOURS_MIN
+from p2pcompute.transport import guest
 from tests.soak.node import Footprint, Node
 from tests.soak.plan import KINDS, Blow, plan
 from tests.soak.record import Report, Sample, leaks
 
 HEAL_S: Final = 120.0
+SHOWN_S: Final = 2 * guest.SETTLED_S
+"""Until py-libp2p is shown a connection, which has its tasks from then on only."""
 SETTLE_S: Final = 60.0
 SAMPLE_S: Final = 5.0
 PROGRESS_S: Final = 30.0
@@ -178,9 +181,10 @@ def reached(links: dict[str, set[str]]) -> set[str]:
 async def _warm(node: Node, connections: int) -> Footprint:
     """The node's footprint when it has found as many neighbours as it seeks."""
     with trio.fail_after(HEAL_S):
-        while (now := await node.footprint()).connections < connections:
+        while (await node.footprint()).connections < connections:
             await trio.sleep(0.2)
-    return now
+    await trio.sleep(SHOWN_S)
+    return await node.footprint()
 
 
 async def _settled(node: Node, usual: list[Footprint]) -> Footprint:

@@ -156,6 +156,17 @@ def test_one_process_cannot_open_a_home_twice(root: Path) -> None:
         Home.open(root)
 
 
+def test_a_home_that_was_closed_is_free_although_a_starting_child_has_a_copy_of_its_files(root: Path) -> None:
+    """Between fork and exec, a program that any thread starts holds every descriptor of this process."""
+    home = Home.create(root)
+    copy = os.dup(home._lock._descriptor)
+    try:
+        home.close()
+        Home.open(root).close()
+    finally:
+        os.close(copy)
+
+
 def test_a_forked_child_does_not_keep_the_home_locked(root: Path) -> None:
     """A child that outlives us must not hold the lock: it closes its copy when it starts."""
     started, told = os.pipe()

@@ -41,6 +41,32 @@ ELSEWHERE = {
     "nobody reconnects after a peer restarts": (
         "tests.node.test_meeting_again.test_a_restarted_node_finds_the_mesh_without_a_bootstrap",
     ),
+    "a failed swarm task or a closing guest ends our connection": (
+        "tests.transport.test_guest.test_a_host_that_fails_is_replaced_and_connections_live_on",
+        "tests.transport.test_guest.test_the_swarm_may_open_streams_but_not_close_our_connections",
+    ),
+    "gossip: ten messages a second from one forwarder, channels of 32 that drop unseen": (
+        "tests.protocol.gossip.test_router.test_signatures_beyond_the_budget_are_not_checked",
+        "tests.protocol.gossip.test_router.test_a_mesh_peer_that_missed_a_frame_is_told_at_the_next_heartbeat_what_it_held",
+        "tests.transport.test_libp2p.test_frames_wait_for_a_slow_connection_and_low_ones_are_dropped_first",
+    ),
+    "gossip: a lost message waits two minutes for the heartbeat": (
+        "tests.protocol.gossip.test_router.test_a_message_lost_on_every_link_is_repaired_by_ihave",
+    ),
+    "gossip: a negative weight scores the wrong way": (
+        "tests.protocol.gossip.score.test_board.test_invalid_messages_count_by_the_square_and_at_once",
+        "tests.protocol.gossip.score.test_board.test_a_mesh_peer_that_brings_too_little_is_punished_by_the_square",
+    ),
+    "gossip: sequence numbers restart": (
+        "tests.protocol.gossip.test_checklist.test_sequence_numbers_grow_across_a_restart",
+    ),
+    "gossip: IDONTWANT for every message": (
+        "tests.protocol.gossip.test_idontwant.test_a_small_message_is_not_announced",
+    ),
+    "gossip: a signed record is checked with every RPC": (
+        "tests.protocol.gossip.test_checklist.test_an_rpc_costs_no_more_signature_checks_than_it_has_new_messages",
+    ),
+    "a window update with every read": ("tests.transport.test_yamux.test_small_reads_are_not_announced_one_by_one",),
     "windows are granted beyond their bound": (
         "tests.transport.test_yamux.test_the_window_of_a_stream_that_is_read_grows_up_to_its_limit",
         "tests.transport.test_yamux.test_grown_windows_are_bounded_over_all_streams",
@@ -124,3 +150,22 @@ async def test_a_reader_that_pauses_for_ten_seconds_gets_everything(mock_clock: 
 
 def test_a_full_frame_fits_one_noise_message() -> None:
     assert yamux.FRAME_BYTES + yamux.HEADER.size == noise.PLAINTEXT_BYTES_MAX
+
+
+async def test_a_dial_waits_for_the_peer_and_for_no_clock(mock_clock: MockClock) -> None:
+    """py-libp2p sleeps 250 ms before it dials. This clock stands still."""
+    a, b = make(1, Recorder()), make(2, Recorder())
+    async with running(a, b, patience_s=float("inf")):
+        await a.connect(b.addresses()[0])
+        assert await a.request(b.peer, REQUEST, b"x", timeout_s=5) == b"x"
+
+
+async def test_a_writer_whose_window_is_empty_goes_on_as_soon_as_it_is_read(mock_clock: MockClock) -> None:
+    """py-libp2p looks every 10 ms. This clock stands still, and 64 windows fit into the stream one after the other."""
+    a, b = make(1, Recorder()), make(2, Recorder())
+    async with running(a, b, patience_s=float("inf")):
+        await a.connect(b.addresses()[0])
+        stream, size = await a.open_stream(b.peer, STREAM), 64 * yamux.WINDOW_BYTES
+        await stream.send_all(bytes(size))
+        await stream.send_eof()
+        assert await stream.receive_some() == str(size).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from trio.testing import MockClock
 
 from p2pcompute.transport import guest, host
 from p2pcompute.transport.address import parse_address
+from p2pcompute.transport.mux import Connection
 from tests.transport.harness import REQUEST, Recorder, make, pair, running
 
 
@@ -43,7 +45,37 @@ def test_what_py_libp2p_logs_is_not_an_operators_business(name: str) -> None:
     assert not logging.getLogger(name).isEnabledFor(logging.ERROR)
 
 
-async def test_the_swarm_may_open_streams_but_not_close_our_connections() -> None:
+async def test_the_swarm_is_shown_connections_that_stay(autojump_clock: MockClock) -> None:
+    shown: list[object] = []
+
+    class Host:
+        def add(self, connection: object) -> None:
+            shown.append(connection)
+
+    visited = guest.Guest(bytes(32), (), _no_dial)
+    brief, lasting, late = (cast("Connection", object()) for _ in range(3))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(visited._show, Host())
+        await trio.sleep(0.4 * guest.SETTLED_S)
+        visited.add(brief)
+        visited.add(lasting)
+        await trio.sleep(guest.SETTLED_S)
+        visited.remove(brief)
+        visited.add(late)
+        assert shown == []
+        await trio.sleep(guest.SETTLED_S)
+        assert shown == [lasting]
+        await trio.sleep(3 * guest.SETTLED_S)
+        assert shown == [lasting, late]
+        nursery.cancel_scope.cancel()
+
+
+async def _no_dial(address: str) -> Connection:
+    raise AssertionError
+
+
+async def test_the_swarm_may_open_streams_but_not_close_our_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "SETTLED_S", 0.01)
     async with pair(libp2p_host=True) as (a, left, b, _):
         await a._guest._ready.wait()
         inner = a._guest._host

@@ -56,6 +56,20 @@ async def test_frames_arrive_in_order_and_whole() -> None:
         assert right.frames == [(a.peer, frame) for frame in frames]
 
 
+async def test_all_frames_of_a_channel_go_through_one_stream() -> None:
+    async with pair() as (a, _, b, right):
+        opened = 0
+        for number in range(100):
+            assert a.send(b.peer, CHANNEL, b"%d" % number)
+            if number % 10 == 0:
+                await right.until(lambda count=number: len(right.frames) > count)  # type: ignore[misc]
+                opened = max(opened, len(b._inbound))
+        await right.until(lambda: len(right.frames) == 100)
+        connection = b.connection_to(a.peer)
+        assert connection is not None
+        assert opened == len(b._inbound) == len(connection.mux.streams) == 1
+
+
 async def test_frames_wait_for_a_slow_connection_and_low_ones_are_dropped_first() -> None:
     async with pair() as (a, _, b, right):
         frame = bytes(FRAME_BYTES_MAX)

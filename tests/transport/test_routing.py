@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +15,7 @@ from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.kademlia import Contact, Kind, Message
 from p2pcompute.protocol.kademlia.messages import encode, peer_position
 from p2pcompute.protocol.kademlia.search import QUESTIONS_MAX
-from p2pcompute.transport import libp2p
+from p2pcompute.transport import libp2p, routing
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.mux import Stream
 from p2pcompute.transport.routing import Found
@@ -208,7 +209,7 @@ async def test_one_liar_cannot_fill_the_list_of_providers() -> None:
 async def test_two_tellers_of_one_provider_are_both_heard() -> None:
     key = os.urandom(32)
     there, elsewhere = (f"/ip4/127.0.0.{n}/tcp/1/p2p/{peer_id(key)}" for n in (1, 2))
-    found = Found([], 1)
+    found = Found([], 1, random.Random(1))
     found.add([Contact(key, (elsewhere,))])
     assert not found.is_enough
     found.add([Contact(key, (there, elsewhere))])
@@ -228,3 +229,54 @@ async def test_searches_leave_few_connections_behind(monkeypatch: pytest.MonkeyP
         while nodes[0].transport.load()["outbound"] > 2:
             await trio.lowlevel.checkpoint()
         assert nodes[1].peer in nodes[0].up()
+
+
+async def test_who_was_told_a_record_is_not_told_again_until_it_has_to_be() -> None:
+    provider, others = Node(430), [Node(431 + index) for index in range(3)]
+    heard: list[bytes] = []
+
+    def listen(node: Node) -> None:
+        async def handle(peer: bytes, protocol: str, stream: Stream) -> None:
+            await node.routing.serve(peer, stream)
+            if node.routing.kademlia.providers.get(kademlia.provider_key(TOPIC), 1, 0):
+                heard.append(node.peer)
+                node.routing.kademlia.providers = kademlia.providers.Providers()
+
+        node.handle = handle
+
+    async with running(provider, *others):
+        for node in others[:2]:
+            listen(node)
+            await join(provider, node)
+        assert await provider.routing.provide(TOPIC) == 2
+        while len(heard) < 2:
+            await trio.lowlevel.checkpoint()
+        listen(others[2])
+        await join(provider, others[2])
+        assert await provider.routing.provide(TOPIC) == 3
+        while len(heard) < 3:
+            await trio.lowlevel.checkpoint()
+        assert heard[2] == others[2].peer
+        provider.routing.moved()
+        assert await provider.routing.provide(TOPIC) == 3
+        while len(heard) < 6:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_searches_that_belong_together_dial_a_peer_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libp2p, "OUTBOUND_KEPT", 1)
+    monkeypatch.setattr(routing, "FIRST_S", 1e6)
+    nodes = [Node(440 + index) for index in range(8)]
+    newcomer = Node(450, [TOPIC])
+    async with running(*nodes, newcomer):
+        for left, right in itertools.pairwise(nodes):
+            await join(right, left)
+        await join(newcomer, nodes[0])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(newcomer.routing.run)
+            while not newcomer.routing._told:
+                await trio.lowlevel.checkpoint()
+            await newcomer.until(lambda: len(newcomer.up()) == 1)
+            nursery.cancel_scope.cancel()
+        dialled = [info.peer for info in newcomer.changes if info.up]
+        assert len(dialled) == len(set(dialled)) > 1

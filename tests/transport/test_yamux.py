@@ -46,6 +46,18 @@ def test_a_sender_stops_at_the_window_and_goes_on_when_it_is_read() -> None:
     assert ours.send(b"x") == 1
 
 
+def test_small_reads_are_not_announced_one_by_one() -> None:
+    client, server, ours, theirs = connected()
+    updates = 0
+    for _ in range(50 * WINDOW_BYTES // 1_000):
+        ours.send(bytes(1_000))
+        pump(client, server)
+        theirs.take()
+        updates += len(server.out) // HEADER.size
+        pump(client, server)
+    assert 0 < updates <= 50 * WINDOW_BYTES // (WINDOW_BYTES // 2)
+
+
 def test_the_window_of_a_stream_that_is_read_grows_up_to_its_limit() -> None:
     client, server, ours, theirs = connected()
     for _ in range(100):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict, deque
+import itertools
+from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from p2pcompute.protocol.gossip.codec import Message
@@ -13,35 +15,48 @@ from p2pcompute.protocol.gossip.params import CACHE_BYTES_MAX, PROMISERS_MAX, PR
 class Seen:
     """Ids of messages that were judged, and whether they were rejected. Oldest first out."""
 
+    __slots__ = ("_at_ms", "_keep_ms", "_rejected")
+
     def __init__(self, keep_ms: int) -> None:
         self._keep_ms = keep_ms
-        self._entries: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
+        self._at_ms: dict[bytes, int] = {}
+        self._rejected: dict[bytes, None] = {}
 
     def __contains__(self, message_id: bytes) -> bool:
-        return message_id in self._entries
+        return message_id in self._at_ms
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._at_ms)
 
-    def rejected(self, message_id: bytes) -> bool:
-        entry = self._entries.get(message_id)
-        return entry is not None and entry[1]
+    def was_rejected(self, message_id: bytes) -> bool | None:
+        """How a message was judged; None for one that was not."""
+        return message_id in self._rejected if message_id in self._at_ms else None
+
+    def unseen(self, ids: Iterable[bytes]) -> list[bytes]:
+        """Those of them that were not judged."""
+        return [one for one in ids if one not in self._at_ms]
 
     def add(self, message_id: bytes, now_ms: int, *, rejected: bool = False) -> None:
-        self._entries[message_id] = now_ms, rejected
-        if len(self._entries) > SEEN_MAX:
-            self._entries.popitem(last=False)
+        self._at_ms[message_id] = now_ms
+        if rejected:
+            self._rejected[message_id] = None
+        if len(self._at_ms) > SEEN_MAX:
+            self._forget(next(iter(self._at_ms)))
 
     def expire(self, now_ms: int) -> None:
-        while self._entries:
-            message_id, (at_ms, _) = next(iter(self._entries.items()))
-            if at_ms + self._keep_ms > now_ms:
-                return
-            del self._entries[message_id]
+        old = [one for one, _ in itertools.takewhile(lambda x: x[1] + self._keep_ms <= now_ms, self._at_ms.items())]
+        for message_id in old:
+            self._forget(message_id)
+
+    def _forget(self, message_id: bytes) -> None:
+        del self._at_ms[message_id]
+        self._rejected.pop(message_id, None)
 
 
 class MessageCache:
     """Messages of the last heartbeats, to advertise and to send again."""
+
+    __slots__ = ("_bytes", "_messages", "_params", "_sent", "_windows", "by_part")
 
     def __init__(self, params: GossipParams) -> None:
         self._params = params

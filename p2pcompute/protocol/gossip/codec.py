@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from p2pcompute.errors import DecodeError
 from p2pcompute.identity.names import PEER_ID_PREFIX
 from p2pcompute.protocol.gossip.params import (
@@ -26,12 +28,17 @@ from p2pcompute.protocol.gossip.params import (
 )
 from p2pcompute.wire.protobuf import read_fields, varint, write_field
 
+_LENGTHS: Final = [bytes((length,)) for length in range(ID_BYTES_MAX + 1)]
 SIGN_PREFIX: Final = b"libp2p-pubsub:"
 ID_BYTES: Final = 20
+_ID_HEAD: Final = bytes((0x12, ID_BYTES))
+"""Before each of our ids in an IHAVE: field 2, its length."""
 _SEQNO_BYTES: Final = 8
 _SIGNATURE_BYTES: Final = 64
 _FIELDS_MAX: Final = 8_192
 _MESSAGE_FIELDS: Final = 6
+_MESSAGE_TAG: Final = 0x12
+"""Of a message in an RPC: field 2, length-delimited."""
 
 
 def message_id(topic: str, data: bytes) -> bytes:
@@ -39,21 +46,30 @@ def message_id(topic: str, data: bytes) -> bytes:
 
     js-libp2p and go-libp2p take the same function as `msgIdFn` and `WithMessageIdFn`; both have sha256 built in.
     """
-    return hashlib.sha256(topic.encode() + b"\0" + data).digest()[:ID_BYTES]
+    return _id_of(topic.encode(), data)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
-    """A published message. `part` is its whole field in an RPC, `signed` what its signature covers."""
+def _id_of(topic: bytes, data: bytes) -> bytes:
+    return hashlib.sha256(b"%b\0%b" % (topic, data)).digest()[:ID_BYTES]
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A published message. `part` is its whole field in an RPC; `part[signed_at:signed_end]` is signed."""
 
     source: bytes
     """32-byte ed25519 public key of the publisher."""
     topic: str
     data: bytes
     signature: bytes
-    signed: bytes
     part: bytes
     id: bytes
+    signed_at: int
+    signed_end: int
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature covers; put together when asked for, since the message is kept for longer."""
+        return SIGN_PREFIX + self.part[self.signed_at : self.signed_end]
 
 
 class Exchanged(NamedTuple):
@@ -105,15 +121,21 @@ def _exchanged_peer(one: Exchanged) -> bytes:
 
 
 def encode_ihave(topic: str, ids: Sequence[bytes]) -> bytes:
-    return write_field(3, write_field(1, write_field(1, topic.encode()) + b"".join(write_field(2, one) for one in ids)))
+    return write_field(3, write_field(1, write_field(1, topic.encode()) + _write_ids(2, ids)))
 
 
 def encode_iwant(ids: Sequence[bytes]) -> bytes:
-    return write_field(3, write_field(2, b"".join(write_field(1, one) for one in ids)))
+    return write_field(3, write_field(2, _write_ids(1, ids)))
 
 
 def encode_idontwant(ids: Sequence[bytes]) -> bytes:
-    return write_field(3, write_field(5, b"".join(write_field(1, one) for one in ids)))
+    return write_field(3, write_field(5, _write_ids(1, ids)))
+
+
+def _write_ids(number: int, ids: Sequence[bytes]) -> bytes:
+    """A repeated field of ids, which have at most ID_BYTES_MAX bytes."""
+    tag = bytes((number << 3 | 2,))
+    return b"".join([tag + _LENGTHS[len(one)] + one for one in ids])
 
 
 def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: Callable[[bytes], bytes]) -> Message:
@@ -127,8 +149,10 @@ def encode_message(source: bytes, topic: str, data: bytes, sequence: int, sign: 
         )
     )
     signature = sign(SIGN_PREFIX + body)
-    part = write_field(2, body + write_field(5, signature))
-    return Message(source, topic, data, signature, SIGN_PREFIX + body, part, message_id(topic, data))
+    signature_field = write_field(5, signature)
+    part = write_field(2, body + signature_field)
+    signed_end = len(part) - len(signature_field)
+    return Message(source, topic, data, signature, part, message_id(topic, data), signed_end - len(body), signed_end)
 
 
 # Decoding ---------------------------------------------------------------------------------------------------------
@@ -143,28 +167,57 @@ def _text(data: bytes) -> str:
         raise DecodeError("A topic is not text.") from None
 
 
-def decode_message(raw: bytes) -> Message:
-    """One message, without a look at its signature. Raises DecodeError when it breaks the policy StrictSign."""
-    values: list[bytes | None] = [None] * (_MESSAGE_FIELDS + 1)
+def decode_message(frame: bytes, at: int = 0, stop: int | None = None) -> Message:
+    """The message in `frame[at:stop]`, its signature unchecked. Raises DecodeError when it breaks StrictSign."""
+    stop = len(frame) if stop is None else stop
+    source = data = sequence = signature = key = b""
+    topic: bytes | None = None
     last = signed_end = 0
-    for number, start, end in read_fields(raw, 0, len(raw), _MESSAGE_FIELDS):
+    for number, start, end in read_fields(frame, at, stop, _MESSAGE_FIELDS):
         if end < 0 or not last < number <= _MESSAGE_FIELDS:
             raise DecodeError("A message holds a field twice, out of order, or one we do not know.")
-        values[number] = raw[start:end]
         last = number
-        if number <= 4:
-            signed_end = end
-    _, source, data, sequence, topic, signature, key = values
-    data = data or b""
-    if source is None or source[:6] != PEER_ID_PREFIX or len(source) != len(PEER_ID_PREFIX) + 32:
+        value = frame[start:end]
+        if number == 1:
+            source, signed_end = value, end
+        elif number == 2:
+            data, signed_end = value, end
+        elif number == 3:
+            sequence, signed_end = value, end
+        elif number == 4:
+            topic, signed_end = value, end
+        elif number == 5:
+            signature = value
+        else:
+            key = value
+    if source[:6] != PEER_ID_PREFIX or len(source) != len(PEER_ID_PREFIX) + 32:
         raise DecodeError("A message's publisher is not an ed25519 peer id.")
-    if sequence is None or len(sequence) != _SEQNO_BYTES or signature is None or len(signature) != _SIGNATURE_BYTES:
+    if len(sequence) != _SEQNO_BYTES or len(signature) != _SIGNATURE_BYTES:
         raise DecodeError("A message has no sequence number or no signature.")
     if topic is None or len(data) > DATA_BYTES_MAX or (key and key != source[2:]):
         raise DecodeError("A message has no topic, is too long, or names another key than its publisher's.")
     name = _text(topic)
-    part = b"\x12" + varint(len(raw)) + raw
-    return Message(source[6:], name, data, signature, SIGN_PREFIX + raw[:signed_end], part, message_id(name, data))
+    part = _part(frame, at, stop)
+    moved = len(part) - stop  # where its last byte stands now
+    return Message(source[6:], name, data, signature, part, _id_of(topic, data), at + moved, signed_end + moved)
+
+
+def _part(frame: bytes, at: int, stop: int) -> bytes:
+    """A message's bytes as a field of an RPC: the frame itself, uncopied, where it holds nothing else."""
+    if at and stop == len(frame) and at == _prefix_bytes(stop - at) and frame[0] == _MESSAGE_TAG:
+        return frame
+    return write_field(2, frame[at:stop])
+
+
+def sole_message(frame: bytes) -> Message | None:
+    """The message of a frame that holds it and nothing else, as most do; None for all others, malformed ones too."""
+    if not frame or frame[0] != _MESSAGE_TAG:
+        return None
+    try:
+        fields = read_fields(frame, 0, len(frame), 1)
+        return decode_message(frame, *fields[0][1:]) if fields[0][2] == len(frame) else None
+    except DecodeError:
+        return None
 
 
 def decode_rpc(frame: bytes, recent: Mapping[bytes, Message] | None = None) -> Rpc:
@@ -181,7 +234,7 @@ def decode_rpc(frame: bytes, recent: Mapping[bytes, Message] | None = None) -> R
                 raise DecodeError("A gossip frame holds too many messages.")
             copied = recent.get(frame[start - _prefix_bytes(end - start) : end]) if recent else None
             try:
-                rpc.messages.append(copied or decode_message(frame[start:end]))
+                rpc.messages.append(copied or decode_message(frame, start, end))
             except DecodeError:
                 rpc.bad_messages += 1
         elif number == 1:
@@ -211,6 +264,9 @@ def _control(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
     for number, start, end in read_fields(frame, at, stop, CONTROLS_PER_RPC_MAX):
         if end < 0 or not 1 <= number <= 5:
             continue
+        if number == 1 and (offered := _plain_ihave(frame, start, end)) is not None:
+            rpc.ihave.append(offered)
+            continue
         fields = read_fields(frame, start, end, IDS_PER_CONTROL_MAX + 1)
         if number in (2, 5):
             (rpc.iwant if number == 2 else rpc.idontwant).append(_ids(frame, fields, 1))
@@ -225,6 +281,22 @@ def _control(rpc: Rpc, frame: bytes, at: int, stop: int) -> None:
         else:
             backoff = next((value for kind, value, close in fields if kind == 3 and close < 0), None)
             rpc.prune.append(Prune(topic, backoff, _exchanged(frame, fields)))
+
+
+def _plain_ihave(frame: bytes, at: int, stop: int) -> tuple[str, list[bytes]] | None:
+    """An IHAVE as nearly all are: its topic, then ids as long as ours, and nothing else. It is read in steps of one id,
+    and says the same as if it were read field by field; None for any other."""
+    if stop - at < 2 or frame[at] != 0x0A or frame[at + 1] > 127:
+        return None
+    first = at + 2 + frame[at + 1]
+    count, rest = divmod(stop - first, len(_ID_HEAD) + ID_BYTES)
+    if rest or not 0 < count <= IDS_PER_CONTROL_MAX:
+        return None
+    step = len(_ID_HEAD) + ID_BYTES
+    if any(frame[first + i : stop : step] != _ID_HEAD[i : i + 1] * count for i in range(len(_ID_HEAD))):
+        return None
+    ids = [frame[i : i + ID_BYTES] for i in range(first + len(_ID_HEAD), stop, step)]
+    return _text(frame[at + 2 : first]), ids
 
 
 def _exchanged(frame: bytes, fields: list[tuple[int, int, int]]) -> tuple[Exchanged, ...]:

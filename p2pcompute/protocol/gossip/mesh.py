@@ -7,7 +7,7 @@ Source: gossipsub v1.0 "Mesh maintenance"; v1.1 "Prune backoff and Peer Exchange
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import Final
 
 from p2pcompute.protocol.gossip.codec import Exchanged, encode_graft, encode_prune
@@ -51,6 +51,11 @@ class _Backoff:
 
 class Mesh:
     """Neighbours, the mesh of each of our topics, and the fanout of topics we only publish to."""
+
+    __slots__ = (
+        "_backoffs", "_fanout", "_heartbeats", "_outbox", "_params", "_records", "_rng", "_scores", "_standing",
+        "neighbours", "topics",
+    )  # fmt: skip
 
     def __init__(
         self, params: GossipParams, rng: Random, outbox: Outbox, scores: Scores, standing: Standing, records: Records
@@ -98,8 +103,10 @@ class Mesh:
         self._rng.shuffle(found)
         return found
 
-    def receivers(self, topic: str) -> list[bytes]:
+    def receivers(self, topic: str) -> Collection[bytes]:
         """Who gets every message of a topic at once: its mesh, and whom an agreement names."""
+        if not self._standing.direct:
+            return self.topics.get(topic, {})
         agreed = [
             peer for peer in self._standing.direct if peer in self.neighbours and topic in self.neighbours[peer].topics
         ]

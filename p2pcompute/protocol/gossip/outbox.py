@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from p2pcompute.protocol.machine import Priority, Send
+from p2pcompute.protocol.machine import Effect, Priority, Send
 from p2pcompute.wire.limits import GOSSIP_RPC_BYTES_MAX
 
 
@@ -29,19 +29,41 @@ class Outbox:
         self._channel = channel
         self._parts: dict[bytes, list[bytes]] = {}
         self._weights: dict[bytes, Weight] = {}
+        self._spread: tuple[Sequence[bytes], bytes, Weight] | None = None
+        """One part for many peers, which as a rule is all there is to say: it becomes a Send as it is."""
 
     def __bool__(self) -> bool:
-        return bool(self._parts)
+        return bool(self._parts or self._spread)
 
     def add(self, peer: bytes, part: bytes, weight: Weight) -> None:
+        if self._spread is not None:
+            self._unfold()
         self._parts.setdefault(peer, []).append(part)
         self._weights[peer] = min(self._weights.get(peer, weight), weight)
 
+    def spread(self, peers: Sequence[bytes], part: bytes, weight: Weight) -> None:
+        """The same part to several peers."""
+        if peers and not self:
+            self._spread = peers, part, weight
+        else:
+            for peer in peers:
+                self.add(peer, part, weight)
+
+    def _unfold(self) -> None:
+        if self._spread is not None:
+            (peers, part, weight), self._spread = self._spread, None
+            for peer in peers:
+                self.add(peer, part, weight)
+
     def drop(self, peer: bytes) -> None:
+        self._unfold()
         self._parts.pop(peer, None)
 
-    def take(self) -> list[Send]:
+    def take(self) -> list[Effect]:
         """One Send per distinct RPC, with all peers that get the same; larger ones are split."""
+        if self._spread is not None:
+            (peers, part, weight), self._spread = self._spread, None
+            return [Send(tuple(peers), self._channel, part, _PRIORITY[weight])]
         if not self._parts:
             return []
         alike: dict[tuple[Weight, tuple[bytes, ...]], list[bytes]] = {}

@@ -24,6 +24,7 @@ from p2pcompute.protocol.gossip.codec import (
     encode_message,
     encode_subscription,
     message_id,
+    sole_message,
 )
 from p2pcompute.protocol.gossip.counters import Counters
 from p2pcompute.protocol.gossip.exchange import Records, decode_record, is_public
@@ -83,6 +84,11 @@ class Gossip:
     """
 
     channels = (CHANNEL, *OLDER_CHANNELS)
+    __slots__ = (
+        "_budgets", "_cache", "_condemned", "_connects", "_copies", "_deliver", "_dials", "_env", "_heartbeats",
+        "_mesh", "_neighbours", "_notices", "_outbox", "_params", "_private", "_promises", "_records", "_scores",
+        "_seen", "_sequence", "_short", "_standing", "_validate", "counters",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -98,11 +104,13 @@ class Gossip:
         self._params = params or GossipParams()
         self._outbox, self._notices = Outbox(CHANNEL), Outbox(CHANNEL)
         self._scores = Scores(self._params.score, app_score)
-        self._standing = Standing(self._scores.score, self._params.thresholds, direct)
+        self._standing = Standing(self._scores, self._params.thresholds, direct)
         self._records = Records()
         self._mesh = Mesh(self._params, env.rng, self._outbox, self._scores, self._standing, self._records)
+        self._neighbours = self._mesh.neighbours
         self._seen = Seen(self._params.seen_ms)
         self._cache = MessageCache(self._params)
+        self._copies = self._cache.by_part
         self._promises = Promises(self._params.followup_ms)
         self._budgets = Budgets(self._params)
         self.counters = Counters()
@@ -149,11 +157,10 @@ class Gossip:
         if self._params.flood_publish:  # rule 17
             targets = self._mesh.subscribers(topic, self._standing.publishes)
         elif topic in self._mesh.topics:
-            targets = self._mesh.receivers(topic)
+            targets = [*self._mesh.receivers(topic)]
         else:
             targets = self._mesh.fanout(topic, now.mono_ms)
-        for peer in targets:
-            self._forward(peer, message)
+        self._forward(targets, message)
         return self._effects()
 
     def set_topic_score(self, topic: str, params: TopicScore) -> None:
@@ -195,16 +202,23 @@ class Gossip:
 
     def on_frame(self, now: Now, peer: bytes, frame: bytes, channel: str = "/meshsub/1.1.0") -> list[Effect]:
         """One RPC without its length, on the channel that the peer chose. Never raises, whatever it holds."""
-        neighbour = self._mesh.neighbours.get(peer)
+        neighbour = self._neighbours.get(peer)
         if neighbour is None:
             return []
         if self._standing.graylisted(peer):  # rule 19
             self.counters.unread += 1
             return []
+        if frame in self._copies:  # as most: one more copy of an accepted message. Nothing to decode, nothing to say
+            self.counters.duplicates += 1  # rule 4
+            if self._scores.counts_copies:
+                known = self._copies[frame]
+                self._scores.duplicate(peer, known.topic, known.id, now.mono_ms)
+            return []
         neighbour.minor = _MINOR.get(channel, neighbour.minor)
-        known = self._cache.by_part.get(frame)
-        if known is not None:  # most frames are one more copy of a message: there is nothing to decode
-            return [*self._message(now, peer, known), *self._effects()]
+        message = sole_message(frame)
+        if message is not None:
+            followed = self._message(now, peer, message)
+            return [*followed, *self._effects()]
         try:
             if len(frame) > GOSSIP_RPC_BYTES_MAX:
                 raise DecodeError("A gossip frame is too long.")
@@ -212,10 +226,10 @@ class Gossip:
         except DecodeError:
             self._blame(peer, Fault.UNDECODABLE)  # rule 1
             return self._effects()
-        effects = self._messages(now, peer, rpc)
+        followed = self._messages(now, peer, rpc)
         self._subscriptions(now, peer, rpc)
         self._control(now, peer, rpc)
-        return [*effects, *self._effects()]
+        return [*followed, *self._effects()]
 
     def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]:
         """The transport dropped a frame of ours: what it held is advertised at the next heartbeat (rule 20)."""
@@ -269,8 +283,9 @@ class Gossip:
         topic = message.topic
         if topic not in self._mesh.topics:  # rule 3
             return ()
-        if message.id in self._seen:
-            self._copy(now, peer, message)
+        was_rejected = self._seen.was_rejected(message.id)
+        if was_rejected is not None:
+            self._copy(now, peer, message, was_rejected)
             return ()
         if message.source == self._env.me or not self._budgets.verify(peer, now.mono_ms):  # rules 5 and 6
             self.counters.ignored += 1
@@ -297,23 +312,22 @@ class Gossip:
         self.counters.accepted += 1
         self._remember(message, now)
         self._scores.delivered(peer, message.topic, message.id, now.mono_ms)
-        for other in self._mesh.receivers(message.topic):
-            if other not in (peer, message.source):
-                self._forward(other, message)
+        source = message.source
+        self._forward([one for one in self._mesh.receivers(message.topic) if one not in (peer, source)], message)
 
-    def _copy(self, now: Now, peer: bytes, message: Message) -> None:
+    def _copy(self, now: Now, peer: bytes, message: Message, was_rejected: bool) -> None:
         """A message that was judged before (rule 4)."""
         self.counters.duplicates += 1
-        if self._seen.rejected(message.id):
+        if was_rejected:
             self._invalid(peer, message.topic)
         else:
             self._scores.duplicate(peer, message.topic, message.id, now.mono_ms)
 
-    def _forward(self, peer: bytes, message: Message) -> None:
-        if message.id in self._mesh.neighbours[peer].unwanted:  # rule 21
-            self.counters.suppressed += 1
-        else:
-            self._outbox.add(peer, message.part, Weight.MESSAGE)
+    def _forward(self, peers: list[bytes], message: Message) -> None:
+        neighbours = self._mesh.neighbours
+        wanting = [peer for peer in peers if message.id not in neighbours[peer].unwanted]  # rule 21
+        self.counters.suppressed += len(peers) - len(wanting)
+        self._outbox.spread(wanting, message.part, Weight.MESSAGE)
 
     def _announce_large(self, peer: bytes, message: Message) -> None:
         """IDONTWANT to the mesh, ahead of the message itself: others need not send us theirs (rule 21)."""
@@ -359,10 +373,10 @@ class Gossip:
         room = self._budgets.ids_left(peer)
         wanted: list[bytes] = []
         self._promises.next_batch()
-        for one in (one for topic, ids in offered if topic in self._mesh.topics for one in ids):
+        for one in (one for topic, ids in offered if topic in self._mesh.topics for one in self._seen.unseen(ids)):
             if len(wanted) >= room:
                 break
-            if one not in self._seen and self._promises.offer(one, peer, now.mono_ms):
+            if self._promises.offer(one, peer, now.mono_ms):
                 wanted.append(one)
         if wanted:
             self._budgets.ask(peer, len(wanted))
@@ -456,7 +470,7 @@ class Gossip:
     def _effects(self) -> list[Effect]:
         """All that was said while one input was handled: one RPC for each peer, and the disconnections."""
         if not (self._condemned or self._connects or self._notices):
-            return [*self._outbox.take()]
+            return self._outbox.take()
         condemned, self._condemned = self._condemned, {}
         connects, self._connects = self._connects, []
         for peer in condemned:

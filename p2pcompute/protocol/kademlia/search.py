@@ -15,8 +15,11 @@ from p2pcompute.protocol.kademlia.messages import ADDRESSES_MAX, Contact, peer_p
 
 ASKED_AT_ONCE: Final = 3
 """alpha of Kademlia."""
+NEAREST_ASKED: Final = 3
+"""beta: a search is over when the nearest so many that answer have been asked. Sources: the specification's "at least
+alpha"; go-libp2p-kad-dht, `lookup.go`."""
 RESULT_PEERS: Final = 20
-"""k: the search is over when the nearest k that answer have been asked."""
+"""k: so many of the nearest a search finds, and a thorough one asks."""
 QUESTIONS_MAX: Final = 64
 """Of one search: whoever invents ever nearer peers ends it, and nothing more."""
 CANDIDATES_MAX: Final = 256
@@ -39,8 +42,9 @@ class _Candidate:
 class Search:
     """Looks for the peers nearest to `target`, a position."""
 
-    def __init__(self, me: bytes, target: int, start: Iterable[Contact]) -> None:
-        self._me, self._target = me, target
+    def __init__(self, me: bytes, target: int, start: Iterable[Contact], nearest_asked: int = RESULT_PEERS) -> None:
+        """`nearest_asked`: of the nearest peers so many must have been asked."""
+        self._me, self._target, self._nearest_asked = me, target, nearest_asked
         self._candidates: dict[bytes, _Candidate] = {}
         self._questions = 0
         self._add(start)
@@ -68,9 +72,8 @@ class Search:
         self._candidates[peer].state = _State.FAILED
 
     def result(self) -> list[Contact]:
-        """The nearest peers that answered, the nearest first."""
-        answered = [one for one in self._sorted() if one.state is _State.ANSWERED]
-        return [one.contact for one in answered[:RESULT_PEERS]]
+        """The nearest peers, the nearest first: those that did not fail to answer, whether asked or not."""
+        return [one.contact for one in self._nearest(RESULT_PEERS)]
 
     def contact(self, peer: bytes) -> Contact | None:
         """What was said of a peer."""
@@ -100,8 +103,11 @@ class Search:
         return sum(one.state is _State.ASKED for one in self._candidates.values())
 
     def _open(self) -> list[_Candidate]:
-        """Of the nearest k that did not fail, those that were not asked yet."""
+        """Of the nearest, those that were not asked yet."""
         if self._questions >= QUESTIONS_MAX:
             return []
-        near = [one for one in self._sorted() if one.state is not _State.FAILED][:RESULT_PEERS]
+        near = self._nearest(self._nearest_asked)
         return [one for one in near if one.state is _State.NEW][: QUESTIONS_MAX - self._questions]
+
+    def _nearest(self, count: int) -> list[_Candidate]:
+        return [one for one in self._sorted() if one.state is not _State.FAILED][:count]

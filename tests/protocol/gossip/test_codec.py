@@ -63,6 +63,44 @@ def test_what_we_write_we_read() -> None:
     )
 
 
+IDS = st.one_of(st.binary(min_size=20, max_size=20), st.binary(max_size=codec.ID_BYTES_MAX))
+
+
+@given(st.lists(st.binary(min_size=20, max_size=20), max_size=30) | st.lists(IDS, max_size=8), st.text(max_size=40))
+def test_an_ihave_is_read_as_another_implementation_reads_it(ids: list[bytes], topic: str) -> None:
+    part = codec.encode_ihave(topic, ids)
+    (theirs,) = rpc_pb2.RPC.FromString(part).control.ihave
+    assert codec.decode_rpc(part).ihave == [(theirs.topicID, list(theirs.messageIDs))] == [(topic, ids)]
+
+
+def test_a_frame_of_one_message_is_forwarded_as_it_came() -> None:
+    alone = codec.sole_message(MESSAGE.part)
+    assert alone == MESSAGE == codec.decode_rpc(MESSAGE.part + MESSAGE.part).messages[1]
+    assert alone.part is MESSAGE.part
+    assert ENV.verify(alone.source, alone.signed, alone.signature)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\x12",
+        b"\x12\x05ab",
+        MESSAGE.part + MESSAGE.part,
+        MESSAGE.part + codec.encode_graft("a"),
+        b"\x12\x02\x0a\x00",
+    ],
+)
+def test_other_frames_are_no_sole_message(frame: bytes) -> None:
+    assert codec.sole_message(frame) is None
+
+
+def test_a_message_behind_a_longer_length_than_needed_is_forwarded_in_the_usual_form() -> None:
+    body = raw()
+    padded = bytes((0x12, len(body) & 127 | 128, len(body) >> 7 | 128, 0)) + body
+    assert codec.sole_message(padded) == MESSAGE
+
+
 def raw() -> bytes:
     return MESSAGE.part[2 + (len(MESSAGE.part) > 130) :]
 

@@ -4,6 +4,7 @@ shows at the next heartbeat."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -56,9 +57,17 @@ class Scores:
         self._retained: dict[bytes, None] = {}
         self._colocation = Colocation(params.colocation_threshold, params.colocation_exempt)
         self._window = Window()
+        self.watch_below = -math.inf
+        self.low: dict[bytes, None] = {}
+        """Peers with a score below `watch_below`: asked for at every frame, and nearly always empty."""
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def counts_copies(self) -> bool:
+        """Whether further copies of a message count for anything now (P3)."""
+        return bool(self._window.open)
 
     def score(self, peer: bytes) -> float:
         record = self._records.get(peer)
@@ -103,6 +112,7 @@ class Scores:
 
     def _forget(self, peer: bytes) -> None:
         self._retained.pop(peer, None)
+        self.low.pop(peer, None)
         record = self._records.pop(peer)
         self._colocation.remove(peer, record.network)
 
@@ -148,7 +158,7 @@ class Scores:
 
     def duplicate(self, peer: bytes, topic: str, message_id: bytes, now_ms: int) -> None:
         """A further copy (P3)."""
-        if len(self._window) and self._window.counts(message_id, peer, now_ms):
+        if self._window.counts(message_id, peer, now_ms):
             record = self._topic(peer, topic)
             if record is not None:
                 record.delivered()
@@ -187,15 +197,21 @@ class Scores:
         return found
 
     def _assess(self, peer: bytes, record: _Record) -> None:
-        record.value = (
-            self._cap(sum([topic.value() for topic in record.topics.values()]))
-            + self._params.app_weight * self._app(peer)
-            + self._colocated(record)
-            + self._behaved(record)
-        )
+        value = self._cap(sum([topic.value() for topic in record.topics.values()]))
+        value += self._params.app_weight * self._app(peer)
+        if record.network:
+            value += self._colocated(record)
+        if record.behaviour:
+            value += self._behaved(record)
+        record.value = value
+        if value < self.watch_below:
+            self.low[peer] = None
+        elif self.low:
+            self.low.pop(peer, None)
 
     def _cap(self, topics: float) -> float:
-        return min(topics, self._params.topic_cap) if self._params.topic_cap else topics
+        cap = self._params.topic_cap
+        return cap if cap and topics > cap else topics
 
     def _colocated(self, record: _Record) -> float:
         return self._params.colocation_weight * self._colocation.excess(record.network) ** 2 if record.network else 0.0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
+from p2pcompute.protocol.gossip.score.board import Scores
 from p2pcompute.protocol.gossip.score.params import Thresholds
 
 
 class Standing:
     """Questions about peers, answered by their scores (v1.1, "Score Thresholds")."""
 
-    def __init__(self, score: Callable[[bytes], float], thresholds: Thresholds, direct: Collection[bytes]) -> None:
-        self.score = score
+    def __init__(self, scores: Scores, thresholds: Thresholds, direct: Collection[bytes]) -> None:
+        self.score = scores.score
+        scores.watch_below = thresholds.graylist
+        self._low = scores.low
         self._thresholds = thresholds
         self.direct: dict[bytes, None] = dict.fromkeys(direct)
         """Peers that the operators of both sides agreed on (v1.1, "Explicit Peering Agreements")."""
@@ -30,7 +33,7 @@ class Standing:
 
     def graylisted(self, peer: bytes) -> bool:
         """Whether nothing of it is read."""
-        return self.score(peer) < self._thresholds.graylist and peer not in self.direct
+        return peer in self._low and peer not in self.direct
 
     def recommends(self, peer: bytes) -> bool:
         """Whether we dial whom it names."""

@@ -54,17 +54,20 @@ class TopicRecord:
             total += min(self.mesh_ms // p.time_in_mesh_quantum_ms, p.time_in_mesh_cap) * p.time_in_mesh_weight
         if self.active:
             total += self.deficit() ** 2 * p.mesh_deliveries_weight
-        total += self.failures * p.mesh_failure_weight
-        total += self.invalid**2 * p.invalid_weight
+        if self.failures or self.invalid:
+            total += self.failures * p.mesh_failure_weight + self.invalid**2 * p.invalid_weight
         return total * p.weight
 
     def refresh(self, now_ms: int) -> None:
         """One heartbeat later."""
         p = self.params
-        self.first = _fade(self.first, p.first_deliveries_decay)
-        self.mesh = _fade(self.mesh, p.mesh_deliveries_decay)
-        self.failures = _fade(self.failures, p.mesh_failure_decay)
-        self.invalid = _fade(self.invalid, p.invalid_decay)
+        if self.first:
+            self.first = _fade(self.first, p.first_deliveries_decay)
+        if self.mesh:
+            self.mesh = _fade(self.mesh, p.mesh_deliveries_decay)
+        if self.failures or self.invalid:
+            self.failures = _fade(self.failures, p.mesh_failure_decay)
+            self.invalid = _fade(self.invalid, p.invalid_decay)
         if self.grafted_at_ms is not None:
             self.mesh_ms = now_ms - self.grafted_at_ms
             self.active = self.mesh_ms > p.mesh_deliveries_activation_ms

@@ -13,27 +13,25 @@ class Window:
     """Messages judged within the last milliseconds, and who has delivered each."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[bytes, tuple[int, dict[bytes, None]]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._open)
+        self.open: OrderedDict[bytes, tuple[int, dict[bytes, None]]] = OrderedDict()
+        """Until when, and who has delivered it; by message id."""
 
     def opened(self, message_id: bytes, peer: bytes, until_ms: int) -> None:
-        self._open[message_id] = until_ms, {peer: None}
-        if len(self._open) > DELIVERIES_MAX:
-            self._open.popitem(last=False)
+        self.open[message_id] = until_ms, {peer: None}
+        if len(self.open) > DELIVERIES_MAX:
+            self.open.popitem(last=False)
 
     def counts(self, message_id: bytes, peer: bytes, now_ms: int) -> bool:
         """Whether this further copy is one in time, and the peer's first."""
-        found = self._open.get(message_id)
+        found = self.open.get(message_id)
         if found is None or now_ms > found[0] or peer in found[1]:
             return False
         found[1][peer] = None
         return True
 
     def expire(self, now_ms: int) -> None:
-        while self._open:
-            message_id, (until_ms, _) = next(iter(self._open.items()))
+        while self.open:
+            message_id, (until_ms, _) = next(iter(self.open.items()))
             if until_ms >= now_ms:
                 return
-            del self._open[message_id]
+            del self.open[message_id]
