@@ -18,6 +18,7 @@ from simnet.chance import CHANCE, crash_worlds
 from simnet.extras import load_extras
 from simnet.faults import Plan, check_plan, decode_plan, encode_plan
 from simnet.invariants import Watch
+from simnet.mutants import command
 from simnet.runs import DRIVERS, finish, make_world, prepare, version
 from simnet.scenario import FOLDER, NODES_MAX, check_scenario, known_scenarios, load_scenario
 from simnet.swarm import Failure, Findings, swarm
@@ -142,6 +143,11 @@ def _check(args: argparse.Namespace) -> int:
     return OK
 
 
+def _mutants(args: argparse.Namespace) -> int:
+    """Planted bugs, and what caught them."""
+    return command.run(args.only, as_json=args.json)
+
+
 def _count(text: str) -> int:
     number = int(text)
     if not 0 <= number <= NODES_MAX:
@@ -197,6 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("scenario")
     check.add_argument("--load", default="")
     check.set_defaults(go=_check)
+    mutants = verbs.add_parser("mutants", help="plant bugs into the protocol, and say which invariant caught each")
+    mutants.add_argument("--only", default="", help="those whose names hold this")
+    mutants.add_argument("--json", action="store_true")
+    mutants.set_defaults(go=_mutants)
     return parser
 
 

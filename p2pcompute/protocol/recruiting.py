@@ -83,6 +83,9 @@ class Recruiter:
         if r.asked and not hurried and now.mono_ms < r.end_mono_ms:
             return None
         job.round = None
+        if now.mono_ms >= r.end_mono_ms:
+            for listing in r.asked.values():
+                self._reputation.slow(listing.operator, now.mono_ms)
         quotes = {x.peer: quote for x, quote in r.quotes}
 
         def order(x: Listing) -> tuple[int, int, bytes]:

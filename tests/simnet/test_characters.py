@@ -24,7 +24,7 @@ from simnet.scenario import Scenario, Work
 from simnet.site import NETWORK, network_verify, right_outputs
 from simnet.world import World
 
-REQUESTERS = ("deadbeat", "loss-inventor")
+REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
@@ -152,6 +152,11 @@ def sybil(it: Lived) -> bool:
     return len(hosts) == 1 and len(operators) == len(it.bad) and bool(asked) and not it.sent(Kind.COMMITMENT)
 
 
+def squatter(it: Lived) -> bool:
+    taken = [answer for answer in it.answers(Kind.ASSIGNMENT) if answer == b""]
+    return bool(taken) and not it.sent(Kind.COMMITMENT) and not it.sent(Kind.FAILURE)
+
+
 def withholder(it: Lived) -> bool:
     refused = [answer for answer in it.answers(ASK) if answer is None]
     unread = [node for node in it.bad if any(of_kind(node, records.Issued)) and not node._grants]
@@ -192,6 +197,19 @@ def deadbeat(it: Lived) -> bool:
 def requester_of(record: records.Issued) -> bytes:
     peer: bytes = d.open_document(NETWORK, record.receipt, network_verify).body.requester
     return peer
+
+
+def skimper(it: Lived) -> bool:
+    """Its later cheques to one payee promise less than its earlier ones, or as much."""
+    sums: dict[bytes, list[int]] = {}
+    for x in it.sent(Kind.CHEQUE):
+        sums.setdefault(x.body.payee, []).append(x.body.cumulative)
+    prices = [r.body.price for node in it.world.providers if node.core for r in node.core.provider.chain.receipts()]
+    return any(len(set(s)) > 1 and set(s) <= set(prices) for s in sums.values())
+
+
+def hoarder(it: Lived) -> bool:
+    return bool(it.sent(Kind.RESERVATION_REQUEST)) and not it.sent(Kind.ASSIGNMENT)
 
 
 def loss_inventor(it: Lived) -> bool:
@@ -262,12 +280,15 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "gang": gang,
     "hydra": hydra,
     "sybil": sybil,
+    "squatter": squatter,
     "withholder": withholder,
     "double-booker": double_booker,
     "forker": forker,
     "turncoat": turncoat,
     "two-faced": two_faced,
     "deadbeat": deadbeat,
+    "skimper": skimper,
+    "hoarder": hoarder,
     "loss-inventor": loss_inventor,
     "spammer": spammer,
     "eclipser": eclipser,
