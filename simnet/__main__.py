@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from rich.console import Console
@@ -15,9 +17,10 @@ from rich.table import Table
 
 from p2pcompute.errors import UsageError
 from simnet.chance import CHANCE, crash_worlds
+from simnet.characters import CHARACTERS
 from simnet.extras import load_extras
-from simnet.faults import Plan, check_plan, decode_plan, encode_plan
-from simnet.invariants import Watch
+from simnet.faults import AnyFault, Plan, check_plan, decode_plan, encode_plan
+from simnet.invariants import INVARIANTS, Watch
 from simnet.mutants import command
 from simnet.runs import DRIVERS, finish, make_world, prepare, version
 from simnet.scenario import FOLDER, NODES_MAX, check_scenario, known_scenarios, load_scenario
@@ -136,6 +139,20 @@ def _scenarios(args: argparse.Namespace) -> int:
     return OK
 
 
+def _catalogue(args: argparse.Namespace) -> int:
+    """The characters, the invariants or the faults that there are, each with what its own page says first."""
+    kinds: dict[str, Mapping[str, type]] = {
+        "characters": CHARACTERS,
+        "invariants": INVARIANTS,
+        "faults": {kind.__name__.lower(): kind for kind in get_args(AnyFault)},
+    }
+    table = Table(args.what[:-1], "what it is", box=None, padding=(0, 2, 0, 0))
+    for name, kind in kinds[args.what].items():
+        table.add_row(name, " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split()))
+    Console(highlight=False).print(table)
+    return OK
+
+
 def _check(args: argparse.Namespace) -> int:
     """Whether a scenario file says something that can be run."""
     scenario = check_scenario(load_scenario(args.scenario))
@@ -199,6 +216,8 @@ def _parser() -> argparse.ArgumentParser:
     crash.add_argument("--seed", type=int, default=1)
     crash.set_defaults(go=_crash)
     verbs.add_parser("scenarios", help="what there is to run").set_defaults(go=_scenarios)
+    for what in ("characters", "invariants", "faults"):
+        verbs.add_parser(what, help=f"the {what} that there are").set_defaults(go=_catalogue, what=what)
     check = verbs.add_parser("check", help="read a scenario file and say whether it can be run")
     check.add_argument("scenario")
     check.add_argument("--load", default="")
