@@ -330,8 +330,6 @@ def test_a_copier_states_what_one_of_its_kind_found_out() -> None:
 
 def test_the_documentation_says_what_the_code_says() -> None:
     text = (Path(__file__).parents[2] / "docs" / "simnet.md").read_text(encoding="utf-8")
-    assert [
-        name for name in CHARACTERS if name != "honest" and f"| `{name}` | {sentence_of(name)} |\n" not in text
-    ] == []
-    said = {name: " ".join((inspect.getdoc(one) or "").split()) for name, one in INVARIANTS.items()}
+    said = {name: sentence_of(name) for name in CHARACTERS if name != "honest"}
+    said |= {name: " ".join((inspect.getdoc(one) or "").split()) for name, one in INVARIANTS.items()}
     assert [name for name, sentence in said.items() if f"| `{name}` | {sentence} |\n" not in text] == []
