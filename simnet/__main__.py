@@ -21,7 +21,7 @@ from simnet.invariants import Watch
 from simnet.mutants import command
 from simnet.runs import DRIVERS, finish, make_world, prepare, version
 from simnet.scenario import FOLDER, NODES_MAX, check_scenario, known_scenarios, load_scenario
-from simnet.swarm import Findings, swarm
+from simnet.swarm import Failure, Findings, swarm
 
 OK: Final = 0
 FAILED: Final = 1
@@ -58,7 +58,8 @@ def _run(args: argparse.Namespace) -> int:
             f"{outcome.done} of {outcome.tasks} tasks done{shown}"
         )
     if outcome.violation:
-        talk.print(f"seed {args.seed}: {outcome.violation}\ncommit: {version()}", soft_wrap=True, markup=False)
+        failure = Failure(args.scenario, args.load, outcome, scenario, (*scenario.faults, *plan))
+        talk.print(failure.text(), soft_wrap=True, markup=False)
         return FAILED
     talk.print("all invariants hold")
     return OK
@@ -124,11 +125,13 @@ def _crash(args: argparse.Namespace) -> int:
 
 def _scenarios(args: argparse.Namespace) -> int:
     """What there is to run."""
-    table = Table("scenario", "nodes", "shows", box=None)
+    table = Table("scenario", "nodes", "shows", "checks", box=None, padding=(0, 2, 0, 0))
     for name in known_scenarios():
         scenario = load_scenario(name)
-        table.add_row(name, str(scenario.providers + scenario.requesters), scenario.shows)
-    table.add_row(CHANCE, "6-9", "A small world with faults, all of it drawn from the seed: what a swarm runs.")
+        checks = ", ".join(scenario.checks) or "all invariants"
+        table.add_row(name, str(scenario.providers + scenario.requesters), scenario.shows, checks)
+    shows = "A small world with faults, all of it drawn from the seed: what a swarm runs."
+    table.add_row(CHANCE, "6-9", shows, "all invariants")
     Console(highlight=False).print(table)
     return OK
 
