@@ -47,8 +47,8 @@ class NoDoubleBooking(Invariant):
 
 
 class SlotsShared(Invariant):
-    """A provider runs no more at once than it has slots, and no requester keeps more than 8 of them without work for
-    them (P5)."""
+    """A provider runs no more at once than it has slots, holds one for everything that it runs, and lets no requester
+    keep more than 8 of them without work for them (P5)."""
 
     name = "slots-shared"
 
@@ -61,6 +61,8 @@ class SlotsShared(Invariant):
         running = sum(e.state in ("fetching", "running") for e in core.provider._engagements.values())
         if node.terms is not None and running > node.terms.slots:
             raise Violation(f"{node.name} runs {running} tasks at once in {node.terms.slots} slots")
+        if running > core.provider._slots.busy:
+            raise Violation(f"{node.name} runs {running} tasks and holds {core.provider._slots.busy} slots for them")
         idle: dict[bytes, int] = {}
         for e in core.provider._engagements.values():
             if e.state == "reserved" and e.reservation.expires_at > node.now.wall_ms:

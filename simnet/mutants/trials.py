@@ -10,7 +10,7 @@ from typing import Final
 from p2pcompute.protocol import provider
 from simnet.chance import plan_of, scenario_of
 from simnet.disk import CrashState
-from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Quit, Restore, Storm, Straggle
+from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Quit, Restore, SlowDisk, Storm, Straggle
 from simnet.invariants import bounds
 from simnet.links import Links
 from simnet.scenario import Scenario, Work
@@ -118,6 +118,11 @@ TRIALS: Final[dict[str, Trial]] = {
             work=Work(tasks=2, every_ms=17_000, run_ms_min=20_000, run_ms_max=30_000),
             until_ms=200_000,
         ),
+        seeds=1,
+    ),
+    "late assignments": Trial(
+        Scenario(providers=3, requesters=2, slots=1, work=Work(tasks=4, every_ms=6_000), until_ms=240_000),
+        plan=(SlowDisk(at_ms=1_000, for_ms=20_000, nodes="requester", factor=10_000),),
         seeds=1,
     ),
     "hydra": Trial(Scenario(providers=6, characters=_mixed(hydra=3), work=Work(tasks=3, replicas=3)), seeds=2),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +19,7 @@ from p2pcompute.wire.documents import AnyDocument, Kind
 from simnet.characters import CHARACTERS, sentence_of
 from simnet.characters.base import kind_of
 from simnet.faults import Absence
-from simnet.invariants import Watch
+from simnet.invariants import INVARIANTS, Watch
 from simnet.invariants.base import of_kind
 from simnet.node import Node
 from simnet.scenario import Scenario, Work
@@ -324,3 +326,10 @@ def test_a_copier_states_what_one_of_its_kind_found_out() -> None:
     world.run()
     stated = [f["roots"] for _, _, name, f in world.events if name == "job.revealed"]
     assert tuple(bytes([i]) * 32 for i in range(3)) in stated
+
+
+def test_the_documentation_says_what_the_code_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simnet.md").read_text(encoding="utf-8")
+    said = {name: sentence_of(name) for name in CHARACTERS if name != "honest"}
+    said |= {name: " ".join((inspect.getdoc(one) or "").split()) for name, one in INVARIANTS.items()}
+    assert [name for name, sentence in said.items() if f"| `{name}` | {sentence} |\n" not in text] == []

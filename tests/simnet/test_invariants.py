@@ -388,6 +388,14 @@ def test_more_runs_than_slots_are_found() -> None:
         INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
 
 
+def test_a_run_without_a_slot_is_found() -> None:
+    world, _ = ended()
+    p = busy(world)
+    next(e for e in core_of(p).provider._engagements.values() if e.receipt).state = "running"
+    with pytest.raises(Violation, match="runs 1 tasks and holds 0 slots"):
+        INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
+
+
 def test_many_slots_for_a_requester_without_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(money, "UNASSIGNED_MAX", 0)
     world = World(Scenario(providers=4), 1)
