@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from rich.console import Console
@@ -15,12 +17,14 @@ from rich.table import Table
 
 from p2pcompute.errors import UsageError
 from simnet.chance import CHANCE, crash_worlds
+from simnet.characters import CHARACTERS
 from simnet.extras import load_extras
-from simnet.faults import Plan, check_plan, decode_plan, encode_plan
-from simnet.invariants import Watch
+from simnet.faults import AnyFault, Plan, check_plan, decode_plan, encode_plan
+from simnet.invariants import INVARIANTS, Watch
+from simnet.mutants import command
 from simnet.runs import DRIVERS, finish, make_world, prepare, version
 from simnet.scenario import FOLDER, NODES_MAX, check_scenario, known_scenarios, load_scenario
-from simnet.swarm import Findings, swarm
+from simnet.swarm import Failure, Findings, swarm
 
 OK: Final = 0
 FAILED: Final = 1
@@ -57,7 +61,8 @@ def _run(args: argparse.Namespace) -> int:
             f"{outcome.done} of {outcome.tasks} tasks done{shown}"
         )
     if outcome.violation:
-        talk.print(f"seed {args.seed}: {outcome.violation}\ncommit: {version()}", soft_wrap=True, markup=False)
+        failure = Failure(args.scenario, args.load, outcome, scenario, (*scenario.faults, *plan))
+        talk.print(failure.text(), soft_wrap=True, markup=False)
         return FAILED
     talk.print("all invariants hold")
     return OK
@@ -123,11 +128,27 @@ def _crash(args: argparse.Namespace) -> int:
 
 def _scenarios(args: argparse.Namespace) -> int:
     """What there is to run."""
-    table = Table("scenario", "nodes", "shows", box=None)
+    table = Table("scenario", "nodes", "shows", "checks", box=None, padding=(0, 2, 0, 0))
     for name in known_scenarios():
         scenario = load_scenario(name)
-        table.add_row(name, str(scenario.providers + scenario.requesters), scenario.shows)
-    table.add_row(CHANCE, "6-9", "A small world with faults, all of it drawn from the seed: what a swarm runs.")
+        checks = ", ".join(scenario.checks) or "all invariants"
+        table.add_row(name, str(scenario.providers + scenario.requesters), scenario.shows, checks)
+    shows = "A small world with faults, all of it drawn from the seed: what a swarm runs."
+    table.add_row(CHANCE, "6-9", shows, "all invariants")
+    Console(highlight=False).print(table)
+    return OK
+
+
+def _catalogue(args: argparse.Namespace) -> int:
+    """The characters, the invariants or the faults that there are, each with what its own page says first."""
+    kinds: dict[str, Mapping[str, type]] = {
+        "characters": CHARACTERS,
+        "invariants": INVARIANTS,
+        "faults": {kind.__name__.lower(): kind for kind in get_args(AnyFault)},
+    }
+    table = Table(args.what[:-1], "what it is", box=None, padding=(0, 2, 0, 0))
+    for name, kind in kinds[args.what].items():
+        table.add_row(name, " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split()))
     Console(highlight=False).print(table)
     return OK
 
@@ -137,6 +158,11 @@ def _check(args: argparse.Namespace) -> int:
     scenario = check_scenario(load_scenario(args.scenario))
     print(f"{args.scenario}: {len(scenario.names())} nodes, {len(scenario.faults)} faults. {scenario.shows}")
     return OK
+
+
+def _mutants(args: argparse.Namespace) -> int:
+    """Planted bugs, and what caught them."""
+    return command.run(args.only, as_json=args.json)
 
 
 def _count(text: str) -> int:
@@ -190,10 +216,16 @@ def _parser() -> argparse.ArgumentParser:
     crash.add_argument("--seed", type=int, default=1)
     crash.set_defaults(go=_crash)
     verbs.add_parser("scenarios", help="what there is to run").set_defaults(go=_scenarios)
+    for what in ("characters", "invariants", "faults"):
+        verbs.add_parser(what, help=f"the {what} that there are").set_defaults(go=_catalogue, what=what)
     check = verbs.add_parser("check", help="read a scenario file and say whether it can be run")
     check.add_argument("scenario")
     check.add_argument("--load", default="")
     check.set_defaults(go=_check)
+    mutants = verbs.add_parser("mutants", help="plant bugs into the protocol, and say which invariant caught each")
+    mutants.add_argument("--only", default="", help="those whose names hold this")
+    mutants.add_argument("--json", action="store_true")
+    mutants.set_defaults(go=_mutants)
     return parser
 
 

@@ -6,6 +6,9 @@ import random
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
+from simnet.characters import CHARACTERS
 from simnet.disk import CrashState
 from simnet.faults import (
     Absence,
@@ -30,6 +33,18 @@ CHANCE: Final = "chance"
 """The scenario that is drawn from the seed."""
 CALM_MS: Final = 20_000
 """Faults are over by then, so that whatever can be done can also be finished."""
+BAD_REQUESTERS: Final = (
+    "deadbeat",
+    "hoarder",
+    "skimper",
+    "loss-inventor",
+    "spammer",
+    "forger",
+    "replayer",
+)
+BAD_PROVIDERS: Final = tuple(
+    name for name in CHARACTERS if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar")
+)
 SKEW_MS_MAX: Final = 800
 """A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""
 
@@ -38,7 +53,7 @@ def scenario_of(seed: int) -> Scenario:
     """A small world."""
     rng = random.Random(f"scenario/{seed}")
     providers = rng.randrange(5, 9)
-    return Scenario(
+    scenario = Scenario(
         shows=f"a small world made of seed {seed}",
         providers=providers,
         characters={"liar": rng.choice((0, 1, 1, 2))},
@@ -51,6 +66,19 @@ def scenario_of(seed: int) -> Scenario:
         ),
         links=Links(loss=rng.choice((0.0, 0.0, 0.05, 0.2)), latency=rng.choice(("uniform", "heavy"))),
     )
+    return _populated(seed, scenario)
+
+
+def _populated(seed: int, scenario: Scenario) -> Scenario:
+    """In half of the worlds one more provider comes, of any bad character; in a third of them a bad requester."""
+    rng = random.Random(f"characters/{seed}")
+    if rng.random() < 0.5:
+        characters = scenario.characters | {rng.choice(BAD_PROVIDERS): 1}
+        scenario = msgspec.structs.replace(scenario, providers=scenario.providers + 1, characters=characters)
+    if rng.random() < 0.33:
+        characters = {rng.choice(BAD_REQUESTERS): 1}
+        scenario = msgspec.structs.replace(scenario, requesters=2, requester_characters=characters)
+    return scenario
 
 
 def plan_of(seed: int, scenario: Scenario) -> Plan:

@@ -140,6 +140,23 @@ class Absence(Spell, frozen=True):
         return self.at_ms + self.drain_ms + self.for_ms
 
 
+class Quit(Fault, frozen=True):
+    """Nodes take their offer back, end what they do, and leave for good."""
+
+    nodes: str
+    at_ms: Ms
+    drain_ms: Ms = 2_000
+
+    @property
+    def ends_ms(self) -> int:
+        return self.at_ms + self.drain_ms
+
+    def begin(self, world: World) -> None:
+        for node in matching(world, self.nodes):
+            world.schedule(self.at_ms, node.command, Withdraw(drain=True))
+            world.schedule(self.ends_ms, world.leave, node)
+
+
 class Churn(Spell, frozen=True):
     """Nodes come and go, each in its own time: up for `up_ms` and away for `away_ms` on average (exponentially
     distributed, drawn from the seed); in good order, or (`abrupt`) as if somebody pulled the plug."""
@@ -315,6 +332,7 @@ AnyFault = (
     | CrashAtRecord
     | Restore
     | Absence
+    | Quit
     | Churn
     | Pause
     | Partition

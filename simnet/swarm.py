@@ -47,7 +47,7 @@ class Failure(msgspec.Struct, frozen=True):
             f"replay: python -m simnet replay {self.name} {seed}{load}",
             f"commit: {version()}",
             f"world: {msgspec.json.encode(self.scenario).decode()}",
-            f"the faults it takes:\n{encode_plan(self.plan)}" if self.plan else "it takes no fault",
+            f"faults:\n{encode_plan(self.plan)}" if self.plan else "faults: none",
         )
         return "\n".join(lines)
 

@@ -43,7 +43,8 @@ _SERVED: Final[dict[str, str]] = {
     "helper_math.h": "helper_math.h cutil_math.h",
     "helper_cuda.h": "helper_cuda.h helper_functions.h helper_string.h helper_timer.h helper_image.h exception.h "
     "helper_cuda_drvapi.h helper_gl.h cutil.h cutil_inline.h nvrtc_helper.h",
-    "cufft.h": "cufft.h cufftXt.h cublas.h cublas_v2.h cusparse.h cusparse_v2.h cusolverDn.h",
+    "cufft.h": "cufft.h cufftXt.h",
+    "cublas.h": "cublas.h cublas_v2.h cublasLt.h cublas_api.h cusparse.h cusparse_v2.h cusolverDn.h cudnn.h",
     "curand_kernel.h": "curand_kernel.h",
     "cub.h": "cub/cub.cuh cub/block/block_reduce.cuh cub/block/block_scan.cuh cub/block/block_load.cuh "
     "cub/block/block_store.cuh cub/block/block_exchange.cuh cub/block/block_adjacent_difference.cuh "

@@ -20,6 +20,7 @@ from blake3 import blake3
 
 from p2pcompute.compute import binding, blockwork, jobs, ptx, sandbox, shared
 from p2pcompute.compute.channel import ChannelClosedError, ChildChannel
+from p2pcompute.compute.ptx.launch import canonical_form
 from p2pcompute.errors import P2PComputeError, PtxError, SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -47,7 +48,7 @@ class Program:
     def __init__(self, text: str) -> None:
         """Raises PtxError unless `text` is canonical PTX."""
         self.module = ptx.parse(text)
-        if ptx.canonicalise(self.module) != text:
+        if canonical_form(self.module)[0] != text:
             raise PtxError("the PTX is not in canonical form; engines load nothing else")
         self._kernels: dict[tuple[str, tuple[int, int, int]], ptx.CompiledKernel] = {}
 

@@ -54,8 +54,6 @@ class Book:
         self._expiry: list[tuple[int, bytes]] = []
         """When somebody's offer ends, or ended before it was renewed."""
         self._ladders: dict[tuple[str, str], Ladder] = {}
-        self._waiting: dict[bytes, Listing] = {}
-        """Listings that are in no ladder yet: the next query puts them there, so that who never asks never pays."""
         self._raws: dict[bytes, AnyDocument] = {}
         self._standing: dict[bytes, bytes] = {}
         """Id -> bytes of what others may want from us: live offers, the cancels that end others, proofs."""
@@ -201,32 +199,22 @@ class Book:
                 del self._per_operator[listing.operator]
 
     def _enter(self, listing: Listing) -> None:
-        """Into the row of those that wait for a ladder and of those that will expire."""
-        self._waiting[listing.peer] = listing
+        """Into the ladders of its classes and the row of those that will expire."""
+        for name in _classes(listing.offer.body):
+            ladder = self._ladders.get(name)
+            if ladder is None:
+                ladder = self._ladders[name] = Ladder(*[c for c, label in zip(("engine", "model"), name) if label])
+            ladder.add(listing)
         heapq.heappush(self._expiry, (listing.offer.expires_at, listing.peer))
         if len(self._expiry) > 2 * len(self._listings) + EXPIRY_SLACK:  # renewals left too many behind
             self._expiry = [(x.offer.expires_at, x.peer) for x in self._listings.values()]
             heapq.heapify(self._expiry)
 
     def _leave(self, listing: Listing) -> None:
-        if self._waiting.pop(listing.peer, None) is not None:
-            return
         for name in _classes(listing.offer.body):
             self._ladders[name].remove(listing)
             if not self._ladders[name]:
                 del self._ladders[name]
-
-    def _place_waiting(self) -> None:
-        """Into the ladders of their classes."""
-        rows: dict[tuple[str, str], list[Listing]] = {}
-        for listing in self._waiting.values():
-            for name in _classes(listing.offer.body):
-                rows.setdefault(name, []).append(listing)
-        for name, row in rows.items():
-            if name not in self._ladders:
-                self._ladders[name] = Ladder(*[c for c, label in zip(("engine", "model"), name) if label])
-            self._ladders[name].extend(row)
-        self._waiting.clear()
 
     def ranked(
         self,
@@ -241,7 +229,6 @@ class Book:
 
         The book must not change while this is under way.
         """
-        self._place_waiting()
         ladder = self._ladders.get(("", needs.model) if needs.model else (needs.engine, ""))
         if ladder is None:
             return iter(())

@@ -25,6 +25,7 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealing", "ask"): "revealing",
     ("revealing", "reveal"): "revealed",
     ("revealing", "lose"): "lost",
+    ("revealed", "lose"): "lost",
     ("revealed", "agree"): "judged",
     ("revealed", "reject"): "rejected",
     ("judged", "receipt"): "owed",

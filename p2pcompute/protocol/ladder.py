@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, takewhile
+from operator import itemgetter
 from typing import Final
 
 from blake3 import blake3
@@ -46,36 +47,49 @@ class _Chunk:
 
 
 class Ladder:
-    """All listings of one resource class. No listing is added or removed while a walk is under way."""
+    """All listings of one resource class. No listing is added or removed while a walk is under way.
 
-    __slots__ = ("_chunks", "_lasts", "_settled")
+    What is new waits until the next walk: who never asks never pays for the order.
+    """
+
+    __slots__ = ("_chunks", "_lasts", "_settled", "_waiting")
 
     def __init__(self, *shared: str) -> None:
         """`shared` are constraints that all of its listings meet when one who asks comes here."""
         self._settled = ("price", *shared)
+        self._waiting: dict[bytes, Listing] = {}
         self._chunks: list[_Chunk] = []
         self._lasts: list[int] = []
         """For each chunk a key that is no smaller than its last one, and smaller than all of the next chunk."""
 
-    def __len__(self) -> int:
-        return sum(len(chunk.keys) for chunk in self._chunks)
-
     def __bool__(self) -> bool:
-        return bool(self._chunks)
-
-    def extend(self, listings: Sequence[Listing]) -> None:
-        """Put many in their places: one by one, or, when there are few here beside them, by sorting all anew."""
-        if 4 * len(listings) < len(self):
-            for x in listings:
-                self.add(x)
-            return
-        every = sorted([*self.walk(), *listings], key=_key)
-        parts = [every[at : at + CHUNK] for at in range(0, len(every), CHUNK)]
-        self._chunks = [_Chunk([_key(x) for x in part], part) for part in parts]
-        self._lasts = [chunk.keys[-1] for chunk in self._chunks]
+        return bool(self._chunks or self._waiting)
 
     def add(self, listing: Listing) -> None:
-        """Put a listing in its place; its peer must not stand here at this price."""
+        """Take a listing in; its peer must not stand here."""
+        self._waiting[listing.peer] = listing
+
+    def remove(self, listing: Listing) -> None:
+        """Take a listing out; it must be there."""
+        if self._waiting.pop(listing.peer, None) is None:
+            self._take(listing)
+
+    def _place_waiting(self) -> None:
+        """Put what waits in its place: one by one, or, when little stands here beside it, by sorting all anew."""
+        if 4 * len(self._waiting) < sum(len(chunk.keys) for chunk in self._chunks):
+            for x in self._waiting.values():
+                self._put(x)
+        else:
+            rungs = [(_key(x), x) for x in self._waiting.values()]
+            for chunk in self._chunks:
+                rungs += zip(chunk.keys, chunk.listings, strict=True)
+            rungs.sort(key=itemgetter(0))
+            parts = [rungs[at : at + CHUNK] for at in range(0, len(rungs), CHUNK)]
+            self._chunks = [_Chunk([key for key, _ in part], [x for _, x in part]) for part in parts]
+            self._lasts = [chunk.keys[-1] for chunk in self._chunks]
+        self._waiting.clear()
+
+    def _put(self, listing: Listing) -> None:
         key = _key(listing)
         at = bisect_left(self._lasts, key)
         if at == len(self._lasts):
@@ -94,8 +108,7 @@ class Ladder:
             self._replace(at, at + 1, (chunk.keys[:CHUNK], chunk.listings[:CHUNK]))
             self._replace(at + 1, at + 1, (chunk.keys[CHUNK:], chunk.listings[CHUNK:]))
 
-    def remove(self, listing: Listing) -> None:
-        """Take a listing out; it must be there."""
+    def _take(self, listing: Listing) -> None:
         key = _key(listing)
         at = bisect_left(self._lasts, key)
         chunk = self._chunks[at]
@@ -118,6 +131,8 @@ class Ladder:
 
     def walk(self, least: Sequence[Floor] = (), start: int = 0) -> Iterator[Listing]:
         """The listings from the key `start` on, but for chunks where none has the least of some quantity."""
+        if self._waiting:
+            self._place_waiting()
         for at in range(bisect_left(self._lasts, start), len(self._chunks)):
             chunk = self._chunks[at]
             if all(chunk.most[number] >= floor for number, floor in least):

@@ -22,7 +22,7 @@ from p2pcompute.wire.documents import AnyDocument
 PROBE_MS: Final = 1_500
 """How long a probed provider may take when too few others have answered: well below the 2 s that the first quote lives,
 or a silent provider would let the quotes of the others run out."""
-SCAN_DOUBLINGS_MAX: Final = 7
+SCAN_DOUBLINGS_MAX: Final = 8
 """After so many fruitless rounds a query sees the whole book."""
 RTTS_MAX: Final = 16_384
 """Providers whose round trip is remembered; who answered longest ago is forgotten first."""
@@ -102,7 +102,7 @@ class Recruiter:
             self._measure(listing.peer, now.mono_ms - job.round.begin_mono_ms)
             if _dearer(answer.body, listing.offer.body):
                 self._reputation.slow(listing.operator, now.mono_ms)
-            elif not matching.misfit(listing, matching.bind(job.needs, self._rtt_ms.get)):
+            elif not job.needs.rtt_ms_max or self._rtt_ms[listing.peer] <= job.needs.rtt_ms_max:
                 job.round.quotes.append((listing, answer))
 
     def _measure(self, peer: bytes, rtt_ms: int) -> None:
@@ -120,6 +120,9 @@ class Recruiter:
         if r.asked and not hurried and now.mono_ms < r.end_mono_ms:
             return None
         job.round = None
+        if now.mono_ms >= r.end_mono_ms:
+            for listing in r.asked.values():
+                self._reputation.slow(listing.operator, now.mono_ms)
         quotes = {x.peer: quote for x, quote in r.quotes}
 
         def order(x: Listing) -> tuple[int, int, bytes]:
@@ -128,6 +131,12 @@ class Recruiter:
 
         chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.taken(lost=False))
         return [(x, quotes[x.peer]) for x in chosen]
+
+    def why_waiting(self, job: Job) -> str:
+        """As `explain`, looked up ever more rarely while a job waits, since that reads the whole book."""
+        if job.dry_rounds & (job.dry_rounds - 1) == 0:
+            job.why_waiting = self.explain(job)
+        return job.why_waiting
 
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""

@@ -35,6 +35,8 @@ LETTER_MS: Final = 3_600_000
 LEASE_MS: Final = 15_000
 """How long a slot is held while the assignment is on its way."""
 REQUEST_MS: Final = 5_000
+RESERVE_MS: Final = 3_000
+"""For a Reservation: docs/spec/documents.md."""
 REST_MS: Final = 1_000
 """Pause before recruiting again when nobody could be had."""
 LONELY_ROUNDS_MAX: Final = 20
@@ -192,9 +194,7 @@ class Requester:
             job.target = len(live)
             return self._advance(now, job)
         job.resting = True
-        if job.dry_rounds & (job.dry_rounds - 1) == 0:  # it reads the whole book: ever more rarely
-            job.why_waiting = self._recruiter.explain(job)
-        waiting = self._event(job, "job.waiting", reason=job.why_waiting)
+        waiting = self._event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
         return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
 
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
@@ -203,18 +203,14 @@ class Requester:
         replica = Replica(listing.peer, listing.operator, addresses, ceiling, quote=quote.body, request=request.id)
         job.team.append(replica)
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
-        return [self._post.ask(listing.peer, request.raw, tag, timeout_ms=REQUEST_MS, addresses=replica.addresses)]
+        return [self._post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)]
 
     def _on_reservation(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
         replica = next((r for r in job.within("reserving") if r.request == tag.subject[16:]), None)
         if replica is None:
             return []
         if answer is None or not isinstance(answer.body, d.Reservation) or answer.body.request != tag.subject[16:]:
-            if answer is not None and isinstance(answer.body, d.Decline):
-                job.team.remove(replica)  # somebody else was quicker; it may be asked again, a few times
-                job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
-                return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
-            return self._lose(now, job, replica, "no reservation")
+            return self._on_no_reservation(now, job, replica, answer)
         self._recruiter.show(answer)
         banned = self._reputation.demerits(replica.operator) < 0
         if job.over or banned:
@@ -232,6 +228,16 @@ class Requester:
         return [
             _persist(record), assigned, *self._send_assignment(now, job, replica), *self._watch_commit_by(now, job)
         ]  # fmt: skip
+
+    def _on_no_reservation(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
+        """Somebody else was quicker, or there is no answer: it may be asked again, a few times. It was never engaged,
+        so it takes none of the places that a job has for replicas."""
+        job.team.remove(replica)
+        job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
+        if answer is not None and isinstance(answer.body, d.Decline):
+            return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
+        self._reputation.slow(replica.operator, now.mono_ms)
+        return [self._event(job, "job.lost", replica, reason="no reservation"), *self._advance(now, job)]
 
     def _watch_commit_by(self, now: Now, job: Job) -> list[Effect]:
         """Wake at the earliest deadline of those at work."""

@@ -52,7 +52,8 @@ class Forker(Character):
 
 
 class Turncoat(Character):
-    """Commits, and when it is asked to open it commits to something else and opens that."""
+    """Commits, and when it is asked to open it opens something else; or commits to something else and opens that; or
+    opens what it had, and then commits to something else."""
 
     undercuts = wrong_results = True
 
@@ -67,10 +68,13 @@ class Turncoat(Character):
         opening = msgspec.structs.replace(e.opening, output_roots=roots)
         root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
         second = post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=600_000)
-        opening = msgspec.structs.replace(opening, commitment=second.id)
+        if self.falls_on(e.assignment.id, 3):
+            return [*effects, self.ask(peer, second.raw)]
+        twice = self.falls_on(e.reservation.id, 2)
+        opening = msgspec.structs.replace(opening, commitment=second.id) if twice else opening
         reveal = post.write(now, opening, lifetime_ms=600_000).raw
         rest = [Reply(x.request_id, reveal) if isinstance(x, Reply) else x for x in effects]
-        return [self.ask(peer, second.raw), *rest]
+        return [self.ask(peer, second.raw), *rest] if twice else rest
 
 
 class TwoFaced(Character):

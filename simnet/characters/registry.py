@@ -9,7 +9,7 @@ from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
 from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
 from simnet.characters.liars import Colluder, Hydra, LazyCopier, Liar, Milker, SubtleLiar
-from simnet.characters.swindlers import Deadbeat, LossInventor, Sybil, Withholder
+from simnet.characters.swindlers import Deadbeat, Hoarder, LossInventor, Skimper, Squatter, Sybil, Withholder
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
 CHARACTERS: Final[dict[str, type[Character]]] = {
@@ -21,12 +21,15 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "gang": Colluder,
     "hydra": Hydra,
     "sybil": Sybil,
+    "squatter": Squatter,
     "withholder": Withholder,
     "double-booker": DoubleBooker,
     "forker": Forker,
     "turncoat": Turncoat,
     "two-faced": TwoFaced,
     "deadbeat": Deadbeat,
+    "hoarder": Hoarder,
+    "skimper": Skimper,
     "loss-inventor": LossInventor,
     "spammer": Spammer,
     "eclipser": Eclipser,

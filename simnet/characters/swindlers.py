@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from p2pcompute.protocol.core import PeerCore
-from p2pcompute.protocol.machine import Effect, Grant, Now, Reply, Request
+from p2pcompute.protocol.machine import Effect, Fetch, Grant, Now, Reply, Request
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import Kind
 from simnet.characters.base import Character, kind_of
@@ -16,6 +16,22 @@ class Deadbeat(Character):
 
     def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
         return [e for e in effects if not (isinstance(e, Request) and kind_of(e.frame) == Kind.CHEQUE)]
+
+
+class Skimper(Character):
+    """Pays every receipt with a cheque that states its price alone, and not the sum of all."""
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [
+            self._short(now, e) if isinstance(e, Request) and kind_of(e.frame) == Kind.CHEQUE else e for e in effects
+        ]
+
+    def _short(self, now: Now, request: Request) -> Request:
+        body: d.Cheque = self.core.post.open(request.frame).body
+        held = (r.receipt for job in self.core.requester.jobs for r in job.team if r.receipt is not None)
+        price = next(x.body.price for x in held if x.id == body.receipt)
+        short = self.core.post.write(now, d.Cheque(body.payee, price, body.receipt), lifetime_ms=3_600_000)
+        return msgspec.structs.replace(request, frame=short.raw)
 
 
 class LossInventor(Character):
@@ -41,6 +57,13 @@ class LossInventor(Character):
         return msgspec.structs.replace(request, frame=frame)
 
 
+class Hoarder(Character):
+    """Reserves whatever it can get, and assigns nothing."""
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [e for e in effects if not (isinstance(e, Request) and kind_of(e.frame) == Kind.ASSIGNMENT)]
+
+
 class Withholder(Character):
     """Commits, and then does not open what it committed to, or does not hand over the data."""
 
@@ -60,13 +83,20 @@ class Withholder(Character):
 
 
 class Sybil(Character):
-    """One of many keys and operators on one machine, each with an offer below everybody's: every third answers nothing,
-    every third quotes and then reserves nothing, and every third lets who assigned to it wait."""
+    """One of many keys and operators on one machine, each with an offer below everybody's: every other one answers
+    nothing, and the rest quote and then reserve nothing."""
 
     undercuts = one_host = True
 
     def answer(self, now: Now, peer: bytes, frame: bytes, effects: list[Effect]) -> list[Effect]:
-        way = self.site.ring.members.index(self.site) % 3 if self.site in self.site.ring.members else 0
-        kind = kind_of(frame)
-        silent = kind and (way == 0 or (way == 1 and kind != Kind.PROBE) or (way == 2 and kind == Kind.ASSIGNMENT))
-        return [] if silent else effects
+        quotes = self.site.index % 2 == 0 and kind_of(frame) == Kind.PROBE
+        return effects if quotes or not kind_of(frame) else []
+
+
+class Squatter(Character):
+    """Takes every assignment, and never says a word about it again."""
+
+    undercuts = True
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [e for e in effects if not isinstance(e, Fetch)]

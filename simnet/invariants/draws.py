@@ -48,14 +48,20 @@ class Draws:
         """What was stated, and by which operators."""
         return self._stated.get(job, {})
 
+    def overruled(self, job: bytes, roots: Roots) -> bool:
+        """Whether a quorum of colluders stated this together, and more of them than stated anything else: then the
+        policy has it that they are right."""
+        colluders = self.colluders(job, roots)
+        others = [len(operators) for stated, operators in self.stated(job).items() if stated != roots]
+        return colluders >= self._world.scenario.work.quorum and colluders > max(others, default=0)
+
     def undermined(self, job: bytes) -> bool:
         """Whether a quorum of dishonest operators was drawn: then the policy promises nothing."""
         return self.dishonest(job) >= self._world.scenario.work.quorum
 
     def convicting(self, job: bytes) -> bool:
-        """Whether a quorum of colluders stated one thing: then they may have honest peers banned."""
-        quorum = self._world.scenario.work.quorum
-        return any(self.colluders(job, roots) >= quorum for roots in self.stated(job))
+        """Whether colluders overruled the others, and may have had honest peers banned."""
+        return any(self.overruled(job, roots) for roots in self.stated(job))
 
 
 def is_feasible(world: World, task: Task) -> bool:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from p2pcompute.protocol import receipts, records, verification
+from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.job import Job
+from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
 from simnet.invariants.base import Invariant, Violation, of_kind, opened, written
 from simnet.site import NETWORK, Site, network_verify
 
+UNASSIGNED_MAX: Final = 8
+"""P5 of docs/spec/provider.md."""
+
 
 class NoDoubleBooking(Invariant):
-    """No two reservations of one provider share (epoch, slot, n), and each names the one before it."""
+    """No two reservations of one provider share (epoch, slot, n); each names the one before it and counts one on."""
 
     name = "no-double-booking"
 
@@ -26,6 +32,7 @@ class NoDoubleBooking(Invariant):
     def _check(provider: Site) -> None:
         links: dict[tuple[bytes, int, int], bytes] = {}
         last: dict[int, bytes] = {}
+        numbers: dict[int, int] = {}
         for record in of_kind(provider, records.Reserved):
             doc = opened(record.reservation)
             key = doc.epoch, doc.body.slot, doc.body.n
@@ -33,7 +40,35 @@ class NoDoubleBooking(Invariant):
                 raise Violation(f"{provider.name} promised slot {doc.body.slot} twice as number {doc.body.n}")
             if doc.body.previous != last.get(doc.body.slot, bytes(32)):
                 raise Violation(f"{provider.name}'s reservation {doc.body.n} does not follow the one before")
+            if doc.body.n != numbers.get(doc.body.slot, 0):
+                raise Violation(f"{provider.name}'s reservations of slot {doc.body.slot} leave {doc.body.n} out")
             last[doc.body.slot] = doc.id
+            numbers[doc.body.slot] = doc.body.n + 1
+
+
+class SlotsShared(Invariant):
+    """A provider runs no more at once than it has slots, holds one for everything that it runs, and lets no requester
+    keep more than 8 of them without work for them (P5)."""
+
+    name = "slots-shared"
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        if event.name in ("provider.reserved", "provider.running") and node.kind.honest and node.core is not None:
+            self._check(node, node.core)
+
+    @staticmethod
+    def _check(node: Site, core: PeerCore) -> None:
+        running = sum(e.state in ("fetching", "running") for e in core.provider._engagements.values())
+        if node.terms is not None and running > node.terms.slots:
+            raise Violation(f"{node.name} runs {running} tasks at once in {node.terms.slots} slots")
+        if running > core.provider._slots.busy:
+            raise Violation(f"{node.name} runs {running} tasks and holds {core.provider._slots.busy} slots for them")
+        idle: dict[bytes, int] = {}
+        for e in core.provider._engagements.values():
+            if e.state == "reserved" and e.reservation.expires_at > node.now.wall_ms:
+                idle[e.requester] = idle.get(e.requester, 0) + 1
+        if max(idle.values(), default=0) > UNASSIGNED_MAX:
+            raise Violation(f"{node.name} keeps {max(idle.values())} slots for one requester that has no work for them")
 
 
 class PaidOnce(Invariant):
@@ -120,16 +155,24 @@ class ValueConserved(Invariant):
 
 class DebtBounded(Invariant):
     """What one requester leaves unpaid is within the provider's credit, but for the work that was under way when the
-    credit was used up: as many receipts as the provider has slots (K3)."""
+    credit was used up: as many receipts as the provider has slots (K3). Receipts that count as paid are worth no more
+    than the cheques that are held (K2)."""
 
     name = "debt-bounded"
 
     def on_second(self, now_ms: int) -> None:
         for node, core in self.honest_cores():
             debts: dict[bytes, list[int]] = {}
+            paid: dict[bytes, int] = {}
             for receipt in core.provider.chain.receipts():
-                if not core.provider.chain.countersigned(receipt.id):
-                    debts.setdefault(receipt.body.requester, []).append(receipt.body.price)
+                who, price = receipt.body.requester, receipt.body.price
+                if core.provider.chain.countersigned(receipt.id):
+                    paid[who] = paid.get(who, 0) + price
+                else:
+                    debts.setdefault(who, []).append(price)
+            worth = cheques_of(written(node, records.Covered)) if paid else {}
+            if any(worth.get(who, 0) < price for who, price in paid.items()):
+                raise Violation(f"{node.name} takes receipts for paid that its cheques do not reach")
             for prices in debts.values():
                 slots = node.terms.slots if node.terms is not None else 0
                 within = sorted(prices)[: max(0, len(prices) - slots)]
@@ -213,12 +256,17 @@ def promises(settled: Iterable[records.Settled]) -> dict[bytes, int]:
 
 def covered(held: Iterable[records.Covered], payer: Site) -> int:
     """What a payer's cheques that are held are worth."""
+    return cheques_of(held).get(payer.peer, 0)
+
+
+def cheques_of(held: Iterable[records.Covered]) -> dict[bytes, int]:
+    """What the cheques that are held are worth, by payer."""
     sums: dict[tuple[bytes, bytes], int] = {}
     for record in held:
         cheque = opened(record.cheque)
         key = cheque.signer, cheque.epoch
         sums[key] = max(sums.get(key, 0), cheque.body.cumulative)
-    return _by_peer(sums).get(payer.peer, 0)
+    return _by_peer(sums)
 
 
 def _by_peer(sums: dict[tuple[bytes, bytes], int]) -> dict[bytes, int]:

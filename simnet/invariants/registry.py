@@ -11,7 +11,15 @@ from simnet.invariants.base import Invariant, Violation
 from simnet.invariants.bounds import MemoryBounded
 from simnet.invariants.journals import DurableFirst, JournalTellsAll
 from simnet.invariants.mesh import BooksConverge, NoHonestConvicted
-from simnet.invariants.money import DebtBounded, FairPrice, NoDoubleBooking, PaidOnce, ReceiptsVerify, ValueConserved
+from simnet.invariants.money import (
+    DebtBounded,
+    FairPrice,
+    NoDoubleBooking,
+    PaidOnce,
+    ReceiptsVerify,
+    SlotsShared,
+    ValueConserved,
+)
 from simnet.invariants.results import ColludersBounded, LiarsAreOut, NothingLeaks, NoWrongResult
 from simnet.invariants.tasks import Liveness, NoAcknowledgedTaskLost, NoTaskLost, StopIsFinal, WithinBudget
 from simnet.site import Site
@@ -31,6 +39,7 @@ INVARIANTS: Final[dict[str, type[Invariant]]] = {
         LiarsAreOut,
         NoHonestConvicted,
         NoDoubleBooking,
+        SlotsShared,
         WithinBudget,
         PaidOnce,
         ValueConserved,

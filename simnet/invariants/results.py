@@ -14,6 +14,8 @@ from simnet.site import Site, right_outputs
 from simnet.world import Task, World
 
 CONFIDENCE: Final = 0.999
+CAUGHT: Final = ("made two commitments for one assignment", "its opening does not match its commitment")
+"""What protocol.requester says of those whom R6 and V3 ban."""
 
 
 def is_right(task: Task) -> bool:
@@ -23,7 +25,8 @@ def is_right(task: Task) -> bool:
 
 class NoWrongResult(Invariant):
     """What was accepted is what honest engines compute, unless a quorum of dishonest operators was drawn and stated one
-    wrong answer together: no redundancy can tell that from the truth, so it is counted."""
+    wrong answer together, and nobody else stated anything as often: no redundancy can tell that from the truth, so it
+    is counted."""
 
     name = "no-wrong-result"
 
@@ -48,11 +51,11 @@ class NoWrongResult(Invariant):
         task = self.world.tasks[job]
         if not task.done or not task.requester.kind.honest or is_right(task):
             return
-        colluders = self.draws.colluders(job, task.roots)
-        if colluders >= self.world.scenario.work.quorum:
+        if self.draws.overruled(job, task.roots):
             self.wrong_by_quorum[job] = None
             return
         self.wrong_accepted[job] = None
+        colluders = self.draws.colluders(job, task.roots)
         raise Violation(f"task {task.number} ended with a wrong result that {colluders} dishonest operators stated")
 
 
@@ -75,7 +78,8 @@ class NothingLeaks(Invariant):
 
 
 class LiarsAreOut(Invariant):
-    """Whoever was outvoted gets no further work from that requester: nothing is assigned to it after the verdict."""
+    """Whoever was outvoted, committed twice or opened what it had not committed to gets no further work from that
+    requester: nothing is assigned to it afterwards."""
 
     name = "liars-are-out"
 
@@ -85,10 +89,11 @@ class LiarsAreOut(Invariant):
 
     def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
         key = node.name, event.fields.get("operator")
-        if event.name == "job.verdict" and event.fields["judgement"] == "OUTVOTED":
+        caught = event.name == "job.lost" and event.fields["reason"] in CAUGHT
+        if caught or (event.name == "job.verdict" and event.fields["judgement"] == "OUTVOTED"):
             self._outvoted.setdefault(key, now_ms)
         elif event.name == "job.assigned" and self._outvoted.get(key, now_ms) < now_ms:
-            raise Violation(f"an operator outvoted at {self._outvoted[key]} ms got more work at {now_ms} ms")
+            raise Violation(f"an operator caught at {self._outvoted[key]} ms got more work at {now_ms} ms")
 
 
 class ColludersBounded(Invariant):

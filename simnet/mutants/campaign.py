@@ -13,7 +13,7 @@ from simnet.invariants import INVARIANTS, Violation, Watch
 from simnet.mutants.trials import TRIALS, Trial
 from simnet.world import World
 
-HANGS_S: Final = 20.0
+HANGS_S: Final = 5.0
 """Of the processor's time: a world of a trial takes a tenth of a second."""
 
 Plant = Callable[[], contextlib.AbstractContextManager[None]]

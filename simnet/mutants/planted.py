@@ -11,6 +11,7 @@ from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip.score.standing import Standing
 from p2pcompute.protocol.jobs import Jobs
+from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.reservation import Slots
 from p2pcompute.protocol.sync import Sync
@@ -160,6 +161,18 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         (Jobs, "_replay_end", "self._ledger.restore_promise(replica.peer, cheque.body.cumulative)", "pass"),
     ),
     _mutant(
+        "a tie is an agreement",
+        "Where as many say one thing as another, the first one wins.",
+        "tie",
+        (verification, "tally", "and not tied else", "else"),
+    ),
+    _mutant(
+        "every receipt is held against the whole sum",
+        "A cheque that reaches its own receipt counts, whatever else it was to cover.",
+        "skimper",
+        (Ledger, "take_cheque", "self._countersigned[key] = countersigned", "pass"),
+    ),
+    _mutant(
         "assignment not journaled",
         "A requester assigns and would not know it after a crash.",
         "calm",
@@ -236,13 +249,13 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "One operator with several keys is drawn, and counts, as if it were several.",
         "hydra",
         (verification, "tally", ", {})[operator] = None", ", {})[bytes([len(groups), id(opening) % 256])] = None"),
-        (matching, "distinct", "if x.operator not in operators:", "if x not in chosen:"),
+        (matching, "distinct", "if x.operator not in seen and", "if x not in chosen and"),
     ),
     _mutant(
         "replicas of one operator",
         "One operator's keys are drawn for the same task.",
         "hydra",
-        (matching, "distinct", "if x.operator not in operators:", "if x not in chosen:"),
+        (matching, "distinct", "if x.operator not in seen and", "if x not in chosen and"),
     ),
     _mutant(
         "a liar is no liar",
@@ -254,7 +267,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "a banned operator is employed again",
         "Bans are written down and not looked at.",
         "calm, liars",
-        (matching, "rank", "if demerits(x.operator) >= 0 and not", "if not"),
+        (Ladder, "ranked", "if demerits(x.operator) >= 0:", "if True:"),
         (R, "_on_reservation", "if job.over or banned:", "if job.over:"),
     ),
     _mutant(
@@ -273,6 +286,12 @@ PLANTED: Final[tuple[Mutant, ...]] = (
             "if root != replica.commitment.body.root or answer.body.commitment != replica.commitment.id or fault:",
             "if fault:",
         ),
+    ),
+    _mutant(
+        "who commits twice is let off",
+        "Two commitments for one assignment are no reason for a ban.",
+        "turncoat",
+        (R, "on_request", " + self.ban(replica.operator, reason)", ""),
     ),
     _mutant(
         "a commitment can be replaced",
@@ -295,7 +314,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the highest price is not looked at",
         "Providers dearer than the user allows are set to work.",
         "cheap only",
-        (matching, "misfit", "in CONSTRAINTS if", "in CONSTRAINTS[:-1] if"),
+        (Ladder, "ranked", "if price > price_max:", "if False:"),
     ),
     _mutant(
         "claims are paid in full",
@@ -313,12 +332,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "cheques are sent once",
         "A cheque that got lost on its way is not sent again.",
         "loss, storm",
-        (
-            R,
-            "_on_cheque_taken",
-            'return [SetTimer(self._retry_key(job, replica, "cheque"), now.mono_ms + delay)]',
-            "return []",
-        ),
+        (R, "_on_cheque_taken", "return [SetTimer(", "return [][:0] and [SetTimer("),
     ),
     _mutant(
         "timers share a key",
@@ -329,7 +343,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "the deadline for commitments is not kept",
         "A replica that never commits is waited for without end.",
-        "sybils",
+        "squatter",
         (R, "_on_commit_by", "if now.wall_ms >= replica.terms.commit_by and", "if False and"),
     ),
     _mutant(
@@ -337,6 +351,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "A provider that keeps its data back fails the task.",
         "withholder",
         (R, "on_fetch", "source.fetch_failures += 1", "pass"),
+        (R, "_fetch_outputs", "for r in sources if r is not source", "for r in sources[:0]"),
     ),
     _mutant(
         "signatures are not verified",
@@ -353,7 +368,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "offers are not renewed",
         "A provider disappears from all books after ten minutes.",
-        "late task, offers run out",
+        "offers run out",
         (PeerCore, "_publish_offer", ', SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]', "]"),
     ),
     _mutant(
@@ -365,8 +380,13 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "the older offer wins",
         "Books keep what was replaced.",
-        "partition, joining",
-        (Book, "_is_news", "order > order_of(listing.offer)", "order < order_of(listing.offer)"),
+        "offers run out",
+        (
+            Book,
+            "_is_news",
+            "order_of(document) <= order_of(listing.offer)",
+            "order_of(document) >= order_of(listing.offer)",
+        ),
     ),
     _mutant(
         "no anti-entropy",
@@ -377,7 +397,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "old news is a fault",
         "Who passes on what we know already loses its standing.",
-        "swarm 1, joining, partition",
+        "two faces",
         (
             Book,
             "judge",
@@ -389,7 +409,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "everybody is graylisted",
         "Nothing of anybody is read who has not yet earned a score.",
         "calm",
-        (Standing, "graylisted", "self.score(peer) < self._thresholds.graylist", "self.score(peer) < 0.5"),
+        (Standing, "graylisted", "peer in self._low and", "self.score(peer) < 0.5 and"),
     ),
     _mutant(
         "quotes are never forgotten",

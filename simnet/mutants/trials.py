@@ -10,7 +10,7 @@ from typing import Final
 from p2pcompute.protocol import provider
 from simnet.chance import plan_of, scenario_of
 from simnet.disk import CrashState
-from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Restore, Storm, Straggle
+from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Quit, Restore, SlowDisk, Storm, Straggle
 from simnet.invariants import bounds
 from simnet.links import Links
 from simnet.scenario import Scenario, Work
@@ -79,7 +79,7 @@ TRIALS: Final[dict[str, Trial]] = {
         Scenario(providers=3, slots=1, work=Work(tasks=8, every_ms=900, stops=0.5, run_ms_min=500, run_ms_max=2_000))
     ),
     "no budget": Trial(Scenario(providers=3, work=Work(tasks=2, budget=60_000_000)), seeds=1),
-    "cheap only": Trial(Scenario(providers=5, work=Work(tasks=3, price_max=12_000_000)), seeds=1),
+    "cheap only": Trial(Scenario(providers=5, work=Work(tasks=3, price_max=10_500_000)), seeds=1),
     "moved home": Trial(
         Scenario(providers=3, work=Work(tasks=6, every_ms=1_500)),
         plan=(Restore("requester", 6_000), Restore("provider1", 8_000)),
@@ -90,10 +90,49 @@ TRIALS: Final[dict[str, Trial]] = {
         ),
         seeds=4,
     ),
+    "tie": Trial(
+        Scenario(providers=4, characters=_mixed(gang=2), price_step=0, work=Work(tasks=1, replicas=4), until_ms=60_000),
+        seeds=4,
+    ),
+    "little credit": Trial(Scenario(providers=4, credit=1, work=Work(tasks=4, every_ms=1_500)), seeds=1),
+    "skimper": Trial(
+        Scenario(
+            providers=3, requesters=2, requester_characters=_mixed(skimper=1), work=Work(tasks=8), until_ms=20_000
+        ),
+        seeds=1,
+    ),
+    "hoarder": Trial(
+        Scenario(
+            providers=2,
+            slots=32,
+            requester_characters=_mixed(hoarder=1),
+            work=Work(tasks=30, arrival="burst"),
+            until_ms=6_000,
+        ),
+        seeds=1,
+    ),
+    "long runs": Trial(
+        Scenario(
+            providers=3,
+            slots=1,
+            work=Work(tasks=2, every_ms=17_000, run_ms_min=20_000, run_ms_max=30_000),
+            until_ms=200_000,
+        ),
+        seeds=1,
+    ),
+    "late assignments": Trial(
+        Scenario(providers=3, requesters=2, slots=1, work=Work(tasks=4, every_ms=6_000), until_ms=240_000),
+        plan=(SlowDisk(at_ms=1_000, for_ms=20_000, nodes="requester", factor=10_000),),
+        seeds=1,
+    ),
     "hydra": Trial(Scenario(providers=6, characters=_mixed(hydra=3), work=Work(tasks=3, replicas=3)), seeds=2),
-    "liars": Trial(Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=6, outputs=3))),
+    "liars": Trial(
+        Scenario(providers=6, characters=_mixed(liar=2, subtle_liar=1), work=Work(tasks=9, outputs=3, every_ms=1_500))
+    ),
     "copiers": Trial(Scenario(providers=6, characters=_mixed(lazy_copier=1), work=Work(tasks=3, every_ms=3_000))),
-    "turncoat": Trial(Scenario(providers=6, characters=_mixed(turncoat=1), work=Work(tasks=3))),
+    "turncoat": Trial(
+        Scenario(providers=7, characters=_mixed(turncoat=2), work=Work(tasks=7, every_ms=4_000)), seeds=3
+    ),
     "withholder": Trial(Scenario(providers=6, characters=_mixed(withholder=1), work=Work(tasks=6))),
     "sybils": Trial(Scenario(providers=7, characters=_mixed(sybil=3), work=Work(tasks=2)), seeds=1),
     "deadbeat": Trial(
@@ -116,22 +155,21 @@ TRIALS: Final[dict[str, Trial]] = {
     ),
     "replayer": Trial(
         Scenario(providers=5, characters=_mixed(replayer=1), work=Work(tasks=2), linger_ms=30_000),
-        plan=(Absence(at_ms=4_000, for_ms=40_000, nodes="provider0"),),
+        plan=(Quit("provider3", 4_000),),
         seeds=1,
     ),
     "spammer": Trial(
-        Scenario(providers=4, characters=_mixed(spammer=1), work=Work(tasks=2), linger_ms=5_000), quotes_max=16, seeds=1
+        Scenario(providers=4, characters=_mixed(spammer=1), work=Work(tasks=2), linger_ms=5_000), quotes_max=4, seeds=1
     ),
     "offers run out": Trial(
         Scenario(providers=3, work=Work(tasks=1, first_ms=5_000), linger_ms=640_000, until_ms=700_000),
         plan=(Crash("provider2", 8_000, down_ms=630_000),),
         seeds=1,
     ),
-    "late task": Trial(
-        Scenario(providers=3, work=Work(tasks=1, first_ms=99_000), until_ms=900_000),
-        plan=(Straggle(at_ms=620_000, for_ms=1, nodes="requester"),),
-        seeds=1,
+    "two faces": Trial(
+        Scenario(providers=8, characters=_mixed(two_faced=3), work=Work(tasks=2), linger_ms=70_000), seeds=2
     ),
+    "squatter": Trial(Scenario(providers=5, characters=_mixed(squatter=1), work=Work(tasks=2)), seeds=1),
     "partition": Trial(
         Scenario(providers=8, work=Work(tasks=2), linger_ms=60_000),
         plan=(

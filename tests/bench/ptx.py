@@ -8,12 +8,14 @@ import ctypes
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import trio
 
 from p2pcompute.compute import ptx
@@ -22,6 +24,8 @@ from tests.bench.ptx_cases import Case
 from tests.bench.ptx_rivals import Rival
 from tests.bench.ptx_unchecked import without_range_tests
 from tests.bench.timing import side_by_side_reported, side_by_side_wall, thread_seconds
+from tests.compute.ptx.running import kernel as kernel_of
+from tests.compute.ptx.running import pack
 
 GOALS: Final = {
     "geomean": ("<=", 0.4),
@@ -32,6 +36,7 @@ GOALS: Final = {
     "jit_ms_median": ("<=", 100.0),
     "cached_ms_median": ("<=", 5.0),
     "two_thread_speedup": (">=", 1.8),
+    "abort_ms_max": ("<=", 100.0),
 }
 BESIDE: Final = {"ratio_": "time / C++", "pocl_": "/ PoCL", "numba_": "/ numba", "unchecked_": "/ without range tests"}
 ROUNDS: Final = 5
@@ -87,9 +92,28 @@ def measure_kernels(names: Sequence[str] | None, rivals: Sequence[Rival], *, qui
         "jit_ms_median": statistics.median(one.cold_ms for one in compiled),
         "cached_ms_median": statistics.median(one.cached_ms for one in compiled),
         "two_thread_speedup": statistics.geometric_mean(speedups),
+        "abort_ms_max": max(_abort_ms() for _ in range(ROUNDS)),
         "load_before": load_before,
         "load_after": os.getloadavg()[0],
     }
+
+
+def _abort_ms() -> float:
+    """From the moment in which a deadline would set the abort flag until an endless launch on two threads has ended."""
+    flag, abort, set_at = np.zeros(1, np.int32), ptx.Abort(), [0.0]
+    compiled = kernel_of("control", "forever", (32, 1, 1))
+    memory = ptx.Memory([flag])
+
+    def expire() -> None:
+        set_at[0] = time.perf_counter()
+        abort.set()
+
+    timer = threading.Timer(0.05, expire)
+    timer.start()
+    result = compiled.launch(memory, pack(compiled, memory, [flag]), (4, 1, 1), threads=2, abort=abort)
+    took_s = time.perf_counter() - set_at[0]
+    assert result.status is ptx.Status.ABORTED
+    return took_s * 1e3
 
 
 def _compile(case: Case, text: str, cache: Path) -> Compiled:

@@ -89,6 +89,12 @@ async def test_common_headers_are_served_from_memory(compiler: Compiler) -> None
     assert done.log == ""
 
 
+async def test_a_librarys_header_brings_the_types_it_includes(compiler: Compiler) -> None:
+    head = '#include <cublasLt.h>\nextern "C" __global__ void f(__nv_bfloat16 *x, half *y, cuComplex *z)'
+    done = await compiler.compile({"k.cu": head + " { y[0] = __bfloat162float(x[0]) + z[0].x; }"}, "k.cu")
+    assert [entry.name for entry in done.entries] == ["f"]
+
+
 async def test_a_mangled_entry_keeps_its_source_name(compiler: Compiler) -> None:
     done = await compiler.compile({"k.cu": "namespace a { __global__ void scale(float *x) { x[0] *= 2; } }"}, "k.cu")
     assert done.entries[0].source_name == "scale"
@@ -138,6 +144,53 @@ async def test_a_huge_initialised_array_ends_only_its_own_compilation(compiler: 
     with pytest.raises(CompileError, match=r"k\.cu: the compiler (died|took longer)"):
         await compiler.compile({"k.cu": "__device__ char a[1ull << 40] = {1};" + EMPTY}, "k.cu", timeout_s=1)
     await compiler.compile({"k.cu": EMPTY}, "k.cu")
+
+
+async def test_a_macro_bomb_ends_at_its_time_limit(compiler: Compiler) -> None:
+    steps = [f"#define A{n} {'+'.join([f'A{n - 1}'] * 10)}" for n in range(1, 12)]
+    bomb = "\n".join(["#define A0 1", *steps, "__device__ long a = A11;"])
+    with pytest.raises(CompileError, match="longer than its time limit"):
+        await compiler.compile({"k.cu": f"{bomb}\n{EMPTY}"}, "k.cu", timeout_s=1)
+    await compiler.compile({"k.cu": EMPTY}, "k.cu")
+
+
+@pytest.mark.parametrize("where", ["__device__", "__constant__", "__shared__", "local"])
+async def test_an_array_of_a_terabyte_is_refused(compiler: Compiler, where: str) -> None:
+    array = f"{'' if where == 'local' else where} char a[1ull << 40];"
+    outside, inside = (array, "") if where in ("__device__", "__constant__") else ("", array)
+    use = f"{inside} {'' if where == '__constant__' else 'a[x[0]] = 1;'} __syncthreads(); x[1] = a[x[2]];"
+    message = await _error(compiler, f'{outside} extern "C" __global__ void k(int *x) {{ {use} }}')
+    assert "1099511627776 is outside 0 to" in message
+
+
+@pytest.mark.parametrize(
+    ("asm", "reason"),
+    [
+        ("ret; } .visible .entry evil() {", "is not declared"),
+        (".global .u32 stolen[10];", "'.global' is not supported in a body"),
+        (r".file 1 \"/etc/passwd\"", "'.file' is not supported in a body"),
+        ("mov.u32 %r1, %envreg0;", "envreg0"),
+    ],
+)
+async def test_asm_that_is_no_instruction_is_refused(compiler: Compiler, asm: str, reason: str) -> None:
+    source = f'extern "C" __global__ void k(int *x) {{ asm volatile("{asm}"); x[0] = 1; }}'
+    assert reason in await _error(compiler, source)
+
+
+async def test_an_entry_that_asm_brings_in_is_a_kernel_like_any_other(compiler: Compiler) -> None:
+    """It is listed, and its stores are checked: nothing is gained by hiding it."""
+    body = (
+        r"ret;\n}\n.visible .entry evil(.param .u64 p) {\n.reg .b64 %d;\nld.param.u64 %d, [p]; st.global.u64 [%d], 7;"
+    )
+    source = f'extern "C" __global__ void k(int *x) {{ x[0] = 1; asm volatile("{body}"); }}'
+    done = await compiler.compile({"k.cu": source}, "k.cu")
+    assert [entry.name for entry in done.entries] == ["k", "evil"]
+    kernel = ptx.compile_entry(ptx.parse(done.ptx), "evil", (1, 1, 1))
+    memory = ptx.Memory([8])
+    packed = ptx.pack_parameters(kernel.entry, [(memory.address(0) + 8).to_bytes(8, "little")])
+    trap = kernel.launch(memory, packed, (1, 1, 1), threads=1, abort=ptx.Abort()).trap
+    assert trap is not None
+    assert trap.kind is ptx.TrapKind.OUT_OF_BOUNDS
 
 
 async def test_a_source_without_kernels_is_an_error(compiler: Compiler) -> None:

@@ -245,6 +245,23 @@ def test_an_early_replicas_deadline_holds_though_others_were_assigned_later() ->
     assert stage.mono_ms == MANIFEST.device_ms_max + requester.COMMIT_GRACE_MS
 
 
+def test_a_second_commitment_after_the_opening_ends_in_a_ban_too() -> None:
+    stage, r, (twice, q, _) = scene(3)
+    answering(q, d.RootReveal, lambda document: None)
+    stage.submit(r)
+    stage.run(lambda: bool(r.event("job.revealed")), for_ms=10_000)
+    first = next(x for x in map(opened_commitment, r.records(records.CommitmentHeld)) if x.signer == twice.peer)
+    r.do(r.core.on_request(stage.now, twice.peer, 10**6, resigned(twice, first, root=b"?" * 32)))
+    stage.settle()
+    assert list(r.core.reputation.banned()) == [twice.operator.public]
+    stage.run(lambda: job_of(r).over, for_ms=120_000)
+    assert job_of(r).state == "failed"  # one honest replica is left, and the one that opens nothing
+
+
+def opened_commitment(record: Any) -> d.AnyDocument:
+    return opened(record.commitment)
+
+
 def test_two_commitments_for_one_assignment_end_in_a_ban() -> None:
     stage, r, (twice, q, third) = scene(3)
     swallowing(q, RunJob)
@@ -356,6 +373,44 @@ def test_a_provider_that_quotes_and_always_declines_does_not_hold_the_job_up() -
     assert job_of(r).state == "done"
     assert engaged(r) == [q.peer, third.peer]
     assert len(asked) == recruiting.DECLINES_MAX
+
+
+def test_many_who_quote_and_then_reserve_nothing_do_not_use_up_a_jobs_replicas() -> None:
+    """More of them than a job may have replicas, all cheaper than the two that serve."""
+    stage, r, row = scene(limits.REPLICAS_MAX + 6)
+    for bait in row[:-2]:
+        answering(bait, d.Reservation, lambda document: None)
+    stage.play(r, for_ms=120_000)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [x.peer for x in row[-2:]]
+    asked = [e.fields["operator"] for e in r.event("job.lost")]
+    assert len(set(asked)) == len(asked) == len(row) - 2
+
+
+def test_a_provider_that_once_reserved_nothing_is_asked_again_when_nobody_else_is_left() -> None:
+    stage, r, (shy, q) = scene(2)
+    times: list[bytes] = []
+
+    def once(document: d.AnyDocument) -> bytes | None:
+        times.append(document.id)
+        return document.raw if len(times) > 1 else None
+
+    answering(shy, d.Reservation, once)
+    stage.play(r, for_ms=60_000)
+    assert job_of(r).state == "done"
+    assert sorted(engaged(r)) == sorted((shy.peer, q.peer))
+
+
+def test_many_who_answer_nothing_are_asked_once_each_before_the_dearer_ones() -> None:
+    stage, r, row = scene(3 * limits.PROBES_MAX + 2)
+    for bait in row[:-2]:
+        bait.deaf = True
+    stage.play(r, for_ms=60_000)
+    assert job_of(r).state == "done"
+    assert engaged(r) == [x.peer for x in row[-2:]]
+    rounds = [e.fields["peers"] for e in r.event("job.probing")]
+    assert sum(map(len, rounds)) == len(row)
+    assert all(r.core.reputation.demerits(x.operator.public) == 1 for x in row[:-2])
 
 
 def test_a_silent_provider_does_not_let_the_quotes_of_the_others_run_out() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,14 +19,14 @@ from p2pcompute.wire.documents import AnyDocument, Kind
 from simnet.characters import CHARACTERS, sentence_of
 from simnet.characters.base import kind_of
 from simnet.faults import Absence
-from simnet.invariants import Watch
+from simnet.invariants import INVARIANTS, Watch
 from simnet.invariants.base import of_kind
 from simnet.node import Node
 from simnet.scenario import Scenario, Work
 from simnet.site import NETWORK, network_verify, right_outputs
 from simnet.world import World
 
-REQUESTERS = ("deadbeat", "loss-inventor")
+REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
@@ -152,6 +154,11 @@ def sybil(it: Lived) -> bool:
     return len(hosts) == 1 and len(operators) == len(it.bad) and bool(asked) and not it.sent(Kind.COMMITMENT)
 
 
+def squatter(it: Lived) -> bool:
+    taken = [answer for answer in it.answers(Kind.ASSIGNMENT) if answer == b""]
+    return bool(taken) and not it.sent(Kind.COMMITMENT) and not it.sent(Kind.FAILURE)
+
+
 def withholder(it: Lived) -> bool:
     refused = [answer for answer in it.answers(ASK) if answer is None]
     unread = [node for node in it.bad if any(of_kind(node, records.Issued)) and not node._grants]
@@ -192,6 +199,19 @@ def deadbeat(it: Lived) -> bool:
 def requester_of(record: records.Issued) -> bytes:
     peer: bytes = d.open_document(NETWORK, record.receipt, network_verify).body.requester
     return peer
+
+
+def skimper(it: Lived) -> bool:
+    """Its later cheques to one payee promise less than its earlier ones, or as much."""
+    sums: dict[bytes, list[int]] = {}
+    for x in it.sent(Kind.CHEQUE):
+        sums.setdefault(x.body.payee, []).append(x.body.cumulative)
+    prices = [r.body.price for node in it.world.providers if node.core for r in node.core.provider.chain.receipts()]
+    return any(len(set(s)) > 1 and set(s) <= set(prices) for s in sums.values())
+
+
+def hoarder(it: Lived) -> bool:
+    return bool(it.sent(Kind.RESERVATION_REQUEST)) and not it.sent(Kind.ASSIGNMENT)
 
 
 def loss_inventor(it: Lived) -> bool:
@@ -262,12 +282,15 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "gang": gang,
     "hydra": hydra,
     "sybil": sybil,
+    "squatter": squatter,
     "withholder": withholder,
     "double-booker": double_booker,
     "forker": forker,
     "turncoat": turncoat,
     "two-faced": two_faced,
     "deadbeat": deadbeat,
+    "skimper": skimper,
+    "hoarder": hoarder,
     "loss-inventor": loss_inventor,
     "spammer": spammer,
     "eclipser": eclipser,
@@ -290,6 +313,13 @@ def test_an_honest_world_shows_nothing_of_the_kind(name: str) -> None:
     assert not EVIDENCE[name](dataclasses.replace(it, bad=[node]))
 
 
+def test_who_books_double_is_out_of_every_honest_book_also_of_one_that_was_away() -> None:
+    it = lived("double-booker")
+    honest = [node for node in it.world.nodes if node not in it.bad and node.core is not None]
+    assert len(honest) == 10
+    assert all(n.core.book.is_convicted(liar.peer) for n in honest for liar in it.bad if n.core is not None)
+
+
 def test_every_character_has_a_sentence_and_a_test() -> None:
     assert set(EVIDENCE) == set(CHARACTERS) - {"honest"}
     assert all(sentence_of(name).endswith(".") for name in CHARACTERS)
@@ -303,3 +333,10 @@ def test_a_copier_states_what_one_of_its_kind_found_out() -> None:
     world.run()
     stated = [f["roots"] for _, _, name, f in world.events if name == "job.revealed"]
     assert tuple(bytes([i]) * 32 for i in range(3)) in stated
+
+
+def test_the_documentation_says_what_the_code_says() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simnet.md").read_text(encoding="utf-8")
+    said = {name: sentence_of(name) for name in CHARACTERS if name != "honest"}
+    said |= {name: " ".join((inspect.getdoc(one) or "").split()) for name, one in INVARIANTS.items()}
+    assert [name for name, sentence in said.items() if f"| `{name}` | {sentence} |\n" not in text] == []

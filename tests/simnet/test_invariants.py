@@ -10,11 +10,12 @@ import pytest
 
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
+from p2pcompute.protocol.commands import Withdraw
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import Emit, Ruling
 from p2pcompute.wire import documents as d
 from simnet.characters import CHARACTERS
-from simnet.invariants import INVARIANTS, Invariant, Violation, Watch
+from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
 from simnet.invariants.base import of_kind, opened
 from simnet.invariants.bounds import LIMITS, TABLES, deep_bytes
 from simnet.invariants.results import ColludersBounded, win_chance, wins_max
@@ -111,6 +112,63 @@ def graylist_honest(world: World) -> None:
     core._gossip._scores.misbehaved(peer, 1_000)  # type: ignore[attr-defined]
 
 
+def leave_a_number_out(world: World) -> None:
+    p = busy(world)
+    at = max(i for i, data in enumerate(p.disk.records) if isinstance(records.decode_record(data), records.Reserved))
+    held = records.decode_record(p.disk.records[at])
+    assert isinstance(held, records.Reserved)
+    body = opened(held.reservation).body
+    skipping = core_of(p).post.write(p.now, msgspec.structs.replace(body, n=body.n + 1), lifetime_ms=1)
+    p.disk.records[at] = records.encode_record(msgspec.structs.replace(held, reservation=skipping.raw))
+
+
+def overdraw(world: World) -> None:
+    """A receipt counts as paid that no cheque reaches."""
+    p = busy(world)
+    drop(p, records.Covered)
+
+
+def blame_honest(world: World) -> None:
+    core = core_of(world.requester)
+    peer = next(peer for peer in core.peers if peer == honest_one(world).peer)
+    core._gossip._scores.invalid(peer, core.topics[0])  # type: ignore[attr-defined]
+
+
+def share_a_salt(world: World) -> None:
+    p = busy(world)
+    held = next(of_kind(p, records.Committed))
+    p.disk.records.append(records.encode_record(msgspec.structs.replace(held, assignment=b"a" * 32)))
+
+
+def overcharge(world: World) -> None:
+    r = next(r for job in core_of(world.requester).requester.jobs for r in job.team if r.receipt)
+    assert r.verdict is not None
+    r.verdict = msgspec.structs.replace(r.verdict, body=msgspec.structs.replace(r.verdict.body, price=10**6))
+
+
+def open_otherwise(world: World) -> None:
+    r = next(r for job in core_of(world.requester).requester.jobs for r in job.team if r.receipt)
+    assert r.reveal is not None
+    r.reveal = msgspec.structs.replace(r.reveal, body=msgspec.structs.replace(r.reveal.body, device_us=1))
+
+
+def lend_without_end(world: World) -> None:
+    for p in world.providers:
+        p.credit, p.terms = 0, None
+        core_of(p).provider.chain._cheques.clear()
+
+
+def forge_offer(world: World) -> None:
+    book = core_of(world.requester).book
+    peer, listing = next(iter(book._listings.items()))
+    raw = listing.offer.raw[:-1] + bytes([listing.offer.raw[-1] ^ 1])
+    book._listings[peer] = msgspec.structs.replace(listing, offer=msgspec.structs.replace(listing.offer, raw=raw))
+
+
+def lose_own_offer(world: World) -> None:
+    core_of(world.providers[0]).book._remove(world.providers[0].peer)
+
+
 def assign_more(world: World, **changes: Any) -> None:
     """Journal another assignment like the first one, to somebody else unless told otherwise."""
     node = world.requester
@@ -185,6 +243,13 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "wrong result": (spoil_result, "no-wrong-result", "wrong result"),
     "honest peer banned": (ban_honest, "no-honest-convicted", "banned provider"),
     "honest peer graylisted": (graylist_honest, "no-honest-convicted", "reads nothing of"),
+    "honest peer blamed": (blame_honest, "no-honest-convicted", "passed on for invalid"),
+    "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
+    "price out of thin air": (overcharge, "fair-price", "and gets 1000000"),
+    "debt without end": (lend_without_end, "debt-bounded", "its credit is 0"),
+    "paid by nothing": (overdraw, "debt-bounded", "do not reach"),
+    "number left out": (leave_a_number_out, "no-double-booking", "out"),
+    "another opening": (open_otherwise, "receipts-verify", "not its commitment's"),
     "slot promised twice": (rebook, "no-double-booking", "twice as number"),
     "broken chain": (lambda w: rebook(w, n=99), "no-double-booking", "does not follow"),
     "budget overrun": (lambda w: assign_more(w, price_ceiling=10**14), "within-budget", "its budget is"),
@@ -230,7 +295,12 @@ def test_more_work_for_a_liar_is_found() -> None:
         invariant.on_event(at_ms + 1_000, world.requester, Emit("job.assigned", {"operator": fields["operator"]}))
 
 
-BY_THE_SECOND = [(outlive, "books-converge", "ran out"), (swell, "memory-bounded", "takes")]
+BY_THE_SECOND = [
+    (outlive, "books-converge", "ran out"),
+    (forge_offer, "books-converge", "did not sign"),
+    (lose_own_offer, "books-converge", "does not have its offer"),
+    (swell, "memory-bounded", "takes"),
+]
 
 
 @pytest.mark.parametrize(("plant", "invariant", "sentence"), BY_THE_SECOND)
@@ -275,6 +345,14 @@ def deaf(world: World, node: Node) -> None:
     core.book._remove(victim)
 
 
+def withdraw_deaf(world: World, node: Node) -> None:
+    """A provider takes its offer back, and the others do not hear of it."""
+    for other in world.nodes:
+        if other is not node:
+            core_of(other).book.judge = lambda now, raw: (Ruling.IGNORE, None, [])  # type: ignore[method-assign]
+    node.command(Withdraw(drain=True))
+
+
 def test_a_book_that_lacks_an_offer_is_found() -> None:
     world = World(Scenario(providers=4, linger_ms=40_000), 1)
     watch = Watch(world, ["books-converge"])
@@ -287,7 +365,7 @@ def test_a_book_that_lacks_an_offer_is_found() -> None:
 def test_an_offer_that_was_taken_back_and_is_held_on_to_is_found() -> None:
     world = World(Scenario(providers=4, linger_ms=40_000), 1)
     watch = Watch(world, ["books-converge"])
-    world.schedule(6_000, deaf, world, world.providers[1])
+    world.schedule(6_000, withdraw_deaf, world, world.providers[1])
     world.run()
     with pytest.raises(Violation, match="holds an offer that was taken back"):
         watch.end()
@@ -297,6 +375,34 @@ def test_an_opening_in_strange_hands_is_found() -> None:
     world, _ = ended()
     with pytest.raises(Violation, match="none of its business"):
         INVARIANTS["nothing-leaks"](world).on_event(1, world.requester, Emit("character.spied", {}))
+
+
+def test_more_runs_than_slots_are_found() -> None:
+    world, _ = ended()
+    p = busy(world)
+    assert p.terms is not None
+    for e in core_of(p).provider._engagements.values():
+        e.state = "running"
+    p.terms = msgspec.structs.replace(p.terms, slots=1)
+    with pytest.raises(Violation, match="tasks at once in 1 slots"):
+        INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
+
+
+def test_a_run_without_a_slot_is_found() -> None:
+    world, _ = ended()
+    p = busy(world)
+    next(e for e in core_of(p).provider._engagements.values() if e.receipt).state = "running"
+    with pytest.raises(Violation, match="runs 1 tasks and holds 0 slots"):
+        INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
+
+
+def test_many_slots_for_a_requester_without_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(money, "UNASSIGNED_MAX", 0)
+    world = World(Scenario(providers=4), 1)
+    watch = Watch(world, ["slots-shared"])
+    world.run()
+    with pytest.raises(Violation, match="that has no work for them"):
+        watch.end()
 
 
 def test_work_for_a_stopped_task_is_found() -> None:

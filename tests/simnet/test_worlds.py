@@ -11,7 +11,7 @@ import pytest
 from p2pcompute.protocol import records
 from p2pcompute.protocol.machine import Reply
 from p2pcompute.wire import documents as d
-from simnet.chance import crash_worlds, plan_of, scenario_of, world_of
+from simnet.chance import BAD_PROVIDERS, BAD_REQUESTERS, crash_worlds, plan_of, scenario_of, world_of
 from simnet.disk import CrashState
 from simnet.faults import CrashAtRecord
 from simnet.invariants import Watch
@@ -40,6 +40,8 @@ def test_a_small_world_with_liars_and_faults_keeps_every_invariant(seed: int) ->
 def test_the_swarm_covers_liars_loss_both_policies_and_most_faults() -> None:
     scenarios = [scenario_of(seed) for seed in range(200)]
     assert any(s.characters["liar"] for s in scenarios)
+    assert {name for s in scenarios for name in s.characters} == {"liar", *BAD_PROVIDERS}
+    assert {name for s in scenarios for name in s.requester_characters} == set(BAD_REQUESTERS)
     assert any(s.links.loss for s in scenarios)
     assert {s.work.replicas for s in scenarios} == {2, 3}
     kinds = {type(fault).__name__ for seed in range(200) for fault in plan_of(seed, scenarios[seed])}

@@ -1,4 +1,4 @@
-// <cufft.h>, <cublas_v2.h>, <cusparse.h>, …: their element types, which kernels share with the libraries.
+// <cufft.h>, <cufftXt.h>: their element types, which kernels share with the library.
 #ifndef P2P_CUFFT_H
 #define P2P_CUFFT_H
 #include <cuComplex.h>

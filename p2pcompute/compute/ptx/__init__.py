@@ -5,7 +5,7 @@ The passes, in order: `lex`, `parse` and `operands` (text to `ir`, checked again
 and constant differences), `invariants`, `ranges` (what is computed once, what no launch breaks), `nan`, `lower`
 with `registers`, `access`, `patterned`, `checked`, `atomics`, `barriers`, `warpwide`, `arithmetic`, `bitwise`,
 `conversion`, `moves`, `textures` (LLVM IR as text), `schedule` and `grid` (the loops over warps and blocks), `library`
-(helpers, compiled once), `jit`, `memory`, `run`, `launch`.
+(helpers, compiled once), `jit`, `memory`, `run`, `fenv`, `launch`.
 
 For sampling: `blocklist` (which blocks run), `touch` and `accesslog` (what each touches), `effects` and `symbolic`
 (addresses as formulas).

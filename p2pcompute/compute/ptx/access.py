@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.compute.ptx import layout, patterned, provenance
+from p2pcompute.compute.ptx import layout, patterned, prefetch, provenance
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand, Register, Symbol
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
@@ -24,9 +24,6 @@ STRIDE_BYTES_MAX: Final = 1 << 20
 """Larger strides are left to the checked gather; keeps a window's range far from 2**40."""
 
 
-AHEAD: Final = 6
-"""Blocks along x between a load and what is prefetched with it; 4 to 8 are alike."""
-LINE_BYTES: Final = 64
 NEAR_ELEMENTS: Final = 2
 """Lanes up to so many elements apart are loaded with what lies between them."""
 WORD_BYTES: Final = 8
@@ -40,6 +37,9 @@ class Access:
         self._checked = checked
         self.is_streaming = False
         """Whether the block being written runs once per thread, in thread blocks of several rows."""
+        self.is_repeated = False
+        """Whether it is in a loop."""
+        self._strides_by_grid = prefetch.may_stride_by_grid(frame.entry)
         self._origins = provenance.guess(frame.entry)
 
     # Windows -----------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ class Access:
     def _in_window(self, ins: Instruction, shape: Shape, window: Window) -> None:
         offset = shape.address.offset_bytes - window.low
         pointers = [self._code.value(f"getelementptr i8, ptr {p}, i64 {offset}") for p in window.pointers]
-        if self.is_streaming and shape.space == "global" and window.kind.stride == shape.size_bytes:
+        if shape.space == "global" and window.kind.stride == shape.size_bytes:
             self._prefetch(ins, shape, window, pointers)
         if self._is_patterned(ins, shape, window.kind):
             self._patterned(ins, shape, window, pointers[0])
@@ -362,17 +362,13 @@ class Access:
                 self._write_loaded(target, value, shape.type_name, ins)
 
     def _prefetch(self, ins: Instruction, shape: Shape, window: Window, pointers: list[str]) -> None:
-        """Ask for what the next blocks along x will load: a tile's rows are too many streams for the hardware's own
-        prefetching (jacobi2d is twice as fast with it).
-        """
-        if ins.opcode == "ld" and shape != window.first_load:
+        is_load, reach_bytes = ins.opcode == "ld", shape.size_bytes * self._frame.layout.segment
+        if is_load and shape != window.first_load:
             return
-        write = "1" if ins.opcode == "st" else "0"
-        reach = shape.size_bytes * self._frame.layout.segment
-        for pointer in pointers:
-            for ahead in range(AHEAD * reach, (AHEAD + 1) * reach, LINE_BYTES):
-                place = self._code.value(f"getelementptr i8, ptr {pointer}, i64 {ahead}")
-                self._code.call("llvm.prefetch.p0", [("ptr", place), ("i32", write), ("i32", "3"), ("i32", "1")])
+        if self.is_streaming:
+            prefetch.of_rows(self._code, pointers, reach_bytes, is_write=not is_load)
+        elif is_load and self.is_repeated and self._strides_by_grid:
+            prefetch.of_turns(self._code, pointers, reach_bytes)
 
     def _load_piece(self, ins: Instruction, shape: Shape, stride: int, pointer: str) -> list[str]:
         """One segment's lanes, per element."""

@@ -4,6 +4,10 @@ A warp runs the blocks as one line: each block has a pending mask, lanes wait at
 a loop's end jumps back while any lane is pending at its head. That is right because the order is topological apart from
 back edges and keeps every loop in one piece: lanes that leave a loop wait behind it, so all lanes of a loop are in the
 same iteration.
+
+Lanes that are done should be gone when others come to a barrier, which waits for all that live. So a way to a block
+that does nothing but return is a way out, and of blocks that could come next, those from which no barrier can be
+reached come first.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ BLOCKS_MAX: Final = 8_192
 LOOP_NESTING_MAX: Final = 64
 
 _ENDS: Final = frozenset({"bra", "ret", "exit", "trap"})
+_LEAVES: Final = frozenset({"ret", "exit"})
+_MEETS: Final = frozenset({"shfl", "vote", "match", "bar", "barrier"})
 
 
 @dataclass(slots=True)
@@ -110,8 +116,10 @@ def _split(entry: Entry) -> list[Block]:
             fresh()
         else:
             blocks[-1].core.append(statement)
+    leaving = {b.index for b in blocks if not b.core and b.end and b.end.opcode in _LEAVES and b.end.guard is None}
     for block in blocks:
-        block.successors = _successors(block, labels, len(blocks))
+        successors = _successors(block, labels, len(blocks))
+        block.successors = tuple(dict.fromkeys(len(blocks) if s in leaving else s for s in successors))
     return blocks
 
 
@@ -156,13 +164,29 @@ def _order(blocks: list[Block], entry: Entry) -> list[Block]:
     for body in bodies.values():
         if sum(body <= other for other in bodies.values()) > LOOP_NESTING_MAX:
             raise PtxError(f"'{entry.name}' (PTX line {entry.line}) nests more than {LOOP_NESTING_MAX} loops.")
-    order = _linear(frozenset(reachable), -1, blocks, bodies)
+    order = _linear(frozenset(reachable), -1, blocks, bodies, _before_meetings(blocks, reachable))
     place = {old: new for new, old in enumerate(order)}
     place[count] = len(order)
     return [
         Block(place[old], blocks[old].core, blocks[old].end, tuple(place[s] for s in blocks[old].successors))
         for old in order
     ]
+
+
+def _before_meetings(blocks: list[Block], reachable: list[int]) -> frozenset[int]:
+    """Blocks from which lanes can come to where they wait for others."""
+    found = {b for b in reachable if any(i.opcode in _MEETS for i in (*blocks[b].core, blocks[b].end) if i)}
+    work = list(found)
+    back: dict[int, list[int]] = {}
+    for block in reachable:
+        for successor in blocks[block].successors:
+            back.setdefault(successor, []).append(block)
+    while work:
+        for block in back.get(work.pop(), ()):
+            if block not in found:
+                found.add(block)
+                work.append(block)
+    return frozenset(found)
 
 
 def _post_order(edges: Sequence[Sequence[int]], root: int) -> list[int]:
@@ -255,8 +279,16 @@ def _dominates(head: int, block: int, immediate: dict[int, int]) -> bool:
     return block == head
 
 
-def _linear(nodes: frozenset[int], head: int, blocks: list[Block], bodies: dict[int, frozenset[int]]) -> list[int]:
-    """Topological order of `nodes` with each inner loop as one node, expanded in place; ties go to the text's order."""
+def _linear(
+    nodes: frozenset[int],
+    head: int,
+    blocks: list[Block],
+    bodies: dict[int, frozenset[int]],
+    before_meetings: frozenset[int],
+) -> list[int]:
+    """Topological order of `nodes` with each inner loop as one node, expanded in place; ties go to blocks that are not
+    `before_meetings`, then to the text's order.
+    """
     inner = {h: body for h, body in bodies.items() if h in nodes and h != head and body < nodes}
     outermost = {h: b for h, b in inner.items() if not any(b < other for o, other in inner.items() if o != h)}
     group = {block: h for h, body in outermost.items() for block in body}
@@ -278,9 +310,10 @@ def _linear(nodes: frozenset[int], head: int, blocks: list[Block], bodies: dict[
     order: list[int] = []
     ready = [block for block, count in waiting.items() if count == 0]
     while ready:
-        ready.sort(reverse=True)
+        ready.sort(key=lambda each: (each in before_meetings, each), reverse=True)
         block = ready.pop()
-        order.extend(_linear(outermost[block], block, blocks, bodies) if block in outermost else [block])
+        is_loop = block in outermost
+        order += _linear(outermost[block], block, blocks, bodies, before_meetings) if is_loop else [block]
         for successor in after.get(block, ()):
             waiting[successor] -= 1
             if waiting[successor] == 0:

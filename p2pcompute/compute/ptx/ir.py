@@ -223,6 +223,8 @@ class Module:
     entries: dict[str, Entry] = field(default_factory=dict)
     functions: dict[str, Entry] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
+    text: str = field(default="", compare=False, repr=False)
+    """What it was parsed from."""
     canonical: tuple[str, str] | None = field(default=None, compare=False, repr=False)
     """Canonical text and digest, once somebody asked for them."""
 

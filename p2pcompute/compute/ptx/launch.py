@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.compute.ptx import layout, library, output, ranges
+from p2pcompute.compute.ptx import fenv, layout, library, output, ranges
 from p2pcompute.compute.ptx.blocklist import BlockList, Blocks, block_list
 from p2pcompute.compute.ptx.canonicalise import canonicalise
 from p2pcompute.compute.ptx.grid import module_text
@@ -86,18 +87,18 @@ class _Source:
 
     def compiled(self, *, careful: bool) -> Compiled:
         """From the cache, if it is there."""
-        text, digest = canonical_form(self.module)
+        _, digest = canonical_form(self.module)
         way = ("careful" if careful else "assuming") + (" logged" if self.is_logged else "")
         key = cache_key(digest, self.entry, repr(self.threads.block), way, processor=self.processor)
         compiled = read_cached(self.cache_dir, key) if self.cache_dir is not None else None
         if compiled is None:
-            compiled = self._made(text, careful=careful)
+            compiled = self._made(careful=careful)
             if self.cache_dir is not None:
                 write_cached(self.cache_dir, key, compiled)
         return compiled
 
-    def _made(self, text: str, *, careful: bool) -> Compiled:
-        canonical = parse(text)
+    def _made(self, *, careful: bool) -> Compiled:
+        canonical = canonical_module(self.module)
         kernel = canonical.entries[self.entry]
         lowered = lower(canonical, kernel, self.threads.block, careful=careful, is_logged=self.is_logged)
         if lowered.local_bytes * self.threads.threads > LOCAL_TOTAL_BYTES_MAX:
@@ -117,6 +118,19 @@ def canonical_form(module: Module) -> tuple[str, str]:
         text = canonicalise(module)
         module.canonical = text, blake3(text.encode()).hexdigest()
     return module.canonical
+
+
+def canonical_module(module: Module) -> Module:
+    """The module of the canonical text, whose instructions carry its lines: itself, if it was parsed from that."""
+    text, _ = canonical_form(module)
+    return module if module.text == text else _parsed(text)
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Module:
+    module = parse(text)
+    module.canonical = text, blake3(text.encode()).hexdigest()
+    return module
 
 
 def _check_shape(what: str, shape: tuple[int, int, int], limits: tuple[int, int, int]) -> None:
@@ -148,7 +162,7 @@ class _Code:
 
     def step(self, run: Run) -> int:
         """Take blocks until none is left; the status as `layout` numbers it."""
-        return int(self._function(run.address))
+        return int(fenv.in_default(self._function, run.address))
 
     def keep(self, launch: Launch, runs: Iterable[Run]) -> None:
         """The memory of runs that nobody looks at any more is there for later launches."""

@@ -250,6 +250,7 @@ class _Lowering:
         code.label(f"x{index}")
         self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
         in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
+        self._access.is_repeated = in_loop
         self._access.is_streaming = not in_loop and not self._layout.is_linear
         self._core([ins for ins in block.core if id(ins) not in self._early])
         if block.end is not None and flow.is_block_barrier(block.end):
@@ -297,22 +298,27 @@ class _Lowering:
     def _end(self, block: flow.Block, active: str) -> None:
         """Hand the lanes on to the successors."""
         end = block.end
-        exit_block = len(self._graph.blocks)
-        if end is None or (end.opcode == "bra" and not block.is_conditional):
-            self._pend(block.successors[0], active)
+        if not block.is_conditional:
+            if end is not None and end.opcode == "trap":
+                self._trap_instruction(end, active)
+            else:
+                self._hand_on(block.successors[0], active)
             return
-        taken, rest = active, "0"
-        if block.is_conditional:
-            taken, rest = self._split(end, active)
+        assert end is not None
+        taken, rest = self._split(end, active)
         if end.opcode == "trap":
             self._trap_instruction(end, taken)
-        elif block.successors[0] == exit_block:
-            alive = self._code.value("load i32, ptr %alive")
-            self._code.do(f"store i32 {self._frame.ops(SCALAR).two('xor', 'i32', alive, taken)}, ptr %alive")
         else:
-            self._pend(block.successors[0], taken)
-        if block.is_conditional:
-            self._pend(block.successors[1], rest)
+            self._hand_on(block.successors[0], taken)
+        self._hand_on(block.successors[1], rest)
+
+    def _hand_on(self, successor: int, lanes: str) -> None:
+        """Lanes wait at the successor, or end."""
+        if successor < len(self._graph.blocks):
+            self._pend(successor, lanes)
+            return
+        alive = self._code.value("load i32, ptr %alive")
+        self._code.do(f"store i32 {self._frame.ops(SCALAR).two('xor', 'i32', alive, lanes)}, ptr %alive")
 
     def _split(self, end: Instruction, active: str) -> tuple[str, str]:
         """Lanes that take a conditional end, and the rest."""

@@ -47,18 +47,21 @@ def _is_uniform(frame: Frame, ins: Instruction) -> bool:
 
 
 def _unpack(frame: Frame, ins: Instruction, target: Group, source: Operand, type_name: str) -> None:
-    """The low half goes to the first register."""
+    """The lowest bits go to the first register."""
     mode = SCALAR if _is_uniform(frame, ins) else VECTOR
-    whole, half = integer_of(TYPES[type_name].llvm), f"b{TYPES[type_name].bits // 2}"
+    whole, part = integer_of(TYPES[type_name].llvm), f"b{TYPES[type_name].bits // len(target.items)}"
     ops = frame.ops(mode)
     value = frame.read(source, type_name, mode, ins)
     for index, item in enumerate(target.items):
-        shifted = ops.by("lshr", whole, value, TYPES[half].bits * index) if index else value
-        frame.write(item, ops.cast("trunc", whole, shifted, TYPES[half].llvm), half, mode, ins)
+        shifted = ops.by("lshr", whole, value, TYPES[part].bits * index) if index else value
+        frame.write(item, ops.cast("trunc", whole, shifted, TYPES[part].llvm), part, mode, ins)
 
 
 def _packed(frame: Frame, ins: Instruction, source: Group, type_name: str, mode: int) -> str:
-    whole, half = TYPES[type_name].llvm, f"b{TYPES[type_name].bits // 2}"
+    whole, part = TYPES[type_name].llvm, f"b{TYPES[type_name].bits // len(source.items)}"
     ops = frame.ops(mode)
-    low, high = (ops.cast("zext", TYPES[half].llvm, frame.read(item, half, mode, ins), whole) for item in source.items)
-    return ops.two("or", whole, low, ops.by("shl", whole, high, TYPES[half].bits))
+    packed = ""
+    for index, item in enumerate(source.items):
+        wide = ops.cast("zext", TYPES[part].llvm, frame.read(item, part, mode, ins), whole)
+        packed = ops.two("or", whole, packed, ops.by("shl", whole, wide, TYPES[part].bits * index)) if index else wide
+    return packed

@@ -291,10 +291,10 @@ class _InstructionParser:
 
     def _any(self, type_name: str) -> Operand:
         if self._peek() == "{":
-            half = f"b{TYPES[type_name].bits // 2}"
             if type_name not in ("b32", "b64"):
                 raise self._fail("a group where none may stand")
-            return self._group(half, 2)
+            count = 4 if type_name == "b64" and self._words[self._place + 2 : self._place + 7 : 2] == [","] * 3 else 2
+            return self._group(f"b{TYPES[type_name].bits // count}", count)
         word = self._peek()
         found = self._scope.find(word)
         parameter = self._scope.entry.parameter(word) if found is None else None

@@ -37,7 +37,9 @@ def parse(text: str) -> Module:
     """Parse a whole file. Raises PtxError, naming the line and the construct, for anything outside the accepted
     subset.
     """
-    return _Parser(tokenize(text)).module()
+    module = _Parser(tokenize(text)).module()
+    module.text = text
+    return module
 
 
 def align_up(value: int, alignment: int) -> int:

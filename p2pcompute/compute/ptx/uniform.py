@@ -165,6 +165,8 @@ class Analysis:
         )
 
 
+_EDGES: Final = {**dict.fromkeys(("lt", "lo", "ge", "hs"), 0), **dict.fromkeys(("le", "ls", "gt", "hi"), WARP - 1)}
+"""A bound's place in a warp's numbers where a comparison with it gives the same on both sides of it."""
 _PLAIN: Final = (Register, Special, Immediate)
 _PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask", "tex"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
@@ -261,6 +263,8 @@ class _Fixpoint:
             return VARYING
         if instruction.opcode == "mov" and any(isinstance(o, Group) for o in _operands(instruction)):
             return VARYING
+        if self._agrees(instruction, known):
+            return UNIFORM
         pattern = self._pattern(instruction, known)
         if pattern is not None:
             return pattern
@@ -287,6 +291,15 @@ class _Fixpoint:
         return replace(
             affine(lanes.stride) if lanes.stride else UNIFORM, lanes=lanes, zeros=lanes.first_zeros(ZEROS_MAX)
         )
+
+    def _agrees(self, instruction: Instruction, kinds: list[Kind]) -> bool:
+        """A comparison like `tid < 32` that all lanes decide alike: their numbers lie between two multiples of 32."""
+        if instruction.opcode != "setp" or len(kinds) != 2 or TYPES[instruction.types[0]].kind not in "us":
+            return False
+        moving, bound = kinds[0], self._constant(instruction.sources[1])
+        if bound is None or moving.stride != 1 or moving.is_pattern or moving.flagged or moving.zeros < ZEROS_MAX:
+            return False  # zeros are fewer where a warp has several segments
+        return bound % WARP == _EDGES.get(instruction.modifier("cmp") or "", -1)
 
     def _lanes(self, operand: Operand, kind: Kind) -> Lanes:
         if kind.lanes is not None:
@@ -470,13 +483,13 @@ def _join(left: Kind | None, right: Kind | None) -> Kind | None:
 
 
 def _sum(left: Kind, right: Kind, sign: int) -> Kind:
-    if left.stride and right.stride and (left.flagged or right.flagged):
+    if VARYING in (left, right) or (left.stride and right.stride and (left.flagged or right.flagged)):
         return VARYING
     return affine(left.stride + sign * right.stride, widened=left.widened or right.widened)
 
 
 def _scaled(kind: Kind, factor: int) -> Kind:
-    return affine(kind.stride * factor, widened=kind.widened)
+    return VARYING if kind == VARYING else affine(kind.stride * factor, widened=kind.widened)
 
 
 def _fits(stride: int, bits: int) -> bool:

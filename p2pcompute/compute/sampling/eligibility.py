@@ -5,15 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
-
-from blake3 import blake3
 
 from p2pcompute.compute.ptx import effects
 from p2pcompute.compute.ptx.ir import Entry, Module
-from p2pcompute.compute.ptx.launch import canonical_form
-from p2pcompute.compute.ptx.parse import parse
+from p2pcompute.compute.ptx.launch import canonical_module
 from p2pcompute.compute.ptx.symbolic import (
     SymbolicAccess,
     TooComplexError,
@@ -115,18 +111,6 @@ def eligibility(module: Module, entry: str, launch: KernelLaunch) -> Eligibility
     if uncut:
         return Eligibility(Tier.NONE, _shown([*why_not_launch, *uncut]), stored)
     return Eligibility(Tier.MAP, _shown(why_not_launch), stored)
-
-
-def canonical_module(module: Module) -> Module:
-    """Its instructions carry the lines of the canonical text."""
-    return _parsed(canonical_form(module)[0])
-
-
-@lru_cache(maxsize=8)
-def _parsed(text: str) -> Module:
-    module = parse(text)
-    module.canonical = text, blake3(text.encode()).hexdigest()
-    return module
 
 
 def _shown(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -15,14 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2pcompute.compute.ptx.ir import Module
-from p2pcompute.compute.ptx.launch import CompiledKernel, canonical_form, compile_entry, pack_parameters
+from p2pcompute.compute.ptx.launch import (
+    CompiledKernel,
+    canonical_form,
+    canonical_module,
+    compile_entry,
+    pack_parameters,
+)
 from p2pcompute.compute.ptx.memory import Memory
 from p2pcompute.compute.ptx.outcome import LaunchResult, Status
 from p2pcompute.compute.ptx.parse import parse
 from p2pcompute.compute.ptx.run import Abort
 from p2pcompute.compute.ptx.symbolic import addresses, launch_world
 from p2pcompute.compute.ptx.symbolic.world import BUFFER
-from p2pcompute.compute.sampling.eligibility import KernelLaunch, canonical_module
+from p2pcompute.compute.sampling.eligibility import KernelLaunch
 from p2pcompute.compute.sampling.slices import Slice, cut
 from p2pcompute.errors import UsageError
 

@@ -1,12 +1,13 @@
 """How much of a folder of real `.cu` files can be handed in: prepared and compiled, kernel by kernel accepted.
 
     python -m tests.compute.prepare.measure_corpus FOLDER ... [--include FOLDER] [--define NAME=VALUE] [--json]
-        [--every N] [--first K] [--compile]
+        [--every N] [--first K] [--compile | --launch]
 
 Only files with a `__global__` of their own count, and of those not the `pieces` that another `.cu` file includes: who
 hands in that one hands them in too. `-D` options of a Makefile beside a file are taken over, as by its
 author. Kernels are lowered to LLVM for blocks of 256 threads; with `--compile` machine code is made and linked too,
-and the slowest kernels are listed. Nothing is run.
+and the slowest kernels are listed. With `--launch` every kernel is also run, in a child process, on arguments invented
+from its PTX (`launch_kernels`), and short launches are compared with the reference interpreter, bit for bit.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from p2pcompute.compute import ptx
 from p2pcompute.compute.compiler import CompiledSource, Compiler
 from p2pcompute.compute.ptx.lower import lower
 from p2pcompute.errors import CompileError, P2PComputeError, PtxError
+from tests.compute.prepare.launch_kernels import launch_all
 
 _DEFINE = re.compile(r"(?<!\S)-D\s*([A-Za-z_]\w*)(?:=([\w.+-]+))?(?!\S)")
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^"<>]+\.cu)[">]', re.MULTILINE)
 _BLOCK = (256, 1, 1)
 _SLOWEST_SHOWN = 10
+_TOLD = ("error", "deadline", "trapped", "differs", "disagree")
+"""Outcomes of a launch that are listed kernel by kernel."""
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -49,6 +53,8 @@ class Tally:
     kernels_compiled: int = 0
     kernels_accepted: int = 0
     seconds: float = 0.0
+    launches: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    comparisons: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     jit_seconds: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     compile_refusals: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     engine_refusals: dict[str, list[str]] = dataclasses.field(default_factory=dict)
@@ -62,6 +68,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take each n-th file only")
     parser.add_argument("--first", type=int, default=0, help="beginning with this one")
     parser.add_argument("--compile", action="store_true", help="make machine code of every kernel")
+    parser.add_argument("--launch", action="store_true", help="run every kernel on invented arguments")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     tally = trio.run(_measure, options)
@@ -84,7 +91,9 @@ async def _measure(options: argparse.Namespace) -> Tally:
             start = time.monotonic()
             compiled = await _one(compiler, file, options.include, {**_makefile_defines(file), **defines}, tally)
             tally.seconds += time.monotonic() - start
-            if compiled is not None:
+            if compiled is not None and options.launch:
+                await trio.to_thread.run_sync(_launch, compiled, file, tally)
+            elif compiled is not None:
                 await trio.to_thread.run_sync(_engine, compiled, file, tally, options.compile)
     return tally
 
@@ -158,6 +167,19 @@ def _engine(compiled: CompiledSource, file: Path, tally: Tally, with_code: bool)
             _refuse(tally.engine_refusals, _generic(str(error)), f"{file}:{entry.name}")
 
 
+def _launch(compiled: CompiledSource, file: Path, tally: Tally) -> None:
+    for result in launch_all(compiled.ptx):
+        where = f"{file}:{result.entry}"
+        if result.outcome == "refused":
+            _refuse(tally.engine_refusals, _generic(result.detail), where)
+            continue
+        tally.kernels_accepted += 1
+        is_told = result.outcome != "finished" and result.detail
+        tally.launches.setdefault(result.outcome, []).append(f"{where}: {result.detail}" if is_told else where)
+        if result.compared:
+            tally.comparisons.setdefault(result.compared, []).append(f"{where} ({result.outcome}): {result.why}")
+
+
 def _first_error(log: str) -> str:
     match = re.search(r"error: (.*)", log)
     return re.sub(r"\d+", "N", match[1] if match else log.splitlines()[0])[:110]
@@ -178,11 +200,17 @@ def _show(tally: Tally, as_json: bool) -> None:
         ranked = collections.Counter({reason: len(where) for reason, where in refusals.items()}).most_common()
         for reason, count in ranked:
             print(f"{count:5} {reason}   e.g. {refusals[reason][0]}")
+    for places in (tally.launches, tally.comparisons):
+        for outcome in _TOLD:
+            for where in places.get(outcome, []):
+                print(f"--- {outcome}: {where}")
     figures = {k: v for k, v in dataclasses.asdict(tally).items() if not isinstance(v, dict | list)}
     files = max(1, tally.files)
     figures["whole_percent"] = round(100 * tally.whole / files, 1)
     figures["usable_percent"] = round(100 * (tally.whole + tally.partly) / files, 1)
     figures["accepted_percent"] = round(100 * tally.kernels_accepted / max(1, tally.kernels_compiled), 1)
+    figures |= {f"launch_{outcome}": len(where) for outcome, where in sorted(tally.launches.items())}
+    figures |= {f"bits_{outcome}": len(where) for outcome, where in sorted(tally.comparisons.items())}
     times = sorted(tally.jit_seconds, reverse=True)
     if times:
         figures["jit_seconds_median"] = round(times[len(times) // 2][0], 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from p2pcompute.compute.ptx.isa import FORMS, Form
 from p2pcompute.compute.ptx.system import SIGNATURES
-from tests.compute.ptx import conformance
+from tests.compute.ptx import conformance, vectors
 
 PAGE = Path(__file__).parents[3] / "docs" / "spec" / "ptx-coverage.md"
 
@@ -19,7 +19,7 @@ ELSEWHERE = {
     "textures, against the interpreter": "tex",
     "approximate by definition": "div.approx div.full rcp.approx sqrt.approx rsqrt sin cos ex2 lg2 tanh",
 }
-"""Opcodes whose behaviour is tested by kernels rather than by rows of operands."""
+"""Opcodes that are tested by kernels of their own rather than by rows of operands."""
 
 REFUSED = {
     "bfloat16 and f8 arithmetic (sm_80 and later)": "cuda_bf16.h needs none at compute_75",
@@ -50,8 +50,9 @@ REFUSED = {
 ASSUMED = """## What the meanings rest on
 
 No GPU has confirmed these results. They are computed from PTX ISA 8.4 by an oracle that shares no code with the engine
-(`tests/compute/ptx/ieee.py`, `oracle.py`). `python -m tests.compute.ptx.vectors DIRECTORY` writes the whole table as
-PTX modules with inputs and expected bits, which a GPU can run.
+(`tests/compute/ptx/ieee.py`, `oracle.py`). `python -m tests.compute.ptx.vectors DIRECTORY` writes all cases, those of
+memory, atomics, warps and barriers too, as PTX modules with what their buffers hold before and after, which a GPU can
+run.
 
 - **Said by the ISA**: IEEE arithmetic and rounding, saturation, f16 and f32 NaN bits, `min`/`max`, comparisons,
   carries, shifts and their clamping, `prmt`, `lop3`, bit fields, `bfind`, votes, matches, shuffles, `cvt` ranges, and
@@ -74,15 +75,17 @@ def _describe(form: Form) -> str:
 
 
 def page() -> str:
-    named = Counter(case.name.partition(".")[0] for case in conformance.table())
+    rows = conformance.table()
+    others = [case for vector in vectors.other_vectors() for case in vector.cases]
+    named = Counter(name.partition(" ")[0].partition(".")[0] for name in (*(case.name for case in rows), *others))
     lines = [
         "# PTX instructions: covered and refused",
         "",
         "Made by `python -m tests.compute.ptx.coverage`; a test holds it to the code. Cases are rows of the",
         f"conformance table, each with {conformance.ROWS} operand rows (edges, random bits), on lanes that differ and",
-        "on lanes that agree.",
+        "on lanes that agree; of memory, atomics, lanes and barriers one instruction in one space, type and mode.",
         "",
-        f"{sum(map(len, FORMS.values()))} rows over {len(FORMS)} opcodes; {len(conformance.table())} cases.",
+        f"{sum(map(len, FORMS.values()))} forms over {len(FORMS)} opcodes; {len(rows)} and {len(others)} cases.",
         "",
         "| opcode | forms | cases |",
         "|---|---|---|",
@@ -94,7 +97,7 @@ def page() -> str:
         "",
         f"Runtime functions: {', '.join(f'`{name}`' for name in SIGNATURES)}; `brx.idx` becomes a chain of branches.",
     ]
-    lines += ["", "Tested by whole kernels:", ""]
+    lines += ["", "Tested by kernels of their own:", ""]
     lines += [f"- {what}: {', '.join(f'`{name}`' for name in names.split())}" for what, names in ELSEWHERE.items()]
     lines += ["", "## Refused, by name and line, before anything runs", "", "| what | why |", "|---|---|"]
     lines += [f"| {what} | {why} |" for what, why in REFUSED.items()]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2pcompute.compute import ptx
+from tests.compute.ptx.vector import HEADER as HEADER
+from tests.compute.ptx.vector import kernel_text
 
 DATA = Path(__file__).parent / "data"
-HEADER = ".version 8.4\n.target sm_75\n.address_size 64\n"
 Array = NDArray[Any]
 
 
@@ -56,8 +57,5 @@ def run(
 
 def body_kernel(body: str, parameters: int, registers: str, block: int = 32, extra: str = "") -> ptx.CompiledKernel:
     """A kernel `k` of u64 parameters loaded to %in0.., with %tid.x in %t."""
-    declared = ", ".join(f".param .u64 p{n}" for n in range(parameters))
-    loads = "\n".join(f"ld.param.u64 %in{n}, [p{n}];" for n in range(parameters))
-    inputs = f".reg .b64 %in<{max(parameters, 1)}>;\n.reg .b32 %t;"
-    text = f"{HEADER}{extra}.visible .entry k({declared}) {{\n{inputs}\n{registers}\n"
-    return ptx.compile_entry(ptx.parse(f"{text}{loads}\nmov.u32 %t, %tid.x;\n{body}\nret;\n}}\n"), "k", (block, 1, 1))
+    text = kernel_text(body, parameters, registers, extra=extra)
+    return ptx.compile_entry(ptx.parse(text), "k", (block, 1, 1))

@@ -2,67 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
 
-from tests.compute.ptx import conformance, ieee, oracle
+from tests.compute.ptx import conformance
+from tests.compute.ptx.atomic_vectors import OPERATIONS, expected, values_of
 from tests.compute.ptx.running import body_kernel, run
-
-OPERATIONS = {
-    **{f"{op}.{kind}": kind for op in ("min", "max") for kind in ("u32", "s32", "u64", "s64")},
-    **{f"{op}.{kind}": kind for op in ("and", "or", "xor", "exch") for kind in ("b32", "b64")},
-    **{f"add.{kind}": kind for kind in ("u32", "s32", "u64", "f32", "f64")},
-    "add.noftz.f16": "f16",
-    "add.noftz.f16x2": "f16x2",
-    "inc.u32": "u32",
-    "dec.u32": "u32",
-    "cas.b16": "b16",
-    "cas.b32": "b32",
-    "cas.b64": "b64",
-}
-
-
-def expected(name: str, kind: str, old: int, value: int) -> int:
-    """PTX ISA 9.7.12.5. cas compares with twice the value's low bit and stores the value."""
-    operation = name.partition(".")[0]
-    a, b = (oracle.wrap(v, kind) if kind[0] == "s" else v for v in (old, value))
-    match operation:
-        case "min" | "max":
-            result = min(a, b) if operation == "min" else max(a, b)
-        case "inc":
-            result = 0 if a >= b else a + 1
-        case "dec":
-            result = b if a == 0 or a > b else a - 1
-        case "exch":
-            result = b
-        case "cas":
-            result = b if a == (value & 1) * 2 else a
-        case "add" if kind == "f16x2":
-            return sum(_sum(old >> n & 0xFFFF, value >> n & 0xFFFF, "f16") << n for n in (0, 16))
-        case "add" if kind[0] == "f":
-            return _sum(old, value, kind)
-        case "add":
-            result = a + b
-        case _:
-            result = {"and": a & b, "or": a | b, "xor": a ^ b}[operation]
-    return conformance.raw(result, kind)
-
-
-def _sum(a: int, b: int, name: str) -> int:
-    return ieee.add(ieee.decode(a, name), ieee.decode(b, name), name, "rn")
-
-
-def values_of(kind: str) -> list[int]:
-    chance = random.Random(kind)
-    width = conformance.bits(kind)
-    if kind == "f16x2":
-        return [ieee.encode(ieee.Fraction(chance.randint(-99, 99), 4), "f16", "rn") * 0x10001 for _ in range(32)]
-    if kind in ieee.FORMATS:
-        return [ieee.encode(ieee.Fraction(chance.randint(-999, 999), 7), kind, "rn") for _ in range(32)]
-    return [chance.choice((chance.randrange(5), chance.getrandbits(width))) for _ in range(32)]
-
 
 PLACE = {
     "global": "mov.u64 %c, %in2;",

@@ -109,3 +109,17 @@ def test_blocks_run_alone_give_the_bytes_of_a_full_launch() -> None:
                 memory, pack(compiled, memory, [array]), (10, 1, 1), threads=2, abort=ptx.Abort(), blocks=listed
             )
     assert whole.tolist() == parts.tolist()
+
+
+def test_the_last_block_of_the_largest_grid() -> None:
+    text = "\n".join(
+        f"mov.u32 %x{n}, %ctaid.{axis}; st.global.u32 [%in0+{4 * n}], %x{n};" for n, axis in enumerate("xyz")
+    )
+    compiled = ptx.compile_entry(body(f".reg .b32 %x<3>;\n{text}"), "k", (1024, 1, 1))
+    out, grid = np.zeros(4, np.uint32), (2**31 - 1, 65_535, 65_535)
+    memory = ptx.Memory([out])
+    parameters = pack(compiled, memory, [out])
+    last = [grid[0] * grid[1] * grid[2] - 1]
+    done = compiled.launch(memory, parameters, grid, threads=1, abort=ptx.Abort(), blocks=last)
+    assert done.status is ptx.Status.OK
+    assert out.tolist() == [2**31 - 2, 65_534, 65_534, 0]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from p2pcompute.compute.ptx import ranges
-from tests.compute.ptx.formulas import RESULTS, SLOTS, Formula, formulas, text
+from tests.compute.ptx.formulas import RESULTS, SLOTS, Formula, Step, formulas, text
 from tests.compute.ptx.interpret import checking
 
 BLOCKS = [(32, 1, 1), (20, 1, 1), (16, 2, 1), (8, 4, 1)]
@@ -28,6 +28,14 @@ def agree(formula: Formula, block: tuple[int, int, int]) -> None:
 @given(formula=formulas)
 def test_formulas_give_the_interpreters_numbers(block: tuple[int, int, int], formula: Formula) -> None:
     agree(formula, block)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+@pytest.mark.parametrize("operation", ["mad.lo.s32", "mad.hi.u32"])
+def test_a_line_times_an_unknown_number_is_no_line(operation: str, block: tuple[int, int, int]) -> None:
+    """tid * u + tid.y, tid.y * u + tid, tid * u + u, where u was loaded."""
+    for left, right in ((0, 3), (1, 3), (3, 0)):
+        agree(Formula((Step(operation, left, right, None),), 4, 4, 0, 64, False, False), block)
 
 
 @pytest.mark.parametrize("block", BLOCKS[:2], ids=str)

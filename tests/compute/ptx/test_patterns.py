@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 
 import numpy as np
@@ -130,3 +131,22 @@ def test_a_pattern_that_leaves_the_buffer_traps_in_its_lane() -> None:
     result = launch(body_kernel(body, 1, REGISTERS, 64), (1, 1, 1), np.zeros(62, np.uint32))
     assert result.trap is not None
     assert result.trap.thread == (min(63 ^ 5, 62 ^ 5), 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["u32", "s32"])
+def test_comparisons_with_the_edge_of_a_warp(kind: str) -> None:
+    """`tid < 32` and its like, which a warp decides as a whole, and bounds beside the edges, which it does not."""
+    bounds = (-32, -1, 0, 1, 31, 32, 33, 63, 64, 95, 96)
+    compare = {name: getattr(operator, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
+    lines, wanted = ["mul.wide.u32 %o, %t, 4; add.s64 %a, %in0, %o; sub.s32 %i, %t, 96;"], []
+    for name, holds in compare.items():
+        for bound in bounds:
+            for register, first in (("%t", 0), ("%i", -96)):
+                lines.append(f"setp.{name}.{kind} %p, {register}, {bound}; selp.u32 %v, 1, 0, %p;")
+                lines.append(f"st.global.u32 [%a+{384 * len(wanted)}], %v;")
+                numbers = [(n + first) % 2**32 if kind == "u32" else n + first for n in range(96)]
+                right = bound % 2**32 if kind == "u32" else bound
+                wanted.append([int(holds(n, right)) for n in numbers])
+    out = np.zeros((len(wanted), 96), np.uint32)
+    assert launch(body_kernel("\n".join(lines), 1, REGISTERS, 96), (1, 1, 1), out).status is ptx.Status.OK
+    assert out.tolist() == wanted

@@ -25,10 +25,27 @@ def test_guarded_barrier_is_met_by_the_warps_whose_guard_is_on() -> None:
 
 
 def test_barrier_under_a_guard_that_differs_within_a_warp_is_a_trap() -> None:
-    body = "setp.lt.u32 %p, %t, 5; @%p bar.sync 0;"
+    body = "setp.lt.u32 %p, %t, 5; @%p bar.sync 0; membar.cta;"
     trap = launch(body_kernel(body, 1, ".reg .pred %p;", 64), (1, 1, 1), np.zeros(4, np.uint8)).trap
     assert trap is not None
     assert trap.kind is ptx.TrapKind.PARTIAL_BARRIER
+
+
+@pytest.mark.parametrize("farewell", ["", "st.global.u32 [%o], 7;"], ids=["returning", "storing"])
+def test_lanes_that_are_done_are_not_waited_for(farewell: str) -> None:
+    """As after `if (i >= n) return;`: three lanes in four leave, the others turn their words round between barriers."""
+    body = f"""and.b32 %g, %t, 3; setp.ne.u32 %p, %g, 0; mul.wide.u32 %o, %t, 4; add.s64 %o, %o, %in0; mov.u32 %n, 0;
+    mov.u32 %b, tile; shl.b32 %a, %t, 2; add.u32 %a, %a, %b; @%p bra $leave;
+$turn: st.shared.u32 [%a], %t; bar.sync 0; xor.b32 %v, %a, 252; and.b32 %v, %v, -16; ld.shared.u32 %v, [%v];
+    bar.sync 0; add.u32 %n, %n, 1; setp.lt.u32 %p, %n, 3; @%p bra $turn;
+    st.global.u32 [%o], %v; bra $out;
+$leave: {farewell} bra $out;
+$out:"""
+    registers = f".reg .pred %p; .reg .b32 %g, %a, %b, %v, %n; .reg .b64 %o; {SHARED.replace('4 .b8', '256 .b8')}"
+    out = np.zeros(64, np.uint32)
+    run(body_kernel(body, 1, registers, 64), (1, 1, 1), out)
+    left = 7 if farewell else 0
+    assert out.tolist() == [left if t & 3 else 60 - t for t in range(64)]
 
 
 @pytest.mark.parametrize("spelling", ["bar.sync", "barrier.sync"])

@@ -151,15 +151,16 @@ class Program:
 
     def _move(self, ins: Instruction, behind: int) -> Step:
         target, source, type_name = ins.destinations[0], ins.sources[0], ins.types[0]
-        half = TYPES[type_name].bits // 2
         if isinstance(target, Group):
-            read = self.reader(source, type_name)
-            parts = [self.writer(item, f"b{half}") for item in target.items]
-            return _several(lambda a: (wrap(a, half), a >> half), [read], parts, behind)
+            read, width = self.reader(source, type_name), TYPES[type_name].bits // len(target.items)
+            places = [width * number for number in range(len(target.items))]
+            parts = [self.writer(item, f"b{width}") for item in target.items]
+            return _several(lambda a: tuple(wrap(a >> place, width) for place in places), [read], parts, behind)
         write = self.writer(target, type_name)
         if isinstance(source, Group):
-            low, high = (self.reader(item, f"b{half}") for item in source.items)
-            return _one(lambda a, b: a | b << half, [low, high], write, behind)
+            width = TYPES[type_name].bits // len(source.items)
+            readers = [self.reader(item, f"b{width}") for item in source.items]
+            return _one(lambda *a: sum(p << width * n for n, p in enumerate(a)), readers, write, behind)
         shift = self._window(ins) if ins.opcode == "cvta" else 0
         return _one(lambda a: a + shift, [self.reader(source, type_name)], write, behind)
 

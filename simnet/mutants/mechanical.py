@@ -1,0 +1,208 @@
+"""Mechanical mutations: a comparison swapped, a number off by one, a branch negated, `and` for `or`, a statement
+dropped; at every place of the functions below, one at a time."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from p2pcompute.protocol import matching, verification
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.jobs import Jobs
+from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.provider import Provider
+from p2pcompute.protocol.receipts import Chain
+from p2pcompute.protocol.requester import Requester
+from p2pcompute.protocol.reservation import Slots
+from simnet.mutants.campaign import Mutant
+from simnet.mutants.patch import Owner, planted, source_of
+
+FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
+    (verification, "tally"),
+    (verification, "judge"),
+    (verification, "price_due"),
+    (matching, "distinct"),
+    (Ledger, "earn"),
+    (Ledger, "promise"),
+    (Ledger, "take_cheque"),
+    (Ledger, "trusts"),
+    (Slots, "free"),
+    (Slots, "hold"),
+    (Slots, "close"),
+    (Slots, "assign"),
+    (Slots, "expire"),
+    (Chain, "append"),
+    (Book, "_is_news"),
+    (Book, "_bury"),
+    (Jobs, "take_verdict"),
+    (Jobs, "_replay_judged"),
+    (Jobs, "_replay_end"),
+    (Provider, "_accept"),
+    (Provider, "_commit"),
+    (Provider, "_issue"),
+    (Provider, "_on_assignment"),
+    (Requester, "_tally"),
+    (Requester, "_pay"),
+    (Requester, "_end"),
+)
+ORDER: Final = (
+    "calm",
+    "three",
+    "liars",
+    "loss",
+    "crashes",
+    "late crash",
+    "lost reservation",
+    "stops",
+    "moved home",
+    "gang below quorum",
+    "tie",
+    "little credit",
+    "skimper",
+    "hoarder",
+    "long runs",
+    "late assignments",
+    "hydra",
+    "deadbeat",
+    "stragglers",
+    "turncoat",
+    "withholder",
+    "replayer",
+    "storm",
+    "offers run out",
+    "partition",
+)
+"""The trials, those first that show most for what they cost."""
+SWAPPED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+Change = tuple[str, Callable[[ast.AST], None]]
+"""What it is called, and how a node is changed."""
+
+
+def mutations(owner: Owner, name: str) -> Iterator[tuple[str, ast.Module]]:
+    """Every mutation of a function: where and what, and the whole changed text."""
+    tree = ast.parse(source_of(owner, name))
+    _strip(tree)
+    for number, node in enumerate(ast.walk(tree)):
+        for what, change in _changes(node):
+            other = copy.deepcopy(tree)
+            change(next(n for i, n in enumerate(ast.walk(other)) if i == number))
+            yield f"{what}: {ast.unparse(node).splitlines()[0][:60]}", ast.fix_missing_locations(other)
+
+
+def _strip(tree: ast.Module) -> None:
+    """Without docstring and annotations, which nothing depends on."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                argument.annotation = None
+            if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
+                del node.body[0]
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [n for n in body if not isinstance(n, ast.Assert)] or [ast.Pass()]  # type: ignore[attr-defined]
+
+
+def _changes(node: ast.AST) -> Iterator[Change]:
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        yield "comparison swapped", _swap
+    if isinstance(node, ast.If | ast.IfExp):
+        yield "branch negated", _negate
+    if isinstance(node, ast.BoolOp):
+        yield "and for or", _other_operator
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        yield "off by one", _off_by_one
+    if isinstance(node, ast.Expr | ast.AugAssign | ast.Delete) or _sets_state(node):
+        yield "dropped", _drop
+
+
+def _sets_state(node: ast.AST) -> bool:
+    """An assignment to something that lives on; without one to a local name the function would not even run."""
+    return isinstance(node, ast.Assign) and all(isinstance(t, ast.Attribute | ast.Subscript) for t in node.targets)
+
+
+def _swap(node: ast.AST) -> None:
+    assert isinstance(node, ast.Compare)
+    node.ops = [SWAPPED[type(node.ops[0])]()]
+
+
+def _negate(node: ast.AST) -> None:
+    assert isinstance(node, ast.If | ast.IfExp)
+    node.test = ast.UnaryOp(ast.Not(), node.test)
+
+
+def _other_operator(node: ast.AST) -> None:
+    assert isinstance(node, ast.BoolOp)
+    node.op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+
+
+def _off_by_one(node: ast.AST) -> None:
+    assert isinstance(node, ast.Constant)
+    assert isinstance(node.value, int)
+    node.value += 1
+
+
+def _drop(node: ast.AST) -> None:
+    """Becomes a statement that does nothing."""
+    node.__class__ = ast.Pass
+    node.__dict__.clear()
+
+
+def mechanical() -> Iterator[Mutant]:
+    """All of them."""
+    for owner, name in FUNCTIONS:
+        place = f"{owner.__name__.rpartition('.')[2]}.{name}"
+        for number, (what, tree) in enumerate(mutations(owner, name)):
+            full = f"{place} #{number} {what}"
+            if full not in LEFT_OUT:
+                yield Mutant(full, f"In {place}: {what}.", lambda o=owner, n=name, t=tree: planted(o, n, t))  # type: ignore[misc]
+
+
+LEFT_OUT: Final[dict[str, str]] = {
+    "verification.tally #4 off by one: 0": "Changes nothing: without a vote nothing reaches a quorum.",
+    "Ledger.trusts #5 comparison swapped: owed + price_ceiling <= self.credit": (
+        "The very last micro-credit of a credit; no trial comes to it."
+    ),
+    "Ledger.take_cheque #6 off by one: 0": "A micro-credit when cheques overtake each other; in no trial they do.",
+    "Slots.free #2 off by one: 1": "Stricter than P5 asks for: a requester is told to wait, and does.",
+    "Slots.free #3 and for or: s.holder and s.until_wall_ms and (s.requester == requester)": (
+        "Stricter than P5 asks for: a requester is told to wait, and does."
+    ),
+    "Slots.expire #2 dropped: gone.append(slot.holder)": "Shows when an assignment comes after its lease.",
+    "Slots.expire #3 off by one: 0": "Changes nothing: no lease ends in the first millisecond of 1970.",
+}
+"""Mutations that change nothing, or nothing that the trials come to: with the reason."""
+
+SURVIVE: Final = (
+    "Book._is_news #4 comparison swapped: order_of(document) <= order_of(listing.offer)",
+    "Book._is_news #6 comparison swapped: order_of(document) > self._tombstones[signer][0]",
+    "Jobs.take_verdict #3 dropped: self._reputation.good(replica.operator)",
+    "Jobs.take_verdict #6 dropped: replica.step('reject')",
+    "Jobs.take_verdict #8 off by one: 8",
+    "Jobs._replay_end #0 dropped: job.fetched = True",
+    "Jobs._replay_end #5 dropped: job.fetched = not record.error",
+    "Provider._issue #0 dropped: e.step('issue')",
+    "Provider._on_assignment #6 and for or: e is None or e.requester != assignment.signer or e.state != ",
+    "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or not e.pric",
+    "Provider._on_assignment #8 comparison swapped: body.commit_by <= now.wall_ms",
+    "Requester._tally #3 dropped: job.dry_rounds = 0",
+    "Requester._tally #4 off by one: 0",
+    "Requester._tally #5 off by one: 1",
+    "Requester._end #3 off by one: 0",
+    "Requester._end #4 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
+    "Requester._end #5 and for or: r.receipt and r.reveal",
+)
+"""Those that no trial shows yet: each asks for a world or an invariant, or for a reason in LEFT_OUT."""
