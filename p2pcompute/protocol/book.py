@@ -163,6 +163,10 @@ class Book:
         del self._raws[proof.raw]
         self._fall(proof.id)
 
+    def convicted(self) -> Iterable[bytes]:
+        """The keys against which a proof stands here."""
+        return self._proofs
+
     def is_convicted(self, peer: bytes) -> bool:
         """Whether a proof stands here that this key promised a slot twice."""
         return peer in self._proofs

@@ -26,8 +26,9 @@ STALE_MS: Final = 8_000
 
 
 class NoHonestConvicted(Invariant):
-    """No honest node bans an honest operator, graylists an honest neighbour, or holds against it what it passed on.
-    Only where a quorum of colluders stated one thing together, those whom they outvoted are excused."""
+    """No honest node bans an honest operator, holds a proof against an honest key, graylists an honest neighbour, or
+    holds against it what it passed on. Only where a quorum of colluders stated one thing together, those whom they
+    outvoted are excused."""
 
     name = "no-honest-convicted"
 
@@ -45,6 +46,9 @@ class NoHonestConvicted(Invariant):
                 site = self.draws.operators.get(operator)
                 if site is not None and site.kind.honest and not self._excused(node, operator):
                     raise Violation(f"{node.name} banned {site.name}: {core.reputation.banned()[operator]}")
+            for convicted in core.book.convicted():
+                if convicted in by_peer and by_peer[convicted].kind.honest:
+                    raise Violation(f"{node.name} holds a proof against {by_peer[convicted].name}")
             assert isinstance(core._gossip, Gossip)
             for peer in core.peers:
                 site = by_peer[peer]

@@ -18,6 +18,7 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument, Kind
 from simnet.characters import CHARACTERS, sentence_of
 from simnet.characters.base import kind_of
+from simnet.characters.equivocators import DoubleBooker
 from simnet.faults import Absence
 from simnet.invariants import INVARIANTS, Watch
 from simnet.invariants.base import of_kind
@@ -340,3 +341,17 @@ def test_the_documentation_says_what_the_code_says() -> None:
     said = {name: sentence_of(name) for name in CHARACTERS if name != "honest"}
     said |= {name: " ".join((inspect.getdoc(one) or "").split()) for name, one in INVARIANTS.items()}
     assert [name for name, sentence in said.items() if f"| `{name}` | {sentence} |\n" not in text] == []
+
+
+def test_a_double_booker_is_proven_guilty_before_everybody() -> None:
+    scenario = Scenario(
+        providers=8, requesters=3, characters={"double-booker": 1}, acquaintances=2, work=Work(tasks=12, every_ms=700)
+    )
+    world = World(scenario, 1)
+    watch = Watch(world)
+    world.run()
+    watch.end()
+    (guilty,) = (node for node in world.providers if node.kind is DoubleBooker)
+    cores = [node.core for node in world.nodes if node is not guilty and node.core is not None]
+    assert all(core.book.is_convicted(guilty.peer) and core.book.get(guilty.peer) is None for core in cores)
+    assert len(cores) == 10

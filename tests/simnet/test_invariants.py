@@ -497,3 +497,12 @@ def test_the_first_violation_stops_the_world() -> None:
 def test_an_unknown_invariant_is_refused() -> None:
     with pytest.raises(UsageError, match="there is no invariant 'peace'"):
         Watch(World(Scenario(), 1), ["peace"])
+
+
+def test_a_proof_against_somebody_honest_is_found() -> None:
+    world, watch = ended()
+    core = world.requester.core
+    assert core is not None
+    core.book._proofs[world.providers[0].peer] = core.post.write(world.requester.now, d.Cancel(), lifetime_ms=1_000)
+    with pytest.raises(Violation, match="holds a proof against provider0"):
+        watch.end()
