@@ -286,12 +286,18 @@ def test_who_shows_what_nobody_signed_is_at_fault_and_is_still_quoted() -> None:
     stage = Stage()
     r = stage.actor("r")
     (p,) = stage.providers(1)
-    for seen, faults in (((A.raw, forged(B.raw)), 1), ((write(LIAR, d.Release(bytes(32))),), 1), ((A.raw, B.raw), 1)):
+    shown: list[tuple[tuple[bytes, ...], int]] = [
+        ((A.raw, forged(B.raw)), 1),
+        ((write(LIAR, d.Release(bytes(32))),), 1),
+        ((A.raw, B.raw), 1),
+        ((reservation(dataclasses.replace(FIRST, request=b"c" * 32)).raw,), 1),
+    ]
+    for seen, faults in shown:
         probe = r.core.post.write(stage.now, d.Probe(r.delegation, "", 1, 1, seen), lifetime_ms=1_000)
         p.do(p.core.on_request(stage.now, r.peer, 10**6, probe.raw))
         stage.settle()
         assert len(p.event("peer.fault")) == faults
-    assert len(p.event("provider.quoted")) == 3
+    assert len(p.event("provider.quoted")) == 4
     assert len(announced(p)) == 1
 
 

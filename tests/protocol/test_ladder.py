@@ -198,6 +198,22 @@ def test_among_many_of_one_price_different_jobs_see_different_ones() -> None:
     assert len(seen) > 60
 
 
+@pytest.mark.parametrize("scan", [3, 100])
+def test_the_banned_are_never_found(scan: int) -> None:
+    ladder = filled(listing(i, OPERATORS[i % 2]) for i in range(12))
+    found = ladder.ranked(
+        Needs(), seed=b"s", demerits=lambda o: -1 if o == OPERATORS[0] else 0, rtt=unmeasured, scan=scan
+    )
+    assert {x.operator for x in found} == {OPERATORS[1]}
+
+
+def test_a_look_that_begins_late_among_many_goes_round() -> None:
+    ladder = filled(listing(i) for i in range(12))
+    for seed in range(20):
+        found = ladder.ranked(Needs(), seed=bytes([seed]), demerits=nobody_has_any, rtt=unmeasured, scan=10)
+        assert len({x.peer for x in found}) == 10
+
+
 def test_what_is_cheaper_than_the_many_of_one_price_stays_first() -> None:
     ladder = filled([listing(i) for i in range(100)] + [listing(i, price_per_device_s=1) for i in range(200, 203)])
     found = list(ladder.ranked(Needs(), seed=b"s", demerits=nobody_has_any, rtt=unmeasured, scan=10))

@@ -467,6 +467,17 @@ def test_a_need_of_a_short_round_trip_leaves_out_who_answers_late() -> None:
     assert [p.peer for p in (slow, quick) if len(p.records(records.Reserved)) == 1] == [slow.peer]
 
 
+def test_after_fruitless_rounds_a_job_looks_farther(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SCAN_MAX", 1)
+    stage, r, _ = scene(2, region="there")
+    near = stage.actor("near")
+    near.publish(terms(delegation=near.delegation, region="here", price_per_device_s=2_000_000))
+    stage.play(r, replicas=1, quorum=1, needs=Needs(regions=("here",)))
+    assert job_of(r).state == "done"
+    assert [replica.peer for replica in job_of(r).team] == [near.peer]
+    assert len(r.event("job.waiting")) == 2
+
+
 def test_while_a_job_waits_its_reason_is_looked_up_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, r, _ = scene(2)
     rounds: list[int] = []
