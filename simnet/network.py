@@ -47,6 +47,10 @@ class Endpoint(Protocol):
     bytes_in: int
 
     def on_peer(self, info: PeerInfo) -> None: ...
+    def on_lost(self, info: PeerInfo | None, unanswered: list[Callable[[Outcome], None]]) -> None:
+        """A connection is gone: who it led to, unless there is another one by now, and what was asked over it, in the
+        order in which it was asked."""
+
     def on_frame(self, source: bytes, channel: str, frame: bytes) -> None: ...
     def on_request(self, source: bytes, frame: bytes, reply: Callable[[bytes | None], None]) -> None: ...
 
@@ -156,10 +160,9 @@ class Network:
     def _lose(line: Line) -> None:
         """The line's source learns that the connection is gone."""
         asked, line.asked = line.asked, {}
-        if line.source.up and line.target.peer not in line.source.lines:
-            line.source.on_peer(PeerInfo(line.target.peer, False))
-        for _, answered in sorted(asked.values(), key=_first):  # those who wait notice in the order in which they began
-            answered(Missed.CLOSED)
+        gone = line.source.up and line.target.peer not in line.source.lines
+        answers = [answered for _, answered in sorted(asked.values(), key=_first)]
+        line.source.on_lost(PeerInfo(line.target.peer, False) if gone else None, answers)
 
     def identify(self, source: Endpoint, peer: bytes, answered: Callable[[bytes], None]) -> bool:
         """Ask a neighbour for its signed record; nothing comes when the connection ends before. False without one."""

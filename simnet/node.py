@@ -55,6 +55,8 @@ class Node(Site):
         self._due: list[tuple[int, str]] = []
         self._wakes_ms = self._request_id = 0
         self._ordered: deque[tuple[Ordered, int]] = deque()
+        self._awake: list[Callable[[PeerCore], list[Effect]]] = []
+        """What was waited for and has come; `_soon`: what was asked just now and needs no time."""
         self._soon: list[Callable[[PeerCore], list[Effect]]] = []
         self._last_record = -1
         self._replies: dict[int, Callable[[bytes | None], None]] = {}
@@ -125,6 +127,18 @@ class Node(Site):
                 self._seek_later(info.peer)
             elif info.up:
                 self.network.identify(self, info.peer, lambda record: self._on_record(info.peer, record))
+
+    def on_lost(self, info: PeerInfo | None, unanswered: list[Callable[[Outcome], None]]) -> None:
+        """Tasks that wait for one connection wake together: each takes its answer before what any of them sets in
+        motion."""
+        if self.paused or self._busy or self.core is None:
+            super().on_lost(info, unanswered)
+            return
+        self._busy = True
+        waiting, self._soon = self._soon, self._awake
+        super().on_lost(info, unanswered)
+        self._soon, self._busy = waiting, False
+        self._pump()
 
     def _on_record(self, peer: bytes, record: bytes) -> None:
         if self.core is not None:
@@ -204,9 +218,11 @@ class Node(Site):
             elif self._timer_moved:
                 self._timer_moved = False
                 self._go_off(self.core)
-            elif self._soon:
-                answered, self._soon = self._soon, []
-                for call in answered:
+            elif self._awake or self._soon:
+                answered = self._awake or self._soon
+                calls = answered.copy()
+                answered.clear()
+                for call in calls:
                     self._now(call(self.core))
             else:
                 break

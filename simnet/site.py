@@ -15,7 +15,19 @@ from p2pcompute.identity.keys import KeyPair, verify
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip import Gossip
 from p2pcompute.protocol.gossip.exchange import PeerRecord, encode_record
-from p2pcompute.protocol.machine import Effect, Emit, Environment, Grant, JobOutcome, JobStatus, Now, PeerInfo, Ruling
+from p2pcompute.protocol.machine import (
+    Effect,
+    Emit,
+    Environment,
+    Grant,
+    JobOutcome,
+    JobStatus,
+    Missed,
+    Now,
+    Outcome,
+    PeerInfo,
+    Ruling,
+)
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import decode_manifest
@@ -126,6 +138,13 @@ class Site(abc.ABC):
     @abc.abstractmethod
     def on_peer(self, info: PeerInfo) -> None:
         """A connection came or went."""
+
+    def on_lost(self, info: PeerInfo | None, unanswered: list[Callable[[Outcome], None]]) -> None:
+        """A connection is gone, with what was asked over it."""
+        if info is not None:
+            self.on_peer(info)
+        for answered in unanswered:
+            answered(Missed.CLOSED)
 
     @abc.abstractmethod
     def on_frame(self, source: bytes, channel: str, frame: bytes) -> None:

@@ -280,6 +280,9 @@ class VirtualNode(Node):
             if not info.up and info.peer in self.bootstrap:
                 self._seek_later(info.peer)
 
+    def on_lost(self, info: PeerInfo | None, unanswered: list[Callable[[Outcome], None]]) -> None:
+        Site.on_lost(self, info, unanswered)
+
     def on_frame(self, source: bytes, channel: str, frame: bytes) -> None:
         if self.core is not None:
             self._runtime.on_frame(source, channel, frame)
