@@ -401,8 +401,8 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         (
             Book,
             "judge",
-            "if not document.alive(now.wall_ms) or not self._is_news(document):\n        return Ruling.IGNORE",
-            "if not document.alive(now.wall_ms) or not self._is_news(document):\n        return Ruling.REJECT",
+            "not self._is_news(document):\n        return Ruling.IGNORE",
+            "not self._is_news(document):\n        return Ruling.REJECT",
         ),
     ),
     _mutant(

@@ -62,6 +62,12 @@ def test_a_mutant_that_changes_nothing_survives() -> None:
     assert catch(Mutant("no bug", "Nothing.", lambda: planted(Ledger, "trusts", tree), ("calm",))).by == ""
 
 
+@pytest.mark.parametrize("mutant", PLANTED, ids=lambda mutant: mutant.name)
+def test_a_published_bug_still_has_its_place(mutant: Mutant) -> None:
+    with mutant.plant():
+        pass
+
+
 def test_a_mutant_whose_place_is_gone_is_refused() -> None:
     with pytest.raises(UsageError, match="0 times, not once"):
         rewritten(Ledger, "trusts", "no such text", "")
