@@ -20,7 +20,7 @@ from simnet.chance import CHANCE, crash_worlds
 from simnet.characters import CHARACTERS
 from simnet.extras import load_extras
 from simnet.faults import AnyFault, Plan, check_plan, decode_plan, encode_plan
-from simnet.invariants import INVARIANTS, Watch
+from simnet.invariants import INVARIANTS
 from simnet.mutants import command
 from simnet.runs import DRIVERS, finish, make_world, prepare, version
 from simnet.scenario import FOLDER, NODES_MAX, check_scenario, known_scenarios, load_scenario
@@ -116,7 +116,7 @@ def _crash(args: argparse.Namespace) -> int:
     """A crash at every journal record of every node."""
     count = 0
     for name, world in crash_worlds(args.seed):
-        outcome = finish("crash", world, Watch(world))
+        outcome = finish("crash", world)
         if outcome.violation:
             talk.print(f"crash of {name}: {outcome.violation}\ncommit: {version()}", markup=False)
             talk.print(f"replay: python -m simnet crash --seed {args.seed}\n{encode_plan(world.plan)}", markup=False)

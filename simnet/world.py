@@ -33,6 +33,9 @@ RETRY_MS: Final = 800
 EVENTS_NODES_MAX: Final = 1_000
 """Larger worlds keep no list of their events: every offer makes one at every node."""
 
+DEVICE_MS: Final = 5_000
+"""What every task may take."""
+
 Observer = Callable[[int, Site, Emit], None]
 
 
@@ -197,7 +200,7 @@ class World:
                 ptx_size_bytes=len(ptx),
                 buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
                 launches=(Launch("k", (1, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
-                device_ms_max=5_000,
+                device_ms_max=DEVICE_MS,
                 memory_bytes_max=2**20,
             )
         )

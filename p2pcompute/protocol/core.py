@@ -201,7 +201,7 @@ class PeerCore:
     def usefulness(self, peers: Iterable[bytes]) -> dict[bytes, float]:
         """What a connection to each peer is worth to us, when some must go: work between us, then an offer, then how it
         gossips: good gossip weighs half an offer at most, bad gossip undoes one."""
-        partners = self.provider.partners() | self.requester.partners()
+        partners = self.provider.partners() | self.requester.jobs.partners()
         return {
             peer: 2.0 * (peer in partners)
             + (self.book.get(peer) is not None)

@@ -74,6 +74,10 @@ class Jobs:
                 return job, replica
         return None
 
+    def partners(self) -> set[bytes]:
+        """Providers that work for us."""
+        return {replica.peer for job in self for replica in job.team if not job.over}
+
     @staticmethod
     def take_assignment(replica: Replica, assignment: AnyDocument) -> None:
         """The signed assignment is in force."""

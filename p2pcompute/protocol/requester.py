@@ -575,10 +575,6 @@ class Requester:
                 out += self._lose(now, job, replica, "did not commit in time")
         return out if job.over else out + self._watch_commit_by(now, job)
 
-    def partners(self) -> set[bytes]:
-        """Providers that work for us."""
-        return {replica.peer for job in self.jobs if not job.over for replica in job.team}
-
     def on_peer(self, now: Now, peer: bytes, up: bool) -> list[Effect]:
         """A connection came or went: watch the replicas that depend on it."""
         out: list[Effect] = []

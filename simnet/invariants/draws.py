@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pcompute.protocol import verification
 from p2pcompute.protocol.machine import Emit
 from simnet.site import Site
-from simnet.world import Task, World
+from simnet.world import DEVICE_MS, Task, World
 
 Roots = tuple[bytes, ...]
 
@@ -74,10 +74,6 @@ def is_feasible(world: World, task: Task) -> bool:
         return False
     ceilings = [verification.price_ceiling(o.price_per_device_s, o.price_minimum, DEVICE_MS) for o in offers]
     return max(ceilings) * work.replicas <= work.budget
-
-
-DEVICE_MS = 5_000
-"""What every task of a simulated world may take (World.manifest)."""
 
 
 def _of(event: Emit) -> tuple[bytes, bytes]:
