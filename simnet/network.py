@@ -76,6 +76,7 @@ class Network:
         self.wheel, self._seed = wheel, seed
         self.dice = Dice(seed, links)
         self.nodes: dict[bytes, Endpoint] = {}
+        self.addresses: dict[str, bytes] = {}
         self._now = Now(0, WALL_START_MS)
         self.taps: list[Tap] = []
         self._connections = 0

@@ -118,6 +118,7 @@ class Site(abc.ABC):
         self.lag_ms = self.dials = self.busy_until_ms = self.bytes_out = self.bytes_in = 0
         self.lines: dict[bytes, Line] = {}
         network.nodes[self.peer] = self
+        network.addresses[self.address] = self.peer
 
     def _delegation(self) -> bytes:
         author = d.Author(NETWORK, self.operator.public, bytes(8), self.operator.sign)

@@ -149,7 +149,7 @@ class SiteNetwork:
         return outcome.frame
 
     async def connect(self, address: str, *, timeout_s: float) -> bytes:
-        peer = next((x.peer for x in self._network.nodes.values() if x.address == address), b"")
+        peer = self._network.addresses.get(address, b"")
         reply = Reply[bool]()
         self._network.connect(self._site, peer, reply.give)
         if not await reply.wait():
