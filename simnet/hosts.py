@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.errors import UsageError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.node import exchange
@@ -54,7 +54,14 @@ class SimulatedEngine:
     def __init__(self, node: HostNode) -> None:
         self._node = node
 
-    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> EngineResult:
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
         node, data = self._node, encode_manifest(manifest)
         took_ms, outcome = node.compute(data)
         node.runs += 1

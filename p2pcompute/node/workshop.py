@@ -77,7 +77,7 @@ class Workshop:
         """Run a manifest on a free engine."""
         self._pinned_until_ms.setdefault(effect.token, self._clock.now().wall_ms + PIN_MS)
         try:
-            return await self._engines.run(effect.token, effect.manifest, self._blobs)
+            return await self._engines.run(effect.token, effect.manifest, self._blobs, snapshots=effect.snapshots)
         finally:
             for what in ("manifest", "inputs"):
                 self._blobs.unpin(f"{what}:{effect.token}")
