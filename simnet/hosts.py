@@ -27,6 +27,7 @@ from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_directly
 from p2pcompute.node.relays import Relays
 from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.sources import PROTOCOL
 from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
@@ -130,7 +131,7 @@ class HostNode(VirtualNode):
             events=runtime,
             channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
             requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
-            streams=(exchange.PROTOCOL, kademlia.PROTOCOL),
+            streams=(PROTOCOL, kademlia.PROTOCOL),
             older={CHANNEL: OLDER_CHANNELS},
             usefulness=lambda peers: runtime.core.usefulness(peers),
             relay=RelayLimits(),

@@ -84,3 +84,7 @@ PRICE_MAX: Final = 10**15
 BLOB_LEAF_BYTES: Final = 4 * KIB
 BLOB_CHUNK_BYTES: Final = 256 * KIB
 """What travels in one piece: 64 leaves and the tree path that proves them."""
+PIECE_RANGES_MAX: Final = 256
+"""Runs of leaves that one request may name."""
+PIECE_LEAVES_MAX: Final = 1_024
+"""Leaves that one request may ask for: 4 MiB."""
