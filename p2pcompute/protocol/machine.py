@@ -1,8 +1,9 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob` and `Fetch` leave strictly in order, and none of them before every `Persist` that stands
-ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten by a crash.
+`Grant`, `RunJob`, `CancelJob`, `Inspect` and `Fetch` leave strictly in order, and none of them before every `Persist`
+that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten
+by a crash.
 `Send`, `Connect`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines never read a clock,
 never draw a random number of their own and never block.
 """
@@ -165,6 +166,28 @@ class RunJob(msgspec.Struct, frozen=True, gc=False):
     snapshots: bool = False
 
 
+class Point(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A byte of the state that a step leaves: `buffer` is a place in the manifest."""
+
+    step: int
+    buffer: int
+    byte: int
+
+
+class Inspect(msgspec.Struct, frozen=True, gc=False):
+    """Recompute the blocks that write these bytes, each from the state before its step, and compare what they leave
+    with the state after it. `states`: the roots of states 1 to n as in JobOutcome, of which `peer` gives pieces; inputs
+    and PTX are in the local store. `addresses` as in Request. The driver calls on_inspected(token) exactly once."""
+
+    token: str
+    peer: bytes
+    manifest: bytes
+    states: tuple[tuple[bytes, ...], ...]
+    points: tuple[Point, ...]
+    addresses: tuple[str, ...] = ()
+    timeout_ms: int = 120_000
+
+
 class CancelJob(msgspec.Struct, frozen=True, gc=False):
     token: str
 
@@ -201,10 +224,24 @@ class Emit(msgspec.Struct, frozen=True, gc=False):
     fields: Mapping[str, object]
 
 
-Effect = Send | Request | Reply | SetTimer | Connect | Disconnect | Persist | RunJob | CancelJob | Fetch | Grant | Emit
+Effect = (
+    Send
+    | Request
+    | Reply
+    | SetTimer
+    | Connect
+    | Disconnect
+    | Persist
+    | RunJob
+    | CancelJob
+    | Inspect
+    | Fetch
+    | Grant
+    | Emit
+)
 
 
-Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Inspect | Fetch
 """Effects that wait for the journal; see the top of this module."""
 
 
@@ -233,6 +270,34 @@ class JobOutcome(msgspec.Struct, frozen=True, gc=False):
     device_us: int = 0
     reason: str = ""
     states: tuple[tuple[bytes, ...], ...] = ()
+
+
+class Finding(enum.IntEnum):
+    """What an inspection found. CLEAN and WRONG are about the provider's result, AT_FAULT about the kernel: a block
+    traps or races. UNAVAILABLE: the provider did not give a piece, or gave one without proof. UNPROVEN: this machine
+    cannot say."""
+
+    CLEAN = 0
+    WRONG = 1
+    AT_FAULT = 2
+    UNAVAILABLE = 3
+    UNPROVEN = 4
+
+
+class InspectOutcome(msgspec.Struct, frozen=True, gc=False):
+    """`blocks` were recomputed and compared, with `leaves` of the provider's states, in `device_us` of the engine.
+    Unless CLEAN, `reason` is a sentence, and where there is a place to name it is `byte` of `buffer` (a place in the
+    manifest) after `step`, written by `block`, -1 for none."""
+
+    finding: Finding
+    blocks: int
+    step: int = 0
+    block: int = 0
+    buffer: int = 0
+    byte: int = 0
+    device_us: int = 0
+    leaves: int = 0
+    reason: str = ""
 
 
 class IllegalTransitionError(Exception):
