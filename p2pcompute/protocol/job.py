@@ -8,7 +8,7 @@ from typing import Final
 from p2pcompute.protocol.machine import follow
 from p2pcompute.protocol.matching import Listing, Needs, network_of
 from p2pcompute.protocol.verification import Answer
-from p2pcompute.wire.documents import AnyDocument, Assignment, Quote
+from p2pcompute.wire.documents import AnyDocument, Assignment, Quote, RootReveal
 from p2pcompute.wire.manifest import Manifest
 
 REPLICA: Final[dict[tuple[str, str], str]] = {
@@ -152,6 +152,10 @@ class Job:
     def committed_spend(self) -> int:
         """The most this job can still cost: the ceilings of all replicas that were not lost."""
         return sum(r.price_ceiling for r in self.team if r.state != "lost")
+
+    def votes(self) -> list[tuple[bytes, RootReveal]]:
+        """(operator, opening) of every replica that opened its commitment and is still in the running."""
+        return [(r.operator, r.reveal.body) for r in self.within("revealed") if r.reveal is not None]
 
     def replica_of(self, assignment_id: bytes) -> Replica | None:
         return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)

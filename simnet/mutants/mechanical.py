@@ -11,11 +11,12 @@ from typing import Final
 from p2pcompute.protocol import matching, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.jobs import Jobs
+from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.receipts import Chain
-from p2pcompute.protocol.requester import Requester
 from p2pcompute.protocol.reservation import Slots
+from p2pcompute.protocol.settling import Settling
 from simnet.mutants.campaign import Mutant
 from simnet.mutants.patch import Owner, planted, source_of
 
@@ -43,9 +44,9 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Provider, "_commit"),
     (Provider, "_issue"),
     (Provider, "_on_assignment"),
-    (Requester, "_tally"),
-    (Requester, "_pay"),
-    (Requester, "_end"),
+    (Judging, "judge"),
+    (Settling, "_pay"),
+    (Settling, "_end"),
 )
 ORDER: Final = (
     "calm",
@@ -198,11 +199,11 @@ SURVIVE: Final = (
     "Provider._on_assignment #6 and for or: e is None or e.requester != assignment.signer or e.state != ",
     "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or not e.pric",
     "Provider._on_assignment #8 comparison swapped: body.commit_by <= now.wall_ms",
-    "Requester._tally #3 dropped: job.dry_rounds = 0",
-    "Requester._tally #4 off by one: 0",
-    "Requester._tally #5 off by one: 1",
-    "Requester._end #3 off by one: 0",
-    "Requester._end #4 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
-    "Requester._end #5 and for or: r.receipt and r.reveal",
+    "Judging.judge #2 dropped: job.dry_rounds = 0",
+    "Judging.judge #4 off by one: 0",
+    "Judging.judge #5 off by one: 1",
+    "Settling._end #3 off by one: 0",
+    "Settling._end #4 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
+    "Settling._end #5 and for or: r.receipt and r.reveal",
 )
 """Those that no trial shows yet: each asks for a world or an invariant, or for a reason in LEFT_OUT."""

@@ -10,8 +10,8 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pcompute.protocol import hiring, recruiting
 from p2pcompute.protocol import ladder as ladder_module
-from p2pcompute.protocol import recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Environment, Now
@@ -222,4 +222,4 @@ def test_what_is_cheaper_than_the_many_of_one_price_stays_first() -> None:
 
 def test_the_last_of_the_fruitless_rounds_sees_the_whole_book() -> None:
     assert limits.SCAN_MAX << recruiting.SCAN_DOUBLINGS_MAX >= limits.OFFERS_MAX
-    assert recruiting.SCAN_DOUBLINGS_MAX < requester.LONELY_ROUNDS_MAX
+    assert recruiting.SCAN_DOUBLINGS_MAX < hiring.LONELY_ROUNDS_MAX
