@@ -189,7 +189,7 @@ class World:
 
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
-        work, ptx = self.scenario.work, ptx_text(self.seed, number)
+        work, ptx = self.scenario.work, ptx_text(self.seed, self._kernel(number))
         outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
         return encode_manifest(
             Manifest(
@@ -205,6 +205,9 @@ class World:
             )
         )
 
+    def _kernel(self, number: int) -> int:
+        return number % self.scenario.work.kernels if self.scenario.work.kernels else number
+
     def _submit(self, number: int) -> None:
         requester = self.requesters[number % len(self.requesters)]
         job = random.Random(f"{self.seed}/job/{number}").randbytes(16)
@@ -217,7 +220,7 @@ class World:
         if not requester.up:
             self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
             return
-        requester.store(task.manifest, ptx_text(self.seed, task.number))
+        requester.store(task.manifest, ptx_text(self.seed, self._kernel(task.number)))
         requester.command(self._command(task))
 
     def _stop(self, task: Task) -> None:
@@ -231,8 +234,7 @@ class World:
         return Submit(
             task.id,
             task.manifest,
-            replicas=work.replicas,
-            quorum=work.quorum,
+            policy=work.policy,
             budget=work.budget,
             needs=Needs(price_per_device_s_max=work.price_max),
         )

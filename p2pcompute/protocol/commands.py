@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 from p2pcompute.protocol.matching import ANYBODY, Needs
 from p2pcompute.wire.documents import Offer
+from p2pcompute.wire.policy import Policy
+
+DEFAULT: Final = Policy()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -15,8 +19,7 @@ class Submit:
 
     job: bytes
     manifest: bytes
-    replicas: int = 2
-    quorum: int = 2
+    policy: Policy = DEFAULT
     budget: int = 0
     needs: Needs = ANYBODY
     timeout_ms: int = 600_000

@@ -77,7 +77,7 @@ class Desk:
     def lose(self, now: Now, job: Job, replica: Replica, reason: str) -> list[Effect]:
         """This replica brings nothing (more)."""
         replica.step("lose")
-        replica.error = reason
+        self.jobs.take_loss(job, replica, reason)
         self.reputation.slow(replica.operator, now.mono_ms)
         out: list[Effect] = []
         if replica.assignment is not None:
@@ -88,7 +88,7 @@ class Desk:
         """The job ends without a result; everybody at work for it is told."""
         job.step("fail")
         job.round = None
-        job.code, job.error = error.exit_code, str(error)
+        self.jobs.take_failure(job, error.exit_code, str(error))
         out: list[Effect] = [persist(records.JobEnded(job.id, (), job.code, job.error)), *self.hush(job)]
         for replica in job.within("assigned", "running"):
             assert replica.assignment is not None

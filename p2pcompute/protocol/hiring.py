@@ -104,8 +104,16 @@ class Hiring:
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
         post = self._desk.post
         request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
-        addresses = listing.offer.body.addresses
-        replica = Replica(listing.peer, listing.operator, addresses, ceiling, quote=quote.body, request=request.id)
+        offer = listing.offer.body
+        replica = Replica(
+            listing.peer,
+            listing.operator,
+            offer.addresses,
+            ceiling,
+            f"{offer.engine} {offer.model}",
+            quote=quote.body,
+            request=request.id,
+        )
         job.team.append(replica)
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
         return [post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)]
@@ -136,9 +144,15 @@ class Hiring:
             replica, reservation.id, commit_by, verification.nonce_commitment(post.env.secret, reservation.id)
         )
         assignment = post.write(now, body, lifetime_ms=LETTER_MS)
-        self._desk.jobs.take_assignment(replica, assignment)
+        self._desk.jobs.take_assignment(job, replica, assignment)
         record = records.Assigned(
-            job.id, replica.peer, replica.operator, replica.addresses, assignment.raw, reservation.raw
+            job.id,
+            replica.peer,
+            replica.operator,
+            replica.device,
+            replica.addresses,
+            assignment.raw,
+            reservation.raw,
         )
         assigned = self._desk.event(job, "job.assigned", replica, price_per_device_s=body.price_per_device_s)
         return [

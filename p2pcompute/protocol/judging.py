@@ -52,6 +52,10 @@ class Judging:
     def judge(self, now: Now, job: Job, revealed: list[Replica]) -> list[Effect]:
         """Pronounce what a quorum agrees on, or ask for more replicas."""
         count = verification.tally(job.votes(), job.quorum)
+        failed = count.agreed is not None and count.agreed[0] is not d.OutcomeStatus.OK
+        if failed and job.quorum < job.policy.quorum:  # that a kernel failed is no single operator's word to give
+            job.replicate()
+            return [self._desk.event(job, "job.unconfirmed", revealed[0], status=revealed[0].reveal.body.status.name)]
         if count.agreed is not None:
             return self._pronounce(now, job, revealed, count.agreed)
         job.target = len(revealed) + max(1, job.quorum - count.best)

@@ -40,6 +40,7 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import decode_manifest, manifest_id
+from p2pcompute.wire.policy import policy_fault
 
 LETTER_MS: Final = 600_000
 """How long statements that have no shorter life of their own stay in force."""
@@ -293,6 +294,9 @@ class Provider:
             or not e.price_minimum <= body.price_minimum <= body.price_ceiling
         ):
             return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, "below the quoted price"), []
+        fault = policy_fault(body.policy)
+        if fault:
+            return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, fault), []
         if body.commit_by <= now.wall_ms:
             return [], self._decline(now, assignment, d.DeclineCode.TOO_LATE, "the deadline has passed"), []
         self._accept(e, assignment)

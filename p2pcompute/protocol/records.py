@@ -10,6 +10,7 @@ import msgspec
 from p2pcompute.errors import HomeError
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire.documents import RootReveal
+from p2pcompute.wire.policy import Policy
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
@@ -21,19 +22,19 @@ class JobSubmitted(Record, frozen=True, tag="job"):
 
     job: bytes
     manifest: bytes
-    replicas: int
-    quorum: int
+    policy: Policy
     budget: int
     needs: Needs
     deadline_wall_ms: int
 
 
 class Assigned(Record, frozen=True, tag="assigned"):
-    """Requester: this assignment may be on its way."""
+    """Requester: this assignment may be on its way. `device` is the class of device that was offered."""
 
     job: bytes
     peer: bytes
     operator: bytes
+    device: str
     addresses: tuple[str, ...]
     assignment: bytes
     reservation: bytes

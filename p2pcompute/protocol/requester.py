@@ -23,8 +23,8 @@ from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
-from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
+from p2pcompute.wire.policy import policy_fault
 
 LOST_MS: Final = 2_000
 """A provider gone for so long while it works is given up."""
@@ -47,13 +47,13 @@ class Requester:
         """Take a job on. Its blobs must be in the local store. Idempotent by id. Raises UsageError or DecodeError."""
         if self.jobs.get(command.job) is not None:
             return []
-        if not 1 <= command.quorum <= command.replicas <= limits.REPLICAS_MAX:
-            raise UsageError(f"the quorum must be 1 to the number of replicas, and these at most {limits.REPLICAS_MAX}")
+        fault = policy_fault(command.policy)
+        if fault:
+            raise UsageError(fault)
         record = records.JobSubmitted(
             job=command.job,
             manifest=command.manifest,
-            replicas=command.replicas,
-            quorum=command.quorum,
+            policy=command.policy,
             budget=command.budget,
             needs=command.needs,
             deadline_wall_ms=now.wall_ms + command.timeout_ms,

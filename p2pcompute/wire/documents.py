@@ -16,6 +16,7 @@ from p2pcompute.errors import DecodeError
 from p2pcompute.identity.delegation import Delegation, Grant, Revocation
 from p2pcompute.wire import codec, limits
 from p2pcompute.wire.codec import Document
+from p2pcompute.wire.policy import Policy
 
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_BYTES_MAX)]
@@ -180,8 +181,7 @@ class Assignment(Body, frozen=True):
     price_minimum: Money
     price_ceiling: Money
     commit_by: Count
-    replicas: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
-    quorum: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
+    policy: Policy
     nonce_commitment: Hash
 
 

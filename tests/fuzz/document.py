@@ -9,6 +9,7 @@ from p2pcompute.identity.delegation import Capability, Delegation, Revocation
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.wire import codec
 from p2pcompute.wire import documents as d
+from p2pcompute.wire.policy import Policy
 from tests.fuzz.target import Target
 
 NETWORK = "fuzz"
@@ -62,7 +63,7 @@ def seeds() -> Mapping[str, bytes]:
         d.Decline(h, d.DeclineCode.BUSY, "busy"),
         d.Release(h),
         d.EquivocationProof(lent, lent),
-        d.Assignment(h, h, h, 100, 1, 1, 1, WALL_MS, 3, 2, h),
+        d.Assignment(h, h, h, 100, 1, 1, 1, WALL_MS, Policy(), h),
         d.Abort(h, "enough"),
         d.Failure(h, d.FailureCode.CRASHED, "crashed"),
         d.Commitment(h, h),

@@ -42,6 +42,7 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, decode_manifest, encode_manifest
+from p2pcompute.wire.policy import Policy
 
 NETWORK = "stage"
 WALL_MS = 1_800_000_000_000
@@ -371,14 +372,22 @@ class Stage:
             self.settle()
 
     def submit(
-        self, requester: Actor, *, job: bytes = b"j" * 16, manifest: Manifest = MANIFEST, **options: object
+        self,
+        requester: Actor,
+        *,
+        job: bytes = b"j" * 16,
+        manifest: Manifest = MANIFEST,
+        replicas: int = 2,
+        quorum: int = 2,
+        **options: object,
     ) -> bytes:
         """Put a job's blobs into the store and submit it."""
         data = encode_manifest(manifest)
         requester.blobs.update({merkle.blob_root(data): data, manifest.ptx_root: b""})
         requester.blobs.update({b.root: b"" for b in manifest.inputs})
         self.introduce()
-        command = Submit(job, data, **{"budget": 10**9, **options})  # type: ignore[arg-type]
+        terms = {"budget": 10**9, "policy": Policy(replicas=replicas, quorum=quorum), **options}
+        command = Submit(job, data, **terms)  # type: ignore[arg-type]
         requester.do(requester.core.on_command(self.now, command))
         return job
 

@@ -30,6 +30,7 @@ from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_id
+from p2pcompute.wire.policy import Policy
 from tests.protocol.stage import MANIFEST, NETWORK, Actor, Stage, delegation, key_of, right, terms, verify_once
 
 replace: Any = msgspec.structs.replace
@@ -113,7 +114,7 @@ class Desk:
         return replace(  # type: ignore[no-any-return]
             d.Assignment(
                 self.held.get("reservation", NONE), manifest_id(DATA), merkle.blob_root(DATA), len(DATA),
-                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, 2, 2, bytes(32),
+                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, Policy(), bytes(32),
             ),
             **changes,
         )  # fmt: skip

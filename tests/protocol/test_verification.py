@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from p2pcompute.protocol import verification as v
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
+from p2pcompute.wire.policy import Policy
 from tests.protocol.stage import MANIFEST
 
 replace: Any = msgspec.structs.replace
 OPENING = d.RootReveal(b"c" * 32, b"s" * 32, "cpu", "exact", d.OutcomeStatus.OK, (b"y" * 32,), 1_000, "")
 ASSIGNMENT = d.Assignment(
-    b"r" * 32, b"m" * 32, b"b" * 32, 100, 1_000_000, 100, 1_000_000, 10**12, 2, 2, b"n" * 32
+    b"r" * 32, b"m" * 32, b"b" * 32, 100, 1_000_000, 100, 1_000_000, 10**12, Policy(), b"n" * 32
 )  # fmt: skip
 
 
