@@ -29,6 +29,7 @@ from simnet.world import World
 
 REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
+TASKS = {"sleeper": 24}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
 
@@ -96,7 +97,7 @@ def world_with(name: str, seed: int) -> World:
         requesters=2,
         characters={} if name in REQUESTERS else share,
         requester_characters=share if name in REQUESTERS else {},
-        work=Work(tasks=8, outputs=3, every_ms=700),
+        work=Work(tasks=TASKS.get(name, 8), outputs=3, every_ms=700),
         linger_ms=3_000,
     )
     return World(scenario, seed, plan=PLAN)
@@ -279,6 +280,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "liar": liar,
     "subtle-liar": subtle_liar,
     "milker": milker,
+    "sleeper": milker,
     "lazy-copier": lazy_copier,
     "gang": gang,
     "hydra": hydra,
