@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.errors import UsageError
 from p2pcompute.identity.names import peer_id
 from p2pcompute.node import exchange
@@ -27,6 +27,7 @@ from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_directly
 from p2pcompute.node.relays import Relays
 from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.sources import PROTOCOL
 from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
@@ -54,7 +55,14 @@ class SimulatedEngine:
     def __init__(self, node: HostNode) -> None:
         self._node = node
 
-    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> EngineResult:
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
         node, data = self._node, encode_manifest(manifest)
         took_ms, outcome = node.compute(data)
         node.runs += 1
@@ -123,7 +131,7 @@ class HostNode(VirtualNode):
             events=runtime,
             channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
             requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
-            streams=(exchange.PROTOCOL, kademlia.PROTOCOL),
+            streams=(PROTOCOL, kademlia.PROTOCOL),
             older={CHANNEL: OLDER_CHANNELS},
             usefulness=lambda peers: runtime.core.usefulness(peers),
             relay=RelayLimits(),

@@ -191,7 +191,7 @@ class Site(abc.ABC):
         granted = [
             root
             for (_, who), one in self._grants.items()
-            if who == peer and wall_ms < one.until_wall_ms
+            if who == peer and wall_ms < one.until_wall_ms and not one.leaves_max
             for root in one.roots
         ]
         return all(root in self.blobs and root in granted for root in roots)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.node import factory
 from p2pcompute.node.engines import Engine
 from p2pcompute.protocol.machine import JobStatus
@@ -22,19 +22,34 @@ from p2pcompute.wire.manifest import Manifest
 
 @dataclasses.dataclass(frozen=True)
 class LyingEngine:
-    """Runs the kernel like everyone else, then changes the lowest bit of one byte in the middle of each output."""
+    """Runs the kernel like everyone else, then changes the lowest bit of one byte in the middle of each result: of each
+    output, or of each buffer of every state that is kept."""
 
     honest: Engine
 
-    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> EngineResult:
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
         """As the honest engine, but wrong."""
-        result = await self.honest.run(manifest, ptx_text, inputs)
+        result = await self.honest.run(manifest, ptx_text, inputs, on_step=_bent(on_step) if on_step else None)
         if result.status is not JobStatus.OK:
             return result
         return dataclasses.replace(result, outputs={name: _bend(data) for name, data in result.outputs.items()})
 
     async def aclose(self) -> None:
         await self.honest.aclose()
+
+
+def _bent(on_step: OnStep) -> OnStep:
+    async def show(state: Mapping[str, bytes]) -> None:
+        await on_step({name: _bend(data) for name, data in state.items()})
+
+    return show
 
 
 def _bend(data: bytes) -> bytes:

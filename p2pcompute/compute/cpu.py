@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar, Final, TypeVar
 
 import msgspec
@@ -20,12 +20,13 @@ import trio
 from p2pcompute.compute import blocks, jobs, sandbox
 from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
-from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.compute.ptx.blocklist import BlockList
 from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Buffer, Manifest, Role, encode_manifest, manifest_fault
+from p2pcompute.wire.steps import state_buffers, step_count
 
 _WORKER_MODULE = "p2pcompute.compute.worker"
 _START_S: Final = 60.0
@@ -84,8 +85,16 @@ class CpuEngine:
         """Kill the worker and wait until it is gone. The engine may be used again afterwards."""
         await self._drop()
 
-    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> EngineResult:
-        """Run the manifest's launches in order. `inputs` has the bytes of every IN and INOUT buffer.
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
+        """Run the manifest's launches in order. `inputs` has the bytes of every IN and INOUT buffer. With `on_step`
+        every state is shown to it, which counts as no device time, and `outputs` stays empty.
 
         Never raises for what a stranger could cause: bad PTX, sizes and crashes are statuses. Cancelling kills the
         worker before the cancellation goes on. Raises SandboxError when no worker can be jailed here.
@@ -96,7 +105,7 @@ class CpuEngine:
         async with self._turn:
             try:
                 child = await self._ready_child()
-                return await self._run_on(child, manifest, ptx_text, inputs)
+                return await self._run_on(child, manifest, ptx_text, inputs, on_step)
             except ChannelClosedError as error:
                 reason = f"the worker {await self._drop()} ({error})"
                 return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(reason))
@@ -182,7 +191,12 @@ class CpuEngine:
         return ""
 
     async def _run_on(
-        self, child: Child, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]
+        self,
+        child: Child,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        on_step: OnStep | None,
     ) -> EngineResult:
         in_bytes = sum(buffer.size_bytes for buffer in manifest.inputs)
         try:
@@ -190,13 +204,11 @@ class CpuEngine:
         except OSError as error:
             return EngineResult(JobStatus.REFUSED, reason=f"no memory for the job's buffers: {error}")
         try:
-            done = await self._drive(child, manifest, jobs.Job(encode_manifest(manifest)), [memory.descriptor])
+            order = jobs.Job(encode_manifest(manifest), pauses=on_step is not None)
+            done = await self._drive(child, manifest, order, [memory.descriptor], _shown(manifest, memory, on_step))
             if done.status is not JobStatus.OK:
                 return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason), done.log)
-            out_bytes = sum(buffer.size_bytes for buffer in manifest.outputs)
-            outputs = await _off_the_loop(
-                out_bytes, lambda: {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.is_output}
-            )
+            outputs = await _read(memory, manifest, [] if on_step else manifest.outputs)
             return EngineResult(JobStatus.OK, outputs, done.device_us, log=done.log)
         finally:
             memory.close()
@@ -220,9 +232,15 @@ class CpuEngine:
         return self._child
 
     async def _drive(
-        self, child: Child, manifest: Manifest, order: jobs.Job | jobs.Blocks, descriptors: list[int]
+        self,
+        child: Child,
+        manifest: Manifest,
+        order: jobs.Job | jobs.Blocks,
+        descriptors: list[int],
+        show: Callable[[], Awaitable[None]] | None = None,
     ) -> jobs.Done:
-        """One job on a ready worker. Raises ChannelClosedError when it dies or breaks the protocol."""
+        """One job on a ready worker, which pauses after each step for `show`. Raises ChannelClosedError when it dies or
+        breaks the protocol."""
         with trio.move_on_after(_PREPARE_S) as preparing:
             await child.channel.send(jobs.encode(order), descriptors)
             answer = await self._answer(child)
@@ -232,23 +250,45 @@ class CpuEngine:
             if answer.status is not JobStatus.REFUSED:
                 raise ChannelClosedError(f"broke its protocol: {answer.status.name} before it started")
             return jobs.Done(answer.status, 0, answer.reason)
-        started_ns = time.perf_counter_ns()
-        with trio.move_on_after(manifest.device_ms_max / 1000) as running:
-            answer = await self._answer(child)
-        if running.cancelled_caught:
-            with trio.move_on_after(_GRACE_S) as stopping:
-                await child.channel.send(jobs.encode(jobs.Abort()))
-                answer = await self._answer(child)
-            if stopping.cancelled_caught:
-                elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
+        elapsed_us, shown, steps = 0, 0, step_count(manifest) if show is not None else 0
+        while True:
+            began_ns = time.perf_counter_ns()
+            word = await self._until_pause(child, manifest.device_ms_max / 1000 - elapsed_us / 1e6)
+            elapsed_us += (time.perf_counter_ns() - began_ns) // 1000
+            if word is None:
                 return await self._give_up(f"the kernels ran longer than {manifest.device_ms_max} ms", elapsed_us)
-        if isinstance(answer, jobs.Started):
-            raise ChannelClosedError("broke its protocol: it said Started twice")
-        elapsed_us = (time.perf_counter_ns() - started_ns) // 1000
-        device_us = min(answer.device_us, elapsed_us)
-        return jobs.Done(answer.status, device_us, answer.reason, answer.log, answer.answer_bytes)
+            if isinstance(word, jobs.Done):
+                break
+            if show is None or shown == steps or isinstance(word, jobs.Started):
+                raise ChannelClosedError(f"broke its protocol: it said {type(word).__name__} once too often")
+            shown += 1
+            await show()
+            await child.channel.send(jobs.encode(jobs.Proceed()))
+        if word.status is JobStatus.OK and shown != steps:
+            raise ChannelClosedError(f"broke its protocol: it showed {shown} states of {steps}")
+        return msgspec.structs.replace(word, device_us=min(word.device_us, elapsed_us))
 
-    async def _answer(self, child: Child) -> jobs.Started | jobs.Done:
+    async def _until_pause(self, child: Child, time_s: float) -> jobs.Started | jobs.Stepped | jobs.Done | None:
+        """The worker's next word; once its time is up, only `Done` or, when it does not stop, None."""
+        with trio.move_on_after(time_s) as running:
+            answer = await self._answer(child)
+        if not running.cancelled_caught:
+            return answer
+        is_late = False
+        with trio.move_on_after(_GRACE_S) as stopping:
+            await child.channel.send(jobs.encode(jobs.Abort()))
+            answer = await self._answer(child)
+            while isinstance(answer, jobs.Stepped):  # it looks at the abort within a launch only
+                is_late = True
+                await child.channel.send(jobs.encode(jobs.Proceed()))
+                answer = await self._answer(child)
+        if stopping.cancelled_caught:
+            return None
+        if is_late and isinstance(answer, jobs.Done) and answer.status is JobStatus.OK:
+            return jobs.Done(JobStatus.TIMEOUT, answer.device_us, "stopped when the job's time was up", answer.log)
+        return answer
+
+    async def _answer(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done:
         """The worker's next word. Raises ChannelClosedError for anything but a well-formed one."""
         try:
             answer = jobs.decode_answer(await child.channel.receive())
@@ -265,6 +305,23 @@ class CpuEngine:
     async def _drop(self) -> str:
         child, self._child = self._child, None
         return await child.aclose() if child else "was closed"
+
+
+def _shown(manifest: Manifest, memory: SharedMemory, on_step: OnStep | None) -> Callable[[], Awaitable[None]] | None:
+    """Shows the state that lies in the memory now."""
+    if on_step is None:
+        return None
+    take = on_step
+
+    async def show() -> None:
+        await take(await _read(memory, manifest, [manifest.buffers[number] for number in state_buffers(manifest)]))
+
+    return show
+
+
+async def _read(memory: SharedMemory, manifest: Manifest, wanted: Sequence[Buffer]) -> dict[str, bytes]:
+    size_bytes = sum(buffer.size_bytes for buffer in wanted)
+    return await _off_the_loop(size_bytes, lambda: {b.name: memory.read(manifest.buffers.index(b)) for b in wanted})
 
 
 def _size_fault(buffer: Buffer, given: Mapping[str, bytes | memoryview]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from p2pcompute.protocol.machine import JobStatus
@@ -22,6 +22,10 @@ class EngineResult:
     log: str = ""
 
 
+OnStep = Callable[[Mapping[str, bytes]], Awaitable[None]]
+"""Takes the state after a step: the bytes of every buffer but pure inputs, by name. The engine waits for it."""
+
+
 class Engine(Protocol):
     """`name` is the kind (`cpu`, `cuda`); results that are not exact compare only within one `numeric_class`."""
 
@@ -31,6 +35,13 @@ class Engine(Protocol):
     def numeric_class(self) -> str: ...
     async def start(self) -> None: ...
     async def run(
-        self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]
-    ) -> EngineResult: ...
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
+        """With `on_step`, every state is shown to it; `outputs` is empty then, as the last state holds them."""
+
     async def aclose(self) -> None: ...

@@ -17,9 +17,11 @@ REPLY_BYTES_MAX: Final = LOG_BYTES_MAX + 4 * limits.KIB
 
 
 class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Parent to worker: run this manifest (canonical bytes) on the shared memory that came along."""
+    """Parent to worker: run this manifest (canonical bytes) on the shared memory that came along. With `pauses` the
+    worker says `Stepped` after each step (wire.steps) and waits for `Proceed` before it touches the memory again."""
 
     manifest: bytes
+    pauses: bool = False
 
 
 class Question(enum.IntEnum):
@@ -43,6 +45,10 @@ class Blocks(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unkn
     room_bytes: int
 
 
+class Proceed(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Parent to worker: the state after a step was read; go on."""
+
+
 class Abort(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Parent to worker: the running job's time is up; stop it at the next chance and answer `Done`."""
 
@@ -57,6 +63,10 @@ class Started(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unk
     """Worker to parent: every kernel is compiled, launches begin; the job's device time counts from here."""
 
 
+class Stepped(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Worker to parent: a step is over, and its state lies in the shared memory."""
+
+
 class Done(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Worker to parent: how the job ended. `device_us`: spent inside launches; `log`: what kernels printed;
     `answer_bytes`: how much of the room a `Blocks` order gave is filled."""
@@ -68,8 +78,8 @@ class Done(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknow
     answer_bytes: int = 0
 
 
-Order = Job | Blocks | Abort
-Answer = Ready | Started | Done
+Order = Job | Blocks | Proceed | Abort
+Answer = Ready | Started | Stepped | Done
 
 WORKER_STATUSES: Final = frozenset({JobStatus.OK, JobStatus.TRAP, JobStatus.TIMEOUT, JobStatus.REFUSED})
 """What a worker may claim. CRASHED and CANCELLED are for the parent to say."""

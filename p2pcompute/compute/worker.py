@@ -70,6 +70,7 @@ class Worker:
         self._channel = channel
         self._threads = threads
         self._abort = ptx.Abort()
+        self._proceed = threading.Semaphore(0)
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
         self._inbox: queue.SimpleQueue[tuple[jobs.Job | jobs.Blocks, list[int]]] = queue.SimpleQueue()
 
@@ -83,7 +84,7 @@ class Worker:
                 if isinstance(job, jobs.Blocks):
                     done = self._answer(job, manifest, descriptors)
                 else:
-                    done = self._run(manifest, descriptors[0])
+                    done = self._run(job, manifest, descriptors[0])
             except P2PComputeError as error:
                 done = jobs.Done(JobStatus.REFUSED, 0, jobs.sentence(str(error)))
             except MemoryError:
@@ -98,6 +99,8 @@ class Worker:
                 if isinstance(order, jobs.Job | jobs.Blocks):
                     self._abort = ptx.Abort()
                     self._inbox.put((order, descriptors))
+                elif isinstance(order, jobs.Proceed):
+                    self._proceed.release()
                 else:
                     self._abort.set()
         except ChannelClosedError:
@@ -126,7 +129,7 @@ class Worker:
         stopped = _stopped(result, manifest.launches[order.launch], order.launch, 0, device_us)
         return msgspec.structs.replace(stopped, log=log)
 
-    def _run(self, manifest: Manifest, descriptor: int) -> jobs.Done:
+    def _run(self, job: jobs.Job, manifest: Manifest, descriptor: int) -> jobs.Done:
         """Raises P2PComputeError when the job cannot be run at all."""
         memory_map = shared.attach(descriptor, manifest)
         place = shared.layout(manifest)
@@ -143,11 +146,12 @@ class Worker:
             except (PtxError, UsageError) as error:
                 raise UsageError(f"launch {number}: {error}") from error
         self._channel.send(jobs.encode(jobs.Started()))
-        return self._launch(manifest, prepared, memory)
+        return self._launch(job, manifest, prepared, memory)
 
     def _launch(
-        self, manifest: Manifest, prepared: list[tuple[ptx.CompiledKernel, bytes]], memory: ptx.Memory
+        self, job: jobs.Job, manifest: Manifest, prepared: list[tuple[ptx.CompiledKernel, bytes]], memory: ptx.Memory
     ) -> jobs.Done:
+        """A pause while the parent reads a state counts as no device time."""
         start_ns = time.perf_counter_ns()
         log = ""
         for number, (launch, (kernel, parameters)) in enumerate(zip(manifest.launches, prepared)):
@@ -162,8 +166,17 @@ class Worker:
                     return msgspec.structs.replace(
                         _stopped(result, launch, number, repeat, device_us), log=jobs.printable(log)
                     )
+                if job.pauses:
+                    start_ns += self._pause()
         device_us = (time.perf_counter_ns() - start_ns) // 1000
         return jobs.Done(JobStatus.OK, device_us, "", jobs.printable(log))
+
+    def _pause(self) -> int:
+        """Let the parent read the state; how long that took, in nanoseconds."""
+        begin_ns = time.perf_counter_ns()
+        self._channel.send(jobs.encode(jobs.Stepped()))
+        self._proceed.acquire()
+        return time.perf_counter_ns() - begin_ns
 
     def _program(self, text: bytes) -> Program:
         key = blake3(text).digest()

@@ -23,7 +23,7 @@ DEFAULT_PORT = 9471
 BLOB_BYTES_PER_S = 128 * limits.MIB
 """A gigabit line is filled by one peer, a faster one is shared."""
 BLOB_BYTES_PER_S_MIN = 2**18
-"""A chunk a second: all transfers of one peer together move well within exchange.STALL_S."""
+"""A chunk a second: all transfers of one peer together move well within sources.STALL_S."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,18 +7,24 @@ from typing import Protocol
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.errors import P2PComputeError
 from p2pcompute.protocol.machine import JobOutcome, JobStatus
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire.manifest import Manifest, decode_manifest
+from p2pcompute.wire.steps import snapshot_fault, state_buffers
 
 
 class Engine(Protocol):
     """What runs one manifest at a time; compute.cpu.CpuEngine is one."""
 
     async def run(
-        self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
     ) -> EngineResult: ...
     async def aclose(self) -> None: ...
 
@@ -36,28 +42,65 @@ class Engines:
         for engine in self._all:
             await engine.aclose()
 
-    async def run(self, token: str, manifest_bytes: bytes, blobs: BlobStore) -> JobOutcome:
-        """Run a manifest whose blobs are in the store; its outputs go into the store, pinned under `token`.
+    async def run(self, token: str, manifest_bytes: bytes, blobs: BlobStore, *, snapshots: bool = False) -> JobOutcome:
+        """Run a manifest whose blobs are in the store; its outputs, and with `snapshots` every state, go into the
+        store, pinned under `token`.
 
         Never raises for what a task or this machine's limits could cause.
         """
         async with self._room:
             engine = self._free.pop()
             try:
-                return await self._run_on(engine, token, decode_manifest(manifest_bytes), blobs)
+                manifest = decode_manifest(manifest_bytes)
+                return await self._run_on(engine, manifest, _Keeper(blobs, token, manifest, snapshots=snapshots))
             except P2PComputeError as error:
                 return JobOutcome(JobStatus.CRASHED, reason=str(error))
             finally:
                 self._free.append(engine)
 
     @staticmethod
-    async def _run_on(engine: Engine, token: str, manifest: Manifest, blobs: BlobStore) -> JobOutcome:
-        ptx_text = blobs.read(manifest.ptx_root)
-        inputs = {b.name: blobs.mapped(b.root) for b in manifest.inputs}
-        result = await engine.run(manifest, ptx_text, inputs)
+    async def _run_on(engine: Engine, manifest: Manifest, keeper: _Keeper) -> JobOutcome:
+        fault = snapshot_fault(manifest) if keeper.snapshots else ""
+        if fault:
+            return JobOutcome(JobStatus.REFUSED, reason=fault)
+        ptx_text = keeper.blobs.read(manifest.ptx_root)
+        inputs = {b.name: keeper.blobs.mapped(b.root) for b in manifest.inputs}
+        try:
+            result = await engine.run(manifest, ptx_text, inputs, on_step=keeper.keep if keeper.snapshots else None)
+            if result.status is JobStatus.OK and not keeper.snapshots:
+                await keeper.keep(result.outputs)
+        except BaseException:
+            keeper.forget()
+            raise
         if result.status is not JobStatus.OK:
+            keeper.forget()
             return JobOutcome(result.status, device_us=result.device_us, reason=result.reason)
-        outputs = [
-            await trio.to_thread.run_sync(blobs.put, result.outputs[buffer.name], token) for buffer in manifest.outputs
-        ]
-        return JobOutcome(JobStatus.OK, tuple(outputs), result.device_us)
+        return JobOutcome(JobStatus.OK, keeper.outputs(), result.device_us, states=keeper.states())
+
+
+class _Keeper:
+    """Puts what a run leaves into the store: its outputs, or every state, of which the last holds the outputs."""
+
+    def __init__(self, blobs: BlobStore, token: str, manifest: Manifest, *, snapshots: bool) -> None:
+        self.blobs, self.snapshots = blobs, snapshots
+        self._token, self._manifest = token, manifest
+        self._kept: list[dict[str, tuple[bytes, int]]] = []
+
+    async def keep(self, buffers: Mapping[str, bytes]) -> None:
+        """Buffers that are alike are one blob."""
+        self._kept.append(
+            {name: await trio.to_thread.run_sync(self.blobs.put, data, self._token) for name, data in buffers.items()}
+        )
+
+    def forget(self) -> None:
+        """The run came to nothing."""
+        self.blobs.unpin(self._token)
+
+    def outputs(self) -> tuple[tuple[bytes, int], ...]:
+        """Root and size of each, in the manifest's order."""
+        return tuple(self._kept[-1][buffer.name] for buffer in self._manifest.outputs)
+
+    def states(self) -> tuple[tuple[bytes, ...], ...]:
+        """Of each step the roots of its state; none without snapshots."""
+        names = [self._manifest.buffers[number].name for number in state_buffers(self._manifest)]
+        return tuple(tuple(kept[name][0] for name in names) for kept in self._kept) if self.snapshots else ()

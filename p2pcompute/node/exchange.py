@@ -4,6 +4,8 @@
     answer    frame: the blob's chunk nodes, 32 bytes each (not wanted: one zero byte; refused: empty);
               then one frame per chunk, in order
 
+Pieces of blobs have requests of their own (pieces.py), over the same protocol.
+
 One stream per request. The nodes are checked against the root before the first chunk, each chunk against its node
 before it is kept: a wrong byte is noticed within 256 KiB, costs its source the rest of this blob, and what others sent
 stays.
@@ -11,16 +13,16 @@ stays.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
 import trio
 
 from p2pcompute.errors import HomeError, LocalError, RemoteError
+from p2pcompute.node import pieces
+from p2pcompute.node.sources import NO_NODES, STALL_S, CorruptError, Source, opened
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.partial import PartialBlob
 from p2pcompute.transport.allowance import Allowances
@@ -28,12 +30,9 @@ from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.mux import Stream
 from p2pcompute.wire import limits, merkle
 
-PROTOCOL: Final = "/p2pcompute/blob/1"
-REQUEST_BYTES_MAX: Final = 128
+REQUEST_BYTES_MAX: Final = 4 * limits.KIB
+"""The largest names 256 runs of leaves."""
 NODES_BYTES_MAX: Final = merkle.HASH_BYTES * (limits.BUFFER_BYTES_MAX // limits.BLOB_CHUNK_BYTES)
-NO_NODES: Final = b"\x00"
-STALL_S: Final = 30.0
-"""A transfer in which nothing moves for so long is over."""
 SPAN_CHUNKS_MIN: Final = 16
 """4 MiB: what a source is asked for at least in one go."""
 SPANS_PER_SOURCE: Final = 4
@@ -56,21 +55,9 @@ BANS_MAX: Final = 16_384
 NODES_CACHED_BYTES_MAX: Final = 8 * limits.MIB
 
 MayRead = Callable[[bytes, bytes], bool]
-"""(peer, root) -> whether the peer was granted the blob."""
-OpenStream = Callable[[], Awaitable[Stream]]
-"""A fresh stream to one source. Raises RemoteError or LocalError when it cannot be reached."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A peer that is said to hold a blob, and how to reach it."""
-
-    peer: bytes
-    open: OpenStream
-
-
-class CorruptError(RemoteError):
-    """A source sent bytes that are not the blob's."""
+"""(peer, root) -> whether the peer was granted the whole blob."""
+MayHave = Callable[[bytes, bytes, int], bool]
+"""(peer, root, leaves) -> whether the peer may have so many more leaves of the blob; if so, they are counted."""
 
 
 class Bans:
@@ -98,7 +85,11 @@ class BlobRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     nodes: bool
 
 
-_requests = msgspec.msgpack.Decoder(BlobRequest)
+_requests: Final[dict[bytes, msgspec.msgpack.Decoder[BlobRequest | pieces.PieceRequest]]] = {
+    b"\x95": msgspec.msgpack.Decoder(BlobRequest),
+    b"\x93": msgspec.msgpack.Decoder(pieces.PieceRequest),
+}
+"""By their first byte: arrays of five and of three."""
 _off_loop = trio.to_thread.run_sync
 
 
@@ -106,9 +97,15 @@ class BlobServer:
     """Answers requests for blobs of one store. Nobody gets more than a few streams at a time, and so many bytes a
     second on all of them together."""
 
-    def __init__(self, store: BlobStore, may_read: MayRead, bytes_per_s: int) -> None:
-        """`bytes_per_s`: to each peer, in the long run."""
-        self._store, self._may_read = store, may_read
+    def __init__(
+        self,
+        store: BlobStore,
+        may_read: MayRead,
+        bytes_per_s: int,
+        may_have: MayHave = lambda peer, root, leaves: False,
+    ) -> None:
+        """`bytes_per_s`: to each peer, in the long run. `may_have` is asked for pieces of what a peer may not read."""
+        self._store, self._may_read, self._may_have = store, may_read, may_have
         self._rates = Allowances(bytes_per_s, int(SERVED_SECONDS_BURST * bytes_per_s))
         self._all = trio.CapacityLimiter(FRAMES_MAX)
         self._peers: dict[bytes, int] = {}
@@ -133,9 +130,34 @@ class BlobServer:
         with trio.fail_after(STALL_S):
             frame = await FrameReader(stream).next(REQUEST_BYTES_MAX)
         try:
-            request = _requests.decode(frame)
-        except msgspec.MsgspecError:
+            request = _requests[frame[:1]].decode(frame)
+        except (KeyError, msgspec.MsgspecError):
             raise RemoteError("asked for a blob in a way nobody understands") from None
+        if isinstance(request, pieces.PieceRequest):
+            await self._answer_pieces(peer, stream, request)
+        else:
+            await self._answer_blob(peer, stream, request)
+
+    async def _answer_pieces(self, peer: bytes, stream: Stream, request: pieces.PieceRequest) -> None:
+        root, size, leaves = request.root, request.size_bytes, request.leaves()
+        if not self._store.has(root) or self._store.size(root) != size:
+            await stream.send_all(pack_frame(b""))
+            return
+        if self._may_read(peer, root):
+            if not self._charge(peer, root, size, len({leaf // pieces.FRAME_LEAVES for leaf in leaves})):
+                raise RemoteError("asks for the same blob again and again")
+        elif not self._may_have(peer, root, len(leaves)):
+            await stream.send_all(pack_frame(b""))
+            return
+        view = self._store.mapped(root)
+        nodes = await self._nodes_of(root, view)
+        row = [nodes[i : i + merkle.HASH_BYTES] for i in range(0, len(nodes), merkle.HASH_BYTES)]
+        proof = await _off_loop(merkle.prove_leaves, view, row, leaves)
+        await self._give(peer, stream, b"".join(proof) or NO_NODES)
+        for frame in pieces.frames(view, leaves):
+            await self._give(peer, stream, frame)
+
+    async def _answer_blob(self, peer: bytes, stream: Stream, request: BlobRequest) -> None:
         root, size = request.root, request.size_bytes
         if not self._may_read(peer, root) or not self._store.has(root) or self._store.size(root) != size:
             await stream.send_all(pack_frame(b""))
@@ -235,7 +257,7 @@ class _Transfer:
         name = self._partial.root.hex()[:16]
         request = BlobRequest(self._partial.root, self._partial.size, span.start, len(span), nodes)
         try:
-            async with _opened(source) as stream:
+            async with opened(source) as stream:
                 with trio.fail_after(STALL_S):
                     await stream.send_all(pack_frame(msgspec.msgpack.encode(request)))
                 await self._read(FrameReader(stream), span, nodes=nodes)
@@ -269,15 +291,6 @@ class _Transfer:
             if merkle.chunk_node(chunk) != self._nodes[number]:  # 0.2 ms: a thread would cost more
                 raise CorruptError(f"chunk {number} of blob {name} is corrupt")
             partial.write_at(number * limits.BLOB_CHUNK_BYTES, chunk, checked=True)
-
-
-@contextlib.asynccontextmanager
-async def _opened(source: Source) -> AsyncIterator[Stream]:
-    stream = await source.open()
-    try:
-        yield stream
-    finally:
-        stream.reset()  # nothing, where both ends have ended
 
 
 def _spans(missing: list[int], sources: int) -> deque[range]:

@@ -12,7 +12,6 @@ import msgspec
 import trio
 
 from p2pcompute.identity import keys
-from p2pcompute.node import exchange
 from p2pcompute.node.company import Company
 from p2pcompute.node.config import Config
 from p2pcompute.node.engines import Engine, Engines
@@ -22,6 +21,7 @@ from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_
 from p2pcompute.node.relays import Relays
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.node.service import open_service
+from p2pcompute.node.sources import PROTOCOL
 from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Publish, Withdraw
@@ -165,7 +165,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
                 events=runtime,
                 channels={CHANNEL: limits.GOSSIP_RPC_BYTES_MAX},
                 requests={RPC_CHANNEL: limits.RPC_FRAME_BYTES_MAX},
-                streams=(exchange.PROTOCOL, kademlia.PROTOCOL),
+                streams=(PROTOCOL, kademlia.PROTOCOL),
                 older={CHANNEL: OLDER_CHANNELS},
                 announce=config.announce,
                 usefulness=lambda peers: runtime.core.usefulness(peers),

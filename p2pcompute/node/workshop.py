@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from typing import Final
 
@@ -10,6 +11,7 @@ import trio
 from p2pcompute.node import exchange
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.ports import Clock, Streams, SystemClock
+from p2pcompute.node.sources import PROTOCOL, Source
 from p2pcompute.protocol.machine import Fetch, Grant, JobOutcome, RunJob
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.mux import Stream
@@ -21,15 +23,23 @@ PIN_MS: Final = 2 * 3600 * 1000
 RETENTION_S: Final = 60.0
 
 
+@dataclasses.dataclass
+class _Granted:
+    """A grant, and how many single leaves were given under its token."""
+
+    grant: Grant
+    leaves_given: int
+
+
 class Workshop:
     """Fetches and serves blobs, runs jobs, and keeps what somebody still needs."""
 
     def __init__(self, blobs: BlobStore, engines: Engines, blob_bytes_per_s: int, clock: Clock | None = None) -> None:
         """`blob_bytes_per_s`: to each peer that fetches from here, in the long run."""
         self._blobs, self._engines, self._clock = blobs, engines, clock or SystemClock()
-        self._server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s)
+        self._server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s, self._may_have)
         self._bans = exchange.Bans()
-        self._grants: dict[bytes, OrderedDict[str, Grant]] = {}
+        self._grants: dict[bytes, OrderedDict[str, _Granted]] = {}
         """Peer -> token -> grant."""
         self._pinned_until_ms: dict[str, int] = {}
 
@@ -38,7 +48,8 @@ class Workshop:
     def grant(self, effect: Grant) -> None:
         """Let a peer read blobs for a while."""
         granted = self._grants.setdefault(effect.peer, OrderedDict())
-        granted[effect.token] = effect
+        before = granted.get(effect.token)
+        granted[effect.token] = _Granted(effect, before.leaves_given if before is not None else 0)
         granted.move_to_end(effect.token)
         if effect.token in self._pinned_until_ms:
             self._pinned_until_ms[effect.token] = effect.until_wall_ms
@@ -46,9 +57,21 @@ class Workshop:
             granted.popitem(last=False)
 
     def _may_read(self, peer: bytes, root: bytes) -> bool:
+        return any(not one.grant.leaves_max for one in self._granted(peer, root))
+
+    def _may_have(self, peer: bytes, root: bytes, leaves: int) -> bool:
+        """Some grant has so many leaves left; they are counted there, a leaf asked for twice twice."""
+        for one in self._granted(peer, root):
+            if one.leaves_given + leaves <= one.grant.leaves_max:
+                one.leaves_given += leaves
+                return True
+        return False
+
+    def _granted(self, peer: bytes, root: bytes) -> list[_Granted]:
+        """What holds now."""
         wall_ms = self._clock.now().wall_ms
-        granted = self._grants[peer].values() if peer in self._grants else ()
-        return any(root in grant.roots and wall_ms < grant.until_wall_ms for grant in granted)
+        known = self._grants[peer].values() if peer in self._grants else ()
+        return [one for one in known if root in one.grant.roots and wall_ms < one.grant.until_wall_ms]
 
     async def serve(self, peer: bytes, stream: Stream) -> None:
         """Answer one request for a blob. Raises RemoteError for one that nobody understands."""
@@ -64,8 +87,8 @@ class Workshop:
         return tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
 
     @staticmethod
-    def _source(network: Streams, peer: bytes, addresses: tuple[str, ...]) -> exchange.Source:
-        return exchange.Source(peer, lambda: network.open_stream_to(peer, addresses, exchange.PROTOCOL))
+    def _source(network: Streams, peer: bytes, addresses: tuple[str, ...]) -> Source:
+        return Source(peer, lambda: network.open_stream_to(peer, addresses, PROTOCOL))
 
     def _pin(self, root: bytes, token: str) -> None:
         self._pinned_until_ms.setdefault(token, self._clock.now().wall_ms + PIN_MS)
@@ -77,7 +100,7 @@ class Workshop:
         """Run a manifest on a free engine."""
         self._pinned_until_ms.setdefault(effect.token, self._clock.now().wall_ms + PIN_MS)
         try:
-            return await self._engines.run(effect.token, effect.manifest, self._blobs)
+            return await self._engines.run(effect.token, effect.manifest, self._blobs, snapshots=effect.snapshots)
         finally:
             for what in ("manifest", "inputs"):
                 self._blobs.unpin(f"{what}:{effect.token}")
@@ -96,7 +119,7 @@ class Workshop:
 
     def _drop_grants(self, wall_ms: int) -> None:
         for peer, granted in list(self._grants.items()):
-            for token in [t for t, grant in granted.items() if grant.until_wall_ms <= wall_ms]:
+            for token in [t for t, one in granted.items() if one.grant.until_wall_ms <= wall_ms]:
                 del granted[token]
             if not granted:
                 del self._grants[peer]

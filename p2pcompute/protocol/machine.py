@@ -157,10 +157,12 @@ class Persist(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunJob(msgspec.Struct, frozen=True, gc=False):
-    """Run a manifest's kernels. The driver calls on_job(token) exactly once."""
+    """Run a manifest's kernels. The driver calls on_job(token) exactly once. With `snapshots` the state after every
+    step (wire.steps) is kept too; a task with too many or too large ones ends REFUSED."""
 
     token: str
     manifest: bytes
+    snapshots: bool = False
 
 
 class CancelJob(msgspec.Struct, frozen=True, gc=False):
@@ -181,12 +183,15 @@ class Fetch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
-    """Let `peer` read these blobs until `until_wall_ms`; an empty list takes back what was granted under `token`."""
+    """Let `peer` read these blobs until `until_wall_ms`; an empty list takes back what was granted under `token`. With
+    `leaves_max` no blob is given whole: `peer` may have single leaves of these, so many in all. What it had under
+    `token` before counts on."""
 
     token: str
     peer: bytes
     roots: tuple[bytes, ...]
     until_wall_ms: int
+    leaves_max: int = 0
 
 
 class Emit(msgspec.Struct, frozen=True, gc=False):
@@ -220,12 +225,14 @@ class JobStatus(enum.IntEnum):
 
 class JobOutcome(msgspec.Struct, frozen=True, gc=False):
     """`outputs` gives (Merkle root, size in bytes) of each output buffer in the manifest's order, already in the blob
-    store; only for OK. `reason` is one sentence for a person; for a TRAP it names launch, block and thread."""
+    store; only for OK. `states`, where snapshots were asked for: of states 1 to n the roots of their buffers in the
+    manifest's order. `reason` is one sentence for a person; for a TRAP it names launch, block and thread."""
 
     status: JobStatus
     outputs: tuple[tuple[bytes, int], ...] = ()
     device_us: int = 0
     reason: str = ""
+    states: tuple[tuple[bytes, ...], ...] = ()
 
 
 class IllegalTransitionError(Exception):

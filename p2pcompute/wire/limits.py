@@ -56,6 +56,10 @@ GRID_DIMS_MAX: Final = (2**31 - 1, 65_535, 65_535)
 SHARED_BYTES_MAX: Final = 227 * KIB
 DEVICE_MS_MAX: Final = 24 * 3600 * 1000
 MEMORY_BYTES_MAX: Final = 64 * GIB
+SNAPSHOT_STEPS_MAX: Final = 64
+"""Steps of a task whose states are kept; their roots, 32 bytes for each buffer, travel in one document."""
+SNAPSHOT_BYTES_MAX: Final = GIB
+"""All kept states of a task together, equal ones counted again: a provider's disk writes so much for one task."""
 
 # Book and market -------------------------------------------------------------------------------------------------
 OFFERS_MAX: Final = 200_000
@@ -82,3 +86,7 @@ PRICE_MAX: Final = 10**15
 BLOB_LEAF_BYTES: Final = 4 * KIB
 BLOB_CHUNK_BYTES: Final = 256 * KIB
 """What travels in one piece: 64 leaves and the tree path that proves them."""
+PIECE_RANGES_MAX: Final = 256
+"""Runs of leaves that one request may name."""
+PIECE_LEAVES_MAX: Final = 1_024
+"""Leaves that one request may ask for: 4 MiB."""

@@ -17,6 +17,7 @@ import trio
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from p2pcompute.node import exchange
+from p2pcompute.node.sources import PROTOCOL, Source
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.libp2p import Libp2pTransport
@@ -164,7 +165,7 @@ def _content(size: int) -> bytes:
 
 
 def _blob_transport(seed: int, events: _Store) -> Libp2pTransport:
-    streams = (exchange.PROTOCOL,)
+    streams = (PROTOCOL,)
     return Libp2pTransport(bytes([seed]) * 32, listen=(LOOPBACK,), events=events, streams=streams, libp2p_host=False)
 
 
@@ -185,7 +186,7 @@ async def _fetch_blob(address: str, size: int) -> float:
             transport = _blob_transport(2, _Store(Path(directory) / "none", 0))
             await nursery.start(transport.run)
             peer = await transport.connect(address)
-            source = exchange.Source(peer, functools.partial(transport.open_stream, peer, exchange.PROTOCOL))
+            source = Source(peer, functools.partial(transport.open_stream, peer, PROTOCOL))
             store = BlobStore(Path(directory) / "here", merkle.blob_root)
             begin = time.perf_counter()
             await exchange.fetch_blob(store, [source], root, size, exchange.Bans())

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -16,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernels_cu
-from p2pcompute.compute import jobs
+from p2pcompute.compute import jobs, worker
 from p2pcompute.compute.child import ENVIRONMENT
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.engine import Engine, EngineResult
+from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
-from p2pcompute.wire.manifest import Buffer, Launch, Manifest, Role
+from p2pcompute.wire.manifest import Buffer, Launch, Manifest, Role, encode_manifest
 from tests.compute.conftest import Compiled
 from tests.compute.manifests import buffer, launch, manifest, of_library
 
@@ -94,6 +96,107 @@ async def test_only_results_come_back(engine: CpuEngine, cases: bytes) -> None:
     data = {"from": np.arange(4, dtype=np.int32).tobytes(), "to": np.full(4, 7, np.int32).tobytes()}
     result = await engine.run(job, cases, data)
     assert {name: _ints(value) for name, value in result.outputs.items()} == {"to": [0, 1, 7, 7]}
+
+
+async def test_every_state_is_shown_while_the_kernels_wait(engine: CpuEngine, cases: bytes) -> None:
+    buffers = [
+        buffer("from", "i32", 4, Role.IN),
+        OUT,
+        buffer("temp", "i32", 4, Role.TEMP),
+    ]
+    calls = [launch("copy", "temp", "from", threads=4), launch("append_digit", "out", 7, threads=4, repeats=2)]
+    data = {"from": np.arange(4, dtype=np.int32).tobytes()}
+    states: list[dict[str, list[int]]] = []
+
+    async def show(state: Mapping[str, bytes]) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        states.append({name: _ints(value) for name, value in state.items()})
+
+    result = await engine.run(manifest(cases, buffers, calls), cases, data, on_step=show)
+    assert (result.status, result.outputs) == (JobStatus.OK, {})
+    copied = [0, 1, 2, 3]
+    assert states == [{"out": [n] * 4, "temp": copied} for n in (0, 7, 77)]
+
+
+async def test_no_deadline_runs_while_a_state_is_read(
+    engine: CpuEngine, cases: bytes, mock_clock: trio.testing.MockClock
+) -> None:
+    job = manifest(cases, [OUT], [launch("append_digit", "out", 1, threads=4, repeats=3)], device_ms_max=1_000)
+
+    async def show(state: Mapping[str, bytes]) -> None:
+        mock_clock.jump(30)
+
+    result = await engine.run(job, cases, {}, on_step=show)
+    assert result.status is JobStatus.OK
+
+
+def test_a_pause_is_no_device_time(cases: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_ns = [0]
+    monkeypatch.setattr("p2pcompute.compute.worker.time.perf_counter_ns", lambda: clock_ns[0])
+
+    class Parent:
+        def send(self, frame: bytes) -> None:
+            if isinstance(jobs.decode_answer(frame), jobs.Stepped):
+                clock_ns[0] += 10**9
+                run._proceed.release()
+
+    run = worker.Worker(Parent(), 1)  # type: ignore[arg-type]
+    job = manifest(cases, [OUT], [launch("append_digit", "out", 1, threads=4, repeats=3)])
+    memory = SharedMemory(job, cases, {})
+    done = run._run(jobs.Job(encode_manifest(job), pauses=True), job, memory.descriptor)
+    assert (done.status, done.device_us, clock_ns[0]) == (JobStatus.OK, 0, 3 * 10**9)
+
+
+async def test_a_job_that_runs_out_of_time_between_states_is_late(engine: CpuEngine, cases: bytes) -> None:
+    slow = launch("append_digit", "out", 1, threads=4, blocks=1 << 20, repeats=60)
+    shown: list[Mapping[str, bytes]] = []
+
+    async def show(state: Mapping[str, bytes]) -> None:
+        shown.append(state)
+
+    result = await engine.run(manifest(cases, [OUT], [slow], device_ms_max=1), cases, {}, on_step=show)
+    assert (result.status, result.outputs) == (JobStatus.TIMEOUT, {})
+    assert len(shown) < 60
+
+
+OK = jobs.Done(JobStatus.OK, 0, "")
+STEPPED = jobs.Stepped()
+
+
+@pytest.mark.parametrize(
+    ("pauses", "words", "reason"),
+    [
+        (True, [STEPPED, OK], "showed 1 states of 2"),
+        (True, [STEPPED, STEPPED, STEPPED], "Stepped once too often"),
+        (True, [jobs.Started()], "Started once too often"),
+        (False, [STEPPED], "Stepped once too often"),
+    ],
+)
+async def test_a_worker_shows_exactly_the_states_it_was_asked_for(
+    cases: bytes, monkeypatch: pytest.MonkeyPatch, pauses: bool, words: list[jobs.Answer], reason: str
+) -> None:
+    left = [jobs.Started(), *words]
+
+    class Channel:
+        async def send(self, frame: bytes, descriptors: list[int] | None = None) -> None: ...
+        async def receive(self) -> bytes:
+            return jobs.encode(left.pop(0))
+
+    class Scripted:
+        channel = Channel()
+
+    async def ready(engine: CpuEngine) -> Scripted:
+        return Scripted()
+
+    async def show(state: Mapping[str, bytes]) -> None: ...
+
+    monkeypatch.setattr(CpuEngine, "_ready_child", ready)
+    engine = CpuEngine(threads=1, memory_bytes_max=limits.MIB)
+    job = manifest(cases, [OUT], [launch("append_digit", "out", 1, threads=4, repeats=2)])
+    result = await engine.run(job, cases, {}, on_step=show if pauses else None)
+    assert result.status is JobStatus.CRASHED
+    assert reason in result.reason
+    assert left == []
 
 
 async def test_a_store_past_the_end_is_a_trap_that_names_the_thread(engine: CpuEngine, cases: bytes) -> None:

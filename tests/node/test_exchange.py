@@ -18,6 +18,8 @@ from trio.testing import MockClock
 from p2pcompute.errors import HomeError, RemoteError
 from p2pcompute.node import exchange
 from p2pcompute.node.config import BLOB_BYTES_PER_S, BLOB_BYTES_PER_S_MIN
+from p2pcompute.node.sources import PROTOCOL, STALL_S
+from p2pcompute.node.sources import Source as BlobSource
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.channels import FrameReader, pack_frame
@@ -33,7 +35,7 @@ def blob(chunks: float) -> bytes:
 
 
 async def fetch(
-    store: BlobStore, sources: list[exchange.Source], root: bytes, size: int, bans: exchange.Bans | None = None
+    store: BlobStore, sources: list[BlobSource], root: bytes, size: int, bans: exchange.Bans | None = None
 ) -> None:
     await exchange.fetch_blob(store, sources, root, size, bans or exchange.Bans())
 
@@ -80,7 +82,7 @@ class Bent:
 
 
 @contextlib.asynccontextmanager
-async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, list[Source], list[exchange.Source]]]:
+async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, list[Source], list[BlobSource]]]:
     """A store to fetch into, sources, and how to open a stream to each."""
     async with trio.open_nursery() as nursery:
         me = await _start(nursery, _source(tmp_path / "me"), 0)
@@ -91,9 +93,7 @@ async def peers(tmp_path: Path, count: int) -> AsyncIterator[tuple[BlobStore, li
             source.readers.add(me.peer)
             await me.connect(transport.addresses()[0])
             sources.append(source)
-            opens.append(
-                exchange.Source(transport.peer, functools.partial(me.open_stream, transport.peer, exchange.PROTOCOL))
-            )
+            opens.append(BlobSource(transport.peer, functools.partial(me.open_stream, transport.peer, PROTOCOL)))
         store = BlobStore(_directory(tmp_path / "mine"), merkle.blob_root)
         with trio.fail_after(20):
             yield store, sources, opens
@@ -114,7 +114,7 @@ async def _start(nursery: trio.Nursery, events: Source, number: int) -> Libp2pTr
         bytes([number + 1]) * 32,
         listen=("/ip4/127.0.0.1/tcp/0",),
         events=events,
-        streams=(exchange.PROTOCOL,),
+        streams=(PROTOCOL,),
         libp2p_host=False,
     )
     await nursery.start(transport.run)
@@ -264,7 +264,7 @@ async def test_a_peer_that_reads_nothing_keeps_no_other_from_its_blob(tmp_path: 
         await greedy.connect((await opens[0].open()).connection.address)
         request = msgspec.msgpack.encode(exchange.BlobRequest(root, size, 0, 40, True))
         for _ in range(2 * exchange.STREAMS_PER_PEER_MAX):
-            stream = await greedy.open_stream(opens[0].peer, exchange.PROTOCOL)
+            stream = await greedy.open_stream(opens[0].peer, PROTOCOL)
             await stream.send_all(pack_frame(request))
         await fetch(store, opens, root, size)
         assert store.read(root) == data
@@ -375,7 +375,7 @@ async def test_a_rate_as_low_as_may_be_set_stalls_no_transfer(tmp_path: Path, au
         for stream in streams:
             nursery.start_soon(server.serve, b"peer", stream)
     for stream in streams:
-        assert max(b - a for a, b in itertools.pairwise(stream.times)) < exchange.STALL_S / 2
+        assert max(b - a for a, b in itertools.pairwise(stream.times)) < STALL_S / 2
 
 
 async def test_peers_that_wait_for_their_rate_keep_nobody_from_theirs(

@@ -98,3 +98,54 @@ def test_fields_cannot_be_added_dropped_or_merged(row: list[bytes]) -> None:
 def test_each_field_is_bound_to_its_index(row: list[bytes]) -> None:
     top = reference_top([i.to_bytes(4, "little") + field for i, field in enumerate(row)])
     assert merkle.fields_root(row) == blake3(b"\x02" + len(row).to_bytes(8, "little") + top).digest()
+
+
+def leaves_of(data: bytes, numbers: list[int]) -> dict[int, bytes]:
+    return {n: data[n * 4096 : (n + 1) * 4096] for n in numbers}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 900_000))
+def test_leaves_are_proven_by_the_fewest_nodes(data: st.DataObject, size: int) -> None:
+    blob, count = pattern(size), merkle.leaf_count(size)
+    numbers = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=9)))
+    proof = merkle.prove_leaves(blob, merkle.chunk_nodes(blob), numbers)
+    assert merkle.root_of_leaves(size, leaves_of(blob, numbers), proof) == merkle.blob_root(blob)
+    assert len(proof) <= len(numbers) * (count - 1).bit_length()
+    assert len(set(merkle.proof_places(count, numbers))) == len(proof)
+
+
+def test_all_leaves_need_no_proof() -> None:
+    blob = pattern(50_000)
+    numbers = list(range(merkle.leaf_count(len(blob))))
+    assert merkle.prove_leaves(blob, merkle.chunk_nodes(blob), numbers) == []
+    assert merkle.root_of_leaves(len(blob), leaves_of(blob, numbers), []) == merkle.blob_root(blob)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_proof_holds_for_nothing_else(data: st.DataObject) -> None:
+    size = 700_001
+    blob, count = pattern(size), merkle.leaf_count(size)
+    numbers = sorted(data.draw(st.sets(st.integers(0, count - 2), min_size=1, max_size=5)))
+    proof = merkle.prove_leaves(blob, merkle.chunk_nodes(blob), numbers)
+    leaves, root = leaves_of(blob, numbers), merkle.blob_root(blob)
+    one, bit = data.draw(st.sampled_from(numbers)), data.draw(st.integers(0, 8 * 4096 - 1))
+    changed = bytearray(leaves[one])
+    changed[bit // 8] ^= 1 << bit % 8
+    assert merkle.root_of_leaves(size, {**leaves, one: bytes(changed)}, proof) != root
+    node = data.draw(st.integers(0, len(proof) - 1))
+    assert merkle.root_of_leaves(size, leaves, [*proof[:node], bytes(32), *proof[node + 1 :]]) != root
+    assert merkle.root_of_leaves(size + 1, leaves, proof) != root
+    with pytest.raises(ValueError, match="zip"):
+        merkle.root_of_leaves(size, leaves, proof[:-1])
+    with pytest.raises(ValueError, match="zip"):
+        merkle.root_of_leaves(size, leaves, [*proof, bytes(32)])
+
+
+def test_leaves_do_not_pass_for_their_neighbours() -> None:
+    blob = bytes(range(200)) * 4096
+    proof = merkle.prove_leaves(blob, merkle.chunk_nodes(blob), [7])
+    leaf = leaves_of(blob, [7])[7]
+    found = [n for n in range(64) if len(merkle.proof_places(200, [n])) == len(proof)]
+    assert [n for n in found if merkle.root_of_leaves(len(blob), {n: leaf}, proof) == merkle.blob_root(blob)] == [7]
