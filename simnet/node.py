@@ -17,6 +17,8 @@ from p2pcompute.protocol.machine import (
     Emit,
     Fetch,
     Grant,
+    Inspect,
+    InspectOutcome,
     JobOutcome,
     Missed,
     Ordered,
@@ -251,6 +253,8 @@ class Node(Site):
                 self._running.pop(effect.token, None)
             case Fetch():
                 self._fetch(effect)
+            case Inspect():
+                self._inspect(effect)
             case Grant():
                 self.grant(effect)
 
@@ -331,7 +335,7 @@ class Node(Site):
     def _run(self, effect: RunJob) -> None:
         self.runs += 1
         number = self._running[effect.token] = self.runs
-        took_ms, outcome = self.compute(effect.manifest)
+        took_ms, outcome = self.compute(effect.manifest, snapshots=effect.snapshots)
         key = self.index, JOB, 0, number
         at_ms = self.network.wheel.now_ms + took_ms
         self.network.wheel.at(at_ms, Phase.SETTLE, key, self._finished, effect.token, number, outcome, self._life)
@@ -340,6 +344,16 @@ class Node(Site):
         if self._lives(life) and self._running.get(token) == number:
             del self._running[token]
             self._input(life, lambda core: core.on_job(self.now, token, outcome))
+
+    def _inspect(self, effect: Inspect) -> None:
+        self.runs += 1
+        took_ms, outcome = self.inspect(effect)
+        key = self.index, JOB, 1, self.runs
+        at_ms = self.network.wheel.now_ms + took_ms
+        self.network.wheel.at(at_ms, Phase.SETTLE, key, self._inspected, effect.token, outcome, self._life)
+
+    def _inspected(self, token: str, outcome: InspectOutcome, life: int) -> None:
+        self._input(life, lambda core: core.on_inspected(self.now, token, outcome))
 
     def _fetch(self, effect: Fetch) -> None:
         """From the first source that gives the blobs, one after the other."""

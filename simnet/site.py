@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+import msgspec
 from blake3 import blake3
 
 from p2pcompute.identity.delegation import Capability, Delegation
@@ -19,7 +20,10 @@ from p2pcompute.protocol.machine import (
     Effect,
     Emit,
     Environment,
+    Finding,
     Grant,
+    Inspect,
+    InspectOutcome,
     JobOutcome,
     JobStatus,
     Missed,
@@ -109,6 +113,8 @@ class Site(abc.ABC):
         self.core: PeerCore | None = None
         self.terms: d.Offer | None = None
         """What it offers whenever it boots."""
+        self.fakes: dict[bytes, int] = {}
+        """Outputs of this engine of which one block in so many is wrong; of other wrong ones all are."""
         self.ring = Ring()
         """What it shares with others of its character."""
         self._grants: dict[tuple[str, bytes], Grant] = {}
@@ -206,7 +212,7 @@ class Site(abc.ABC):
         low, high = self._work_ms
         return low + int.from_bytes(blake3(b"work" + manifest).digest(length=4), "big") % (high - low + 1)
 
-    def compute(self, manifest: bytes) -> tuple[int, JobOutcome]:
+    def compute(self, manifest: bytes, *, snapshots: bool = False) -> tuple[int, JobOutcome]:
         """Milliseconds a run takes here, and what comes out."""
         self._jobs += 1
         queue_ms = mix(self.seed ^ mix(self.index << 20 | self._jobs)) % 20
@@ -216,12 +222,47 @@ class Site(abc.ABC):
         if claimed is not None:
             outcome = claimed(manifest, outcome)
         self.blobs.update({root: None for root, _ in outcome.outputs})
+        if snapshots:  # tasks here have one step and no buffers but outputs
+            outcome = msgspec.structs.replace(outcome, states=(tuple(root for root, _ in outcome.outputs),))
         return took_ms + queue_ms, outcome
+
+    def inspect(self, effect: Inspect) -> tuple[int, InspectOutcome]:
+        """Milliseconds that recomputing a sample takes here, and what it shows."""
+        source = self.network.nodes.get(effect.peer)
+        if not isinstance(source, Site) or not source.up or not source.gives_pieces(self.peer, effect.states[-1]):
+            return 1, InspectOutcome(Finding.UNAVAILABLE, reason="pieces of its states are not to be had")
+        x, y, z = decode_manifest(effect.manifest).launches[0].grid
+        right, seen = right_outputs(effect.manifest), dict[int, None]()
+        for point in effect.points:
+            root, size = right[point.buffer]
+            block, stated = point.byte * x * y * z // size, effect.states[-1][point.buffer]
+            if len(seen) == effect.blocks and block not in seen:
+                break
+            seen[block] = None
+            if stated != root and is_faked(stated, block, source.fakes.get(stated, 1)):
+                wrong = InspectOutcome(Finding.WRONG, len(seen), buffer=point.buffer, block=block, byte=point.byte)
+                return self._share_ms(effect.manifest, len(seen), x * y * z), wrong
+        took_ms = self._share_ms(effect.manifest, len(seen), x * y * z)
+        return took_ms, InspectOutcome(Finding.CLEAN, len(seen), device_us=1_000 * took_ms)
+
+    def _share_ms(self, manifest: bytes, blocks: int, of: int) -> int:
+        return max(1, int(self.work_ms(manifest) * self.slowness * blocks / of))
+
+    def gives_pieces(self, peer: bytes, roots: tuple[bytes, ...]) -> bool:
+        """Whether `peer` may read single leaves of these blobs here."""
+        grants = [one for (_, who), one in self._grants.items() if who == peer and one.leaves_max]
+        wall_ms = self.now.wall_ms
+        return any(set(roots) <= set(one.roots) and wall_ms < one.until_wall_ms for one in grants)
 
     def store(self, manifest: bytes, ptx: bytes) -> None:
         """Put a task into the blob store."""
         for blob in (manifest, ptx):
             self.blobs[merkle.blob_root(blob)] = blob
+
+
+def is_faked(root: bytes, block: int, one_in: int) -> bool:
+    """Whether a block of a wrong output is among those made up: by chance that depends on nothing but which."""
+    return int.from_bytes(blake3(root + block.to_bytes(8, "little")).digest(length=4), "big") % one_in == 0
 
 
 def _address(index: int, host: int) -> str:

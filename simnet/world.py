@@ -199,7 +199,7 @@ class World:
                 ptx_root=merkle.blob_root(ptx),
                 ptx_size_bytes=len(ptx),
                 buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
-                launches=(Launch("k", (1, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
+                launches=(Launch("k", (work.blocks, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=DEVICE_MS,
                 memory_bytes_max=2**20,
             )
@@ -235,6 +235,7 @@ class World:
             task.id,
             task.manifest,
             policy=work.policy,
+            stored=(tuple(range(work.outputs)),) if work.samples else (),
             budget=work.budget,
             needs=Needs(price_per_device_s_max=work.price_max),
         )

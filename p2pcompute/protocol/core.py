@@ -21,6 +21,7 @@ from p2pcompute.protocol.machine import (
     Effect,
     Emit,
     Environment,
+    InspectOutcome,
     JobOutcome,
     Now,
     Ok,
@@ -327,6 +328,10 @@ class PeerCore:
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         """A RunJob ended."""
         return self.provider.on_job(now, token, outcome)
+
+    def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
+        """An Inspect ended."""
+        return self.requester.on_inspected(now, token, outcome)
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed."""

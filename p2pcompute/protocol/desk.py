@@ -9,7 +9,7 @@ from typing import Final
 
 from p2pcompute.errors import P2PComputeError
 from p2pcompute.protocol import records
-from p2pcompute.protocol.job import Job, Replica
+from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, SetTimer
@@ -94,7 +94,7 @@ class Desk:
             assert replica.assignment is not None
             abort = self.post.write(now, d.Abort(replica.assignment.id, job.error[:200]), lifetime_ms=LETTER_MS)
             out.append(self.send(job, replica, "courtesy", abort))
-        for replica in job.within("committed", "revealing", "revealed"):
+        for replica in job.within(*COMMITTED):
             assert replica.commitment is not None
             body = d.Verdict(replica.commitment.id, d.Judgement.UNDECIDED, (), 0, 0)
             out.append(self.send(job, replica, "courtesy", self.post.write(now, body, lifetime_ms=LETTER_MS)))

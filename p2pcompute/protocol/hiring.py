@@ -140,9 +140,8 @@ class Hiring:
     def _assign(self, now: Now, job: Job, replica: Replica, reservation: AnyDocument) -> list[Effect]:
         post = self._desk.post
         commit_by = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
-        body = job.assignment(
-            replica, reservation.id, commit_by, verification.nonce_commitment(post.env.secret, reservation.id)
-        )
+        nonce = verification.nonce_of(post.env.secret, reservation.id)
+        body = job.assignment(replica, reservation.id, commit_by, verification.nonce_commitment(nonce))
         assignment = post.write(now, body, lifetime_ms=LETTER_MS)
         self._desk.jobs.take_assignment(job, replica, assignment)
         record = records.Assigned(

@@ -28,6 +28,11 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealing", "reveal"): "revealed",
     ("revealing", "lose"): "lost",
     ("revealed", "lose"): "lost",
+    ("revealed", "inspect"): "inspecting",
+    ("inspecting", "inspect"): "inspecting",
+    ("inspecting", "agree"): "judged",
+    ("inspecting", "reject"): "rejected",
+    ("inspecting", "lose"): "lost",
     ("revealed", "agree"): "judged",
     ("revealed", "reject"): "rejected",
     ("judged", "receipt"): "owed",
@@ -45,7 +50,7 @@ JOB: Final[dict[tuple[str, str], str]] = {
 }
 
 PENDING: Final = ("reserving", "assigned", "running")
-COMMITTED: Final = ("committed", "revealing", "revealed")
+COMMITTED: Final = ("committed", "revealing", "revealed", "inspecting")
 LIVE: Final = PENDING + COMMITTED
 
 
@@ -111,6 +116,7 @@ class Job:
     budget: int
     needs: Needs
     deadline_wall_ms: int
+    stored: tuple[tuple[int, ...], ...] = ()
     state: str = "working"
     target: int = 0
     team: list[Replica] = dataclasses.field(default_factory=list)
@@ -125,6 +131,8 @@ class Job:
     fetched: bool = False
     code: int = 0
     error: str = ""
+    fault: str = ""
+    """What recomputing a block showed to be wrong with the kernel."""
     doubt: str = ""
     """Why a result that was believed unchecked should be computed again."""
 

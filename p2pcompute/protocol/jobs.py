@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -61,6 +61,7 @@ class Jobs:
             budget=record.budget,
             needs=_needs(record.needs, manifest),
             deadline_wall_ms=record.deadline_wall_ms,
+            stored=record.stored,
             target=record.policy.first,
             quorum=record.policy.quorum if record.policy.scheme is Scheme.REPLICATE else 1,
         )
@@ -106,9 +107,10 @@ class Jobs:
         body: d.Verdict = verdict.body
         assert replica.reveal is not None
         replica.verdict = verdict
-        if body.judgement is d.Judgement.OUTVOTED:
+        if body.judgement in (d.Judgement.OUTVOTED, d.Judgement.REFUTED):
+            how = "refuted" if body.judgement is d.Judgement.REFUTED else f"outvoted by {body.agreeing}"
             replica.step("reject")
-            self._reputation.ban(replica.operator, f"outvoted by {body.agreeing} on task {job.name[:8]}")
+            self._reputation.ban(replica.operator, f"{how} on task {job.name[:8]}")
             self.trust.forget(replica.operator)
             self._doubt(replica.operator)
             return
@@ -116,7 +118,9 @@ class Jobs:
         self._reputation.good(replica.operator)
         if body.agreeing > 1:
             self.trust.confirm(job.kind_of(replica), verdict.issued_at)
-        job.answer = verification.answer_of(replica.reveal.body)
+        at_fault = body.judgement is d.Judgement.KERNEL_AT_FAULT
+        answer = verification.answer_of(replica.reveal.body)
+        job.answer = (d.OutcomeStatus.TRAP, ()) if at_fault and answer[0] is d.OutcomeStatus.OK else answer
 
     def _doubt(self, operator: bytes) -> None:
         """Its word was taken for these before it was caught."""
@@ -147,7 +151,10 @@ class Jobs:
                 replica.state = "lost"
                 self.take_loss(self._jobs[record.job], replica, record.reason)
             case records.Judged():
-                self._replay_judged(record)
+                self._replay_verdicts(self._jobs[record.job], record.verdicts)
+                self._jobs[record.job].step("judge")
+            case records.Refuted():
+                self._replay_verdicts(self._jobs[record.job], ((record.reveal, record.verdict),))
             case records.ReceiptHeld():
                 receipt = self._post.open(record.receipt)
                 replica = self._replica(record.job, receipt.body.assignment)
@@ -168,17 +175,14 @@ class Jobs:
         assert replica is not None, "the journal names an assignment it does not hold"
         return replica
 
-    def _replay_judged(self, record: records.Judged) -> None:
-        job = self._jobs[record.job]
-        for reveal_raw, verdict_raw in record.verdicts:
+    def _replay_verdicts(self, job: Job, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        for reveal_raw, verdict_raw in pairs:
             reveal, verdict = self._post.open(reveal_raw), self._post.open(verdict_raw)
             replica = next(r for r in job.team if r.commitment and r.commitment.id == reveal.body.commitment)
             replica.step("ask")
             replica.step("reveal")
             replica.reveal = reveal
             self.take_verdict(job, replica, verdict)
-        if job.state == "working":
-            job.step("judge")
 
     def _replay_end(self, record: records.Settled | records.ChequeTaken | records.JobEnded) -> None:
         job = self._jobs[record.job]

@@ -1,8 +1,9 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob` and `Fetch` leave strictly in order, and none of them before every `Persist` that stands
-ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten by a crash.
+`Grant`, `RunJob`, `CancelJob`, `Fetch` and `Inspect` leave strictly in order, and none of them before every `Persist`
+that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten
+by a crash.
 `Send`, `Connect`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines never read a clock,
 never draw a random number of their own and never block.
 """
@@ -194,6 +195,29 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     leaves_max: int = 0
 
 
+class Point(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A byte after a step (wire.steps); `buffer` is its place in the manifest."""
+
+    step: int
+    buffer: int
+    byte: int
+
+
+class Inspect(msgspec.Struct, frozen=True, gc=False):
+    """Recompute the blocks that wrote these points, up to `blocks` different ones in the order of the points, from the
+    states that `peer` committed to (`states[i]`: the roots after step i) and serves pieces of; then
+    on_inspected(token). Nothing else of its result is believed here."""
+
+    token: str
+    peer: bytes
+    manifest: bytes
+    states: tuple[tuple[bytes, ...], ...]
+    points: tuple[Point, ...]
+    blocks: int
+    timeout_ms: int
+    addresses: tuple[str, ...] = ()
+
+
 class Emit(msgspec.Struct, frozen=True, gc=False):
     """Something happened that people, metrics or invariants want to know. `fields` hold plain values only."""
 
@@ -201,10 +225,24 @@ class Emit(msgspec.Struct, frozen=True, gc=False):
     fields: Mapping[str, object]
 
 
-Effect = Send | Request | Reply | SetTimer | Connect | Disconnect | Persist | RunJob | CancelJob | Fetch | Grant | Emit
+Effect = (
+    Send
+    | Request
+    | Reply
+    | SetTimer
+    | Connect
+    | Disconnect
+    | Persist
+    | RunJob
+    | CancelJob
+    | Fetch
+    | Inspect
+    | Grant
+    | Emit
+)
 
 
-Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect
 """Effects that wait for the journal; see the top of this module."""
 
 
@@ -233,6 +271,33 @@ class JobOutcome(msgspec.Struct, frozen=True, gc=False):
     device_us: int = 0
     reason: str = ""
     states: tuple[tuple[bytes, ...], ...] = ()
+
+
+class Finding(enum.IntEnum):
+    """What an inspection showed. WRONG: a block's bytes are not what it computes. AT_FAULT: a recomputed block traps or
+    races, so that nobody can be blamed. UNAVAILABLE: the provider did not prove what was asked for. UNPROVEN: blocks of
+    this task cannot stand for it (docs/spec/sampling.md)."""
+
+    CLEAN = 0
+    WRONG = 1
+    AT_FAULT = 2
+    UNAVAILABLE = 3
+    UNPROVEN = 4
+
+
+class InspectOutcome(msgspec.Struct, frozen=True, gc=False):
+    """`blocks` were recomputed in `device_us` from `leaves` that were fetched. Where something is wrong: the step,
+    block and byte of a buffer, and a sentence."""
+
+    finding: Finding
+    blocks: int = 0
+    device_us: int = 0
+    leaves: int = 0
+    step: int = 0
+    block: int = 0
+    buffer: int = 0
+    byte: int = 0
+    reason: str = ""
 
 
 class IllegalTransitionError(Exception):

@@ -40,7 +40,7 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import decode_manifest, manifest_id
-from p2pcompute.wire.policy import policy_fault
+from p2pcompute.wire.policy import Scheme, policy_fault
 
 LETTER_MS: Final = 600_000
 """How long statements that have no shorter life of their own stay in force."""
@@ -51,6 +51,8 @@ DELIVERY_MS: Final = 3_600_000
 """How long outputs stay readable by their requester after the verdict."""
 LEASE_MS_MAX: Final = 30_000
 """An unassigned reservation holds a slot no longer than this, whatever the requester asks for."""
+LEAVES_PER_SAMPLE: Final = 64
+"""Leaves of 4 KiB that a requester may read for each block it samples, before it judges and pays."""
 QUOTES_MAX: Final = 4_096
 ENGAGEMENTS_MAX: Final = 65_536
 """Reservations remembered; when none of them is closed, no new one is made."""
@@ -153,6 +155,8 @@ class Provider:
                 out += self._fetch_manifest(now, e)
             elif e.state in ("committed", "failed"):
                 out.append(SetTimer(f"provider.tell:{e.token}", now.mono_ms))
+            elif e.state == "awaiting verdict":
+                out += self._grant_pieces(e)
             elif e.state == "unpaid":
                 out += self._grant_outputs(e)
         return out
@@ -325,11 +329,23 @@ class Provider:
             return [], self._decline(now, request, d.DeclineCode.UNKNOWN_RESERVATION, "no such commitment"), []
         if request.body.commitment not in request.body.all_commitments:
             return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "my commitment is not listed"), []
+        assert e.assignment is not None
+        if verification.nonce_commitment(request.body.nonce) != e.assignment.body.nonce_commitment:
+            return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "this is not the nonce committed to"), []
         quiet: list[Effect] = []
         if (e.state, "reveal") in TRANSITIONS:
             e.step("reveal")
             quiet = self._await_verdict(now, e)
-        return [], self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
+        return self._grant_pieces(e), self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
+
+    @staticmethod
+    def _grant_pieces(e: Engagement) -> list[Effect]:
+        """For an inspection: single leaves of the states, until there is a verdict."""
+        assert e.opening is not None
+        assert e.assignment is not None
+        roots = tuple(dict.fromkeys(root for state in e.opening.states for root in state))
+        leaves = e.assignment.body.policy.samples * LEAVES_PER_SAMPLE
+        return [Grant(e.token, e.requester, roots, e.verdict_by_wall_ms, leaves)] if roots else []
 
     def _on_verdict(self, now: Now, verdict: AnyDocument) -> Answered:
         body: d.Verdict = verdict.body
@@ -340,7 +356,7 @@ class Provider:
             return [], e.receipt, []
         if (e.state, "judge") not in TRANSITIONS:
             return [], None, []
-        if body.judgement in (d.Judgement.OUTVOTED, d.Judgement.UNDECIDED):
+        if body.judgement not in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT):
             e.step("judge")
             return [], None, [_event("provider.outvoted", e.requester, judgement=body.judgement.name), *self._quiet(e)]
         fault = verification.verdict_fault(body, e.opening, e.assignment.body)
@@ -431,7 +447,12 @@ class Provider:
         if what == "manifest":
             return self._on_manifest(now, e, blobs[0])
         e.step("fetched inputs")
-        return [_event("provider.running", e.requester), RunJob(e.token, e.manifest_bytes)]
+        return [_event("provider.running", e.requester), self._run(e)]
+
+    @staticmethod
+    def _run(e: Engagement) -> RunJob:
+        assert e.assignment is not None
+        return RunJob(e.token, e.manifest_bytes, snapshots=e.assignment.body.policy.scheme is Scheme.SAMPLE)
 
     def _on_manifest(self, now: Now, e: Engagement, data: bytes) -> list[Effect]:
         assert e.assignment is not None
@@ -482,6 +503,7 @@ class Provider:
             output_roots=tuple(root for root, _ in outcome.outputs) if status is d.OutcomeStatus.OK else (),
             device_us=outcome.device_us,
             reason=_short(outcome.reason),
+            states=outcome.states if status is d.OutcomeStatus.OK else (),
         )
         root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
         document = self._post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=LETTER_MS)

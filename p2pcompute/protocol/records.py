@@ -23,6 +23,7 @@ class JobSubmitted(Record, frozen=True, tag="job"):
     job: bytes
     manifest: bytes
     policy: Policy
+    stored: tuple[tuple[int, ...], ...]
     budget: int
     needs: Needs
     deadline_wall_ms: int
@@ -60,6 +61,14 @@ class Judged(Record, frozen=True, tag="judged"):
 
     job: bytes
     verdicts: tuple[tuple[bytes, bytes], ...]
+
+
+class Refuted(Record, frozen=True, tag="refuted"):
+    """Requester: recomputing a block showed that this opening is false; the job goes on with others."""
+
+    job: bytes
+    reveal: bytes
+    verdict: bytes
 
 
 class ReceiptHeld(Record, frozen=True, tag="receipt-held"):
@@ -154,6 +163,7 @@ AnyRecord = (
     | CommitmentHeld
     | ReplicaLost
     | Judged
+    | Refuted
     | ReceiptHeld
     | Settled
     | ChequeTaken

@@ -18,13 +18,16 @@ from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.job import COMMITTED, LIVE, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
-from p2pcompute.protocol.machine import Effect, Now, Outcome, Reply, SetTimer
+from p2pcompute.protocol.machine import Effect, InspectOutcome, Now, Outcome, Reply, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.protocol.sampling import stored_fault
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
-from p2pcompute.wire.policy import policy_fault
+from p2pcompute.wire.manifest import decode_manifest
+from p2pcompute.wire.policy import Scheme, policy_fault
+from p2pcompute.wire.steps import snapshot_fault
 
 LOST_MS: Final = 2_000
 """A provider gone for so long while it works is given up."""
@@ -48,12 +51,16 @@ class Requester:
         if self.jobs.get(command.job) is not None:
             return []
         fault = policy_fault(command.policy)
+        if not fault and command.policy.scheme is Scheme.SAMPLE:
+            manifest = decode_manifest(command.manifest)
+            fault = snapshot_fault(manifest) or stored_fault(manifest, command.stored)
         if fault:
             raise UsageError(fault)
         record = records.JobSubmitted(
             job=command.job,
             manifest=command.manifest,
             policy=command.policy,
+            stored=command.stored,
             budget=command.budget,
             needs=command.needs,
             deadline_wall_ms=now.wall_ms + command.timeout_ms,
@@ -179,6 +186,15 @@ class Requester:
             return []
         return [*self._settling.on_fetched(now, job, ok=blobs is not None), *self._advance(now, job)]
 
+    def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
+        """An Inspect ended."""
+        job_name, _, assignment = token.partition(":")
+        job = self.jobs.get(bytes.fromhex(job_name))
+        replica = job.replica_of(bytes.fromhex(assignment)) if job is not None else None
+        if job is None or replica is None:
+            return []
+        return [*self._judging.on_inspected(now, job, replica, outcome), *self._advance(now, job)]
+
     def on_timer(self, now: Now, what: str, name: str) -> list[Effect]:
         """A timer `job.<what>:<name>` is due."""
         job_name, _, rest = name.partition(":")
@@ -208,6 +224,8 @@ class Requester:
             return self._hiring.send_assignment(now, job, replica)
         if step == "reveal" and replica.state == "revealing" and not job.over:
             return self._judging.repeat_reveal(now, job, replica)
+        if step == "inspect" and replica.state == "inspecting" and not job.over:
+            return self._judging.inspect(now, job, replica)
         if step == "verdict" and replica.state == "judged":
             return self._settling.send_verdict(job, replica)
         if step == "cheque" and replica.state == "paying":

@@ -125,7 +125,7 @@ class Settling:
         assert job.answer is not None
         status, roots = job.answer
         if status is not d.OutcomeStatus.OK:
-            reason = next((r.reveal.body.reason for r in job.team if r.receipt and r.reveal), "")
+            reason = job.fault or next((r.reveal.body.reason for r in job.team if r.receipt and r.reveal), "")
             return self._desk.fail(now, job, KernelError(reason or f"the kernel ended in a {status.name.lower()}"))
         job.step("done")
         ended = persist(records.JobEnded(job.id, roots, 0, ""))

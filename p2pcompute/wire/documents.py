@@ -218,10 +218,11 @@ class Commitment(Body, frozen=True):
 
 
 class RevealRequest(Body, frozen=True):
-    """The requester shows which commitments it holds, and asks for the opening of one of them."""
+    """The requester shows which commitments it holds, opens its own nonce, and asks for the opening of one of them."""
 
     commitment: Hash
     all_commitments: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=limits.REPLICAS_MAX)]
+    nonce: Hash
 
 
 class OutcomeStatus(enum.IntEnum):
@@ -232,8 +233,13 @@ class OutcomeStatus(enum.IntEnum):
     TIMEOUT = 2
 
 
+State = Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
+"""The roots of all buffers that are no pure inputs, in the manifest's order."""
+
+
 class RootReveal(Body, frozen=True):
-    """The opening of a commitment: roots only, no data."""
+    """The opening of a commitment: roots only, no data. `states`: what each step of the task left, where blocks are
+    sampled."""
 
     commitment: Hash
     salt: Hash
@@ -243,6 +249,7 @@ class RootReveal(Body, frozen=True):
     output_roots: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
     device_us: Count
     reason: Reason
+    states: Annotated[tuple[State, ...], msgspec.Meta(max_length=limits.SNAPSHOT_STEPS_MAX)] = ()
 
 
 class Judgement(enum.IntEnum):
@@ -252,6 +259,7 @@ class Judgement(enum.IntEnum):
     OUTVOTED = 1
     KERNEL_AT_FAULT = 2
     UNDECIDED = 3
+    REFUTED = 4
 
 
 class Verdict(Body, frozen=True):

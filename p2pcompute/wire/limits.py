@@ -58,6 +58,8 @@ DEVICE_MS_MAX: Final = 24 * 3600 * 1000
 MEMORY_BYTES_MAX: Final = 64 * GIB
 SNAPSHOT_STEPS_MAX: Final = 64
 """Steps of a task whose states are kept; their roots, 32 bytes for each buffer, travel in one document."""
+STATE_ROOTS_MAX: Final = 1_024
+"""Roots of all kept states together: 32 KiB of an opening."""
 SNAPSHOT_BYTES_MAX: Final = GIB
 """All kept states of a task together, equal ones counted again: a provider's disk writes so much for one task."""
 

@@ -67,6 +67,10 @@ class Buffer(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     def is_output(self) -> bool:
         return self.role in (Role.OUT, Role.INOUT)
 
+    @property
+    def is_pure_input(self) -> bool:
+        return self.role is Role.IN
+
 
 class Argument(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """One kernel parameter: the address of `buffer`, or a texture object that reads it where `texture` is given, or,

@@ -17,6 +17,8 @@ from simnet.characters.base import Character, Outputs, kind_of
 
 SUBTLE_ONE_IN: Final = 2
 """Of so many of a subtle liar's results one is wrong."""
+FAKED_ONE_IN: Final = 10
+"""Of so many blocks of a faker one is made up."""
 PATIENCE_MS: Final = 4_000
 """How long a lazy copier waits for somebody else's result."""
 
@@ -45,6 +47,17 @@ class SubtleLiar(Character):
             return honest
         outputs = (*honest.outputs[:-1], *wrong(honest.outputs[-1:], self.site.peer))
         return JobOutcome(JobStatus.OK, outputs, honest.device_us)
+
+
+class Faker(Character):
+    """Computes nine blocks of ten and makes the rest up."""
+
+    wrong_results = undercuts = True
+
+    def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
+        faked = wrong(honest.outputs, b"a tenth" + self.site.peer)
+        self.site.fakes.update({root: FAKED_ONE_IN for root, _ in faked})
+        return JobOutcome(JobStatus.OK, faked, honest.device_us)
 
 
 class Milker(Character):
@@ -142,7 +155,8 @@ class LazyCopier(Character):
         others = [one for one in body.all_commitments if one != body.commitment]
         asks: list[Effect] = []
         for commitment in others if engagement is not None else ():
-            question = self.core.post.write(now, d.RevealRequest(commitment, (commitment,)), lifetime_ms=60_000)
+            body = d.RevealRequest(commitment, (commitment,), bytes(32))
+            question = self.core.post.write(now, body, lifetime_ms=60_000)
             self._spying[commitment] = engagement.manifest_bytes if engagement is not None else b""
             asks += [self.ask(other, question.raw) for other in self.core.peers if other != peer]
         return [*asks, *effects]

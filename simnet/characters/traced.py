@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from p2pcompute.protocol.commands import Command
-from p2pcompute.protocol.machine import Effect, JobOutcome, Missed, Now, Outcome, PeerInfo, SendOutcome
+from p2pcompute.protocol.machine import Effect, InspectOutcome, JobOutcome, Missed, Now, Outcome, PeerInfo, SendOutcome
 
 if TYPE_CHECKING:
     from p2pcompute.protocol.core import PeerCore
@@ -69,6 +69,10 @@ class Traced:
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         self._note(now, "job", token[:8], outcome.status.name)
         return self._inner.on_job(now, token, outcome)
+
+    def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
+        self._note(now, "inspected", token[:8], outcome.finding.name, outcome.blocks)
+        return self._inner.on_inspected(now, token, outcome)
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         self._note(now, "fetch", token[:16], reason if blobs is None else len(blobs))

@@ -38,7 +38,7 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Book, "_is_news"),
     (Book, "_bury"),
     (Jobs, "take_verdict"),
-    (Jobs, "_replay_judged"),
+    (Jobs, "_replay_verdicts"),
     (Jobs, "_replay_end"),
     (Provider, "_accept"),
     (Provider, "_commit"),

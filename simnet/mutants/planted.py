@@ -133,6 +133,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "A provider opens its commitment for whoever asks, and copiers copy.",
         "copiers",
         (P, "_on_reveal_request", " or e.requester != request.signer", ""),
+        (verification, "nonce_commitment", "return blake3(nonce).digest()", "return bytes(32)"),
     ),
     _mutant(
         "commitments are told once",
@@ -266,7 +267,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "a liar is no liar",
         "An outvoted provider is not banned.",
         "calm, liars",
-        (Jobs, "take_verdict", 'self._reputation.ban(replica.operator, f"outvoted', 'str(f"outvoted'),
+        (Jobs, "take_verdict", 'self._reputation.ban(replica.operator, f"{how}', 'str(f"{how}'),
     ),
     _mutant(
         "a banned operator is employed again",

@@ -67,7 +67,7 @@ def seeds() -> Mapping[str, bytes]:
         d.Abort(h, "enough"),
         d.Failure(h, d.FailureCode.CRASHED, "crashed"),
         d.Commitment(h, h),
-        d.RevealRequest(h, (h, h)),
+        d.RevealRequest(h, (h, h), h),
         d.RootReveal(h, h, "cpu", "cpu-1", d.OutcomeStatus.OK, (h,), 1_000, ""),
         d.Verdict(h, d.Judgement.AGREED, (h,), 2, 1_000),
         d.Delivery(h),

@@ -27,6 +27,7 @@ from p2pcompute.protocol.machine import (
     RunJob,
 )
 from p2pcompute.protocol.reservation import NONE
+from p2pcompute.protocol.verification import nonce_commitment
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_id
@@ -36,6 +37,7 @@ from tests.protocol.stage import MANIFEST, NETWORK, Actor, Stage, delegation, ke
 replace: Any = msgspec.structs.replace
 REQUESTER, STRANGER = key_of("requester"), key_of("stranger")
 DATA = encode_manifest(MANIFEST)
+NONCE = b"n" * 32
 REFUSED = "refused"
 LIFE_MS = 10 * 86_400_000
 
@@ -114,7 +116,7 @@ class Desk:
         return replace(  # type: ignore[no-any-return]
             d.Assignment(
                 self.held.get("reservation", NONE), manifest_id(DATA), merkle.blob_root(DATA), len(DATA),
-                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, Policy(), bytes(32),
+                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, Policy(), nonce_commitment(NONCE),
             ),
             **changes,
         )  # fmt: skip
@@ -143,7 +145,7 @@ class Desk:
 
     def reveal_request(self) -> d.RevealRequest:
         mine = self.held.get("commitment", NONE)
-        return d.RevealRequest(mine, (bytes([1]) * 32, mine))
+        return d.RevealRequest(mine, (bytes([1]) * 32, mine), NONCE)
 
     def verdict(self, **changes: object) -> d.Verdict:
         roots = tuple(root for root, _ in right(DATA))
@@ -530,7 +532,7 @@ def test_a_verdict_that_never_comes_ends_the_wait() -> None:
 
 def test_an_opening_needs_the_commitment_among_those_shown() -> None:
     desk = desk_at("committed")
-    hidden = d.RevealRequest(desk.held["commitment"], (b"?" * 32,))
+    hidden = d.RevealRequest(desk.held["commitment"], (b"?" * 32,), NONCE)
     assert code(desk.ask(hidden)) is d.DeclineCode.UNSUITABLE
     opening = desk.ask(desk.reveal_request())
     assert opening.body.commitment == desk.held["commitment"]

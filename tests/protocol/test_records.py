@@ -23,6 +23,7 @@ def sample(kind: type) -> records.AnyRecord:
     values: dict[object, object] = {bytes: b"bytes", int: 7, str: "text", d.RootReveal: OPENING, Needs: NEEDS}
     values |= {
         Policy: Policy(replicas=3),
+        tuple[tuple[int, ...], ...]: ((1, 2), (3,)),
         tuple[str, ...]: ("a", "b"),
         tuple[bytes, ...]: (b"a",),
         tuple[tuple[bytes, bytes], ...]: ((b"a", b"b"),),

@@ -41,6 +41,9 @@ def test_a_commitment_binds_everything_it_speaks_of() -> None:
         commit(replace(OPENING, output_roots=(b"z" * 32,))),
         commit(replace(OPENING, output_roots=())),
         commit(replace(OPENING, device_us=1_001)),
+        commit(replace(OPENING, states=((b"y" * 32,),))),
+        commit(replace(OPENING, states=((b"y" * 32,), (b"y" * 32,)))),
+        commit(replace(OPENING, states=((b"y" * 32, b"y" * 32),))),
     ]
     assert len({commit(), *others}) == len(others) + 1
 
@@ -74,7 +77,7 @@ def test_an_opening_names_as_many_roots_as_the_task_has_outputs(
     status: d.OutcomeStatus, roots: int, fault: bool
 ) -> None:
     opening = replace(OPENING, status=status, output_roots=(b"y" * 32,) * roots)
-    assert bool(v.opening_fault(opening, MANIFEST)) is fault
+    assert bool(v.opening_fault(opening, MANIFEST, Policy())) is fault
 
 
 def votes(text: str) -> list[tuple[bytes, d.RootReveal]]:
@@ -188,4 +191,6 @@ def test_a_provider_accepts_a_verdict_that_fits_what_it_did(
 
 
 def test_the_nonce_commitment_hides_the_nonce_and_survives_a_crash() -> None:
-    assert v.nonce_commitment(b"k" * 32, b"r") == v.nonce_commitment(b"k" * 32, b"r") != v.salt_of(b"k" * 32, b"r")
+    nonce = v.nonce_of(b"k" * 32, b"r")
+    assert v.nonce_of(b"k" * 32, b"r") == nonce != v.nonce_of(b"k" * 32, b"s")
+    assert nonce != v.nonce_commitment(nonce) != v.nonce_commitment(b"n" * 32)

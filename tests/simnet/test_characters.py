@@ -125,6 +125,11 @@ def subtle_liar(it: Lived) -> bool:
     return bool(wrong) and set(wrong) == {1} and any(bad and ours == due for _, bad, ours, due in it.stated())
 
 
+def faker(it: Lived) -> bool:
+    faked = {root for node in it.bad for root in node.fakes}
+    return bool(it.lies()) and all(set(roots) <= faked for _, roots, _ in it.lies())
+
+
 def milker(it: Lived) -> bool:
     right_ones = [ours == due for _, bad, ours, due in it.stated() if bad]
     return right_ones == sorted(right_ones, reverse=True) and len(set(right_ones)) == 2
@@ -279,6 +284,7 @@ def replayer(it: Lived) -> bool:
 EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "liar": liar,
     "subtle-liar": subtle_liar,
+    "faker": faker,
     "milker": milker,
     "sleeper": milker,
     "lazy-copier": lazy_copier,
