@@ -20,6 +20,7 @@ class Wanted:
     """Whom to ask. What several values are given for, is given several times."""
 
     price: Annotated[str | None, Parameter(help="The most a device-second may cost, in credits.")] = None
+    price_gb: Annotated[str | None, Parameter(help="The most a gigabyte that travels may cost, in credits.")] = None
     engine: Annotated[str, Parameter(help="Kind of engine, like cpu.")] = ""
     model: Annotated[str, Parameter(help="Processor, spelled as the book spells it.")] = ""
     compute_capability: Annotated[str, Parameter(help="Least CUDA compute capability, like 7.5.")] = ""
@@ -50,6 +51,7 @@ class Wanted:
             memory_bytes=memory_bytes,
             engine=self.engine,
             price_per_device_s_max=parse_credits(self.price) if self.price is not None else 0,
+            price_per_gb_max=parse_credits(self.price_gb) if self.price_gb is not None else 0,
             regions=tuple(self.region or ()),
             regions_denied=tuple(self.not_region or ()),
             jurisdictions=tuple(self.jurisdiction or ()),

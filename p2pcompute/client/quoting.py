@@ -11,7 +11,7 @@ import msgspec
 from p2pcompute.errors import NoPeersError, UsageError
 from p2pcompute.identity import names
 from p2pcompute.protocol.matching import Listing, Needs, Test, bind, misfit
-from p2pcompute.protocol.verification import price_ceiling
+from p2pcompute.protocol.pricing import price_ceiling
 from p2pcompute.wire import limits
 from p2pcompute.wire.codec import Document
 from p2pcompute.wire.documents import Kind, Offer
@@ -33,9 +33,11 @@ def estimate(
     replicas: int,
     expected_s: float,
     limit_s: float,
+    traffic_bytes: int,
     needs: Needs,
 ) -> Estimate:
-    """From the rows of a node's book: the cheapest providers of distinct operators that fit the needs.
+    """From the rows of a node's book: the cheapest providers of distinct operators that fit the needs. `traffic_bytes`
+    travel for each replica.
 
     Prices may have changed when a provider is asked. Replicas that disagree make the job ask more providers, each of
     which can cost as much again; the job's budget bounds that. Raises UsageError, and NoPeersError when too few fit.
@@ -49,11 +51,13 @@ def estimate(
     for x in listings:
         if not misfit(x, tests):
             o = x.offer.body
-            fitting.append((o.price_per_device_s, o.price_minimum, names.peer_id(x.peer), names.did_key(x.operator)))
+            worst = price_ceiling(o, limit_ms, traffic_bytes)
+            expected = price_ceiling(o, max(1, int(expected_s * 1000)), traffic_bytes)
+            fitting.append((worst, expected, names.peer_id(x.peer), names.did_key(x.operator)))
     chosen: dict[str, tuple[int, int, str]] = {}
-    for price, least, peer, operator in sorted(fitting):
+    for worst, expected, peer, operator in sorted(fitting):
         if len(chosen) < replicas:
-            chosen.setdefault(operator, (price, least, peer))
+            chosen.setdefault(operator, (worst, expected, peer))
     if len(chosen) < replicas:
         raise NoPeersError(
             f"of {len(listings)} offers {len(fitting)} fit, of {len(chosen)} distinct operators; {replicas} are needed"
@@ -61,8 +65,8 @@ def estimate(
         )
     terms = chosen.values()
     return Estimate(
-        expected=sum(price_ceiling(price, least, max(1, int(expected_s * 1000))) for price, least, _ in terms),
-        worst=sum(price_ceiling(price, least, limit_ms) for price, least, _ in terms),
+        expected=sum(expected for _, expected, _ in terms),
+        worst=sum(worst for worst, _, _ in terms),
         providers=tuple(peer for _, _, peer in terms),
     )
 

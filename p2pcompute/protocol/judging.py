@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pcompute.protocol import records, verification
+from p2pcompute.protocol import pricing, records, verification
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Now
@@ -61,6 +61,7 @@ class Judging:
     def _pronounce(self, now: Now, job: Job, revealed: list[Replica], agreed: verification.Answer) -> list[Effect]:
         group = [r for r in revealed if r.reveal and verification.answer_of(r.reveal.body) == agreed]
         lowest_us = min(r.reveal.body.device_us for r in group if r.reveal)
+        moved = job.traffic_bytes(with_outputs=agreed[0] is d.OutcomeStatus.OK)
         pairs: list[tuple[bytes, bytes]] = []
         letters: list[Effect] = []
         for replica in revealed:
@@ -68,7 +69,7 @@ class Judging:
             assert replica.commitment is not None
             judgement = verification.judge(replica.reveal.body, agreed)
             paid = judgement in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT)
-            price = verification.price_due(replica.terms, replica.reveal.body.device_us, lowest_us) if paid else 0
+            price = pricing.price_due(replica.terms, replica.reveal.body.device_us, lowest_us, moved) if paid else 0
             body = d.Verdict(replica.commitment.id, judgement, agreed[1], len(group), price)
             verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
             self._desk.jobs.take_verdict(job, replica, verdict)

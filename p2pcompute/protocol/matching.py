@@ -40,6 +40,7 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device_ms: Count = 0
     engine: Label = ""
     price_per_device_s_max: Money = 0
+    price_per_gb_max: Money = 0
     regions: Names = ()
     regions_denied: Names = ()
     jurisdictions: Names = ()
@@ -151,6 +152,7 @@ CONSTRAINTS: Final = (
     Constraint("operator", "operators", lambda keys, _: lambda o, x: x.operator in keys),
     Constraint("denied operator", "operators_denied", lambda keys, _: lambda o, x: x.operator not in keys),
     Constraint("round trip", "rtt_ms_max", lambda most, rtt: lambda o, x: (rtt(x.peer) or 0) <= most),
+    Constraint("price per gigabyte", "price_per_gb_max", lambda most, _: lambda o, x: o.price_per_gb <= most),
     Constraint("price", "price_per_device_s_max", lambda most, _: lambda o, x: o.price_per_device_s <= most),
 )
 """In the order in which they are reported; the price comes last, so that it is blamed only when all else fits."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from p2pcompute.protocol import matching
+from p2pcompute.protocol import matching, pricing
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.job import LIVE, Job, Round
 from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
@@ -57,7 +57,12 @@ class Recruiter:
         m = job.manifest
         for listing in chosen:
             body = d.Probe(
-                self._post.delegation, job.needs.engine, m.memory_bytes_max, m.device_ms_max, tuple(self._seen)
+                self._post.delegation,
+                job.needs.engine,
+                m.memory_bytes_max,
+                m.device_ms_max,
+                job.traffic_bytes(),
+                tuple(self._seen),
             )
             probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
             job.round.asked[probe.id] = listing
@@ -126,7 +131,7 @@ class Recruiter:
         quotes = {x.peer: quote for x, quote in r.quotes}
 
         def order(x: Listing) -> tuple[int, int, bytes]:
-            price = quotes[x.peer].body.price_per_device_s
+            price = pricing.price_ceiling(quotes[x.peer].body, job.manifest.device_ms_max, job.traffic_bytes())
             return price, self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
 
         chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.taken(lost=False))
@@ -146,4 +151,8 @@ class Recruiter:
 
 def _dearer(quote: d.Quote, offer: d.Offer) -> bool:
     """A quote above the offer that drew the probe counts as none: the highest price was held against the offer."""
-    return quote.price_per_device_s > offer.price_per_device_s or quote.price_minimum > offer.price_minimum
+    return (
+        quote.price_per_device_s > offer.price_per_device_s
+        or quote.price_per_gb > offer.price_per_gb
+        or quote.price_minimum > offer.price_minimum
+    )

@@ -21,6 +21,7 @@ def test_every_constraint_has_an_option() -> None:
     did = [names.did_key(KEY)]
     asked = Wanted(
         price="1.5",
+        price_gb="0.25",
         engine="cpu",
         model="m",
         compute_capability="8.6",
@@ -42,6 +43,7 @@ def test_every_constraint_has_an_option() -> None:
         memory_bytes=2**20,
         engine="cpu",
         price_per_device_s_max=1_500_000,
+        price_per_gb_max=250_000,
         regions=("eu", "us"),
         regions_denied=("mars",),
         jurisdictions=("EU",),
