@@ -10,7 +10,7 @@ import msgspec
 
 from p2pcompute.errors import NoPeersError, UsageError
 from p2pcompute.identity import names
-from p2pcompute.protocol.matching import Listing, Needs, Test, bind, misfit
+from p2pcompute.protocol.matching import Listing, Needs, Test, bind, expected_prices, misfit
 from p2pcompute.protocol.pricing import price_ceiling
 from p2pcompute.wire import limits
 from p2pcompute.wire.codec import Document
@@ -46,28 +46,23 @@ def estimate(
         raise UsageError(f"a quote needs 1 to {limits.REPLICAS_MAX} replicas and 0 < seconds <= limit")
     limit_ms = int(limit_s * 1000)
     tests = bind(msgspec.structs.replace(needs, device_ms=max(needs.device_ms, limit_ms)))
-    fitting: list[tuple[int, int, str, str]] = []
     listings = [_listing(row) for row in book]
-    for x in listings:
-        if not misfit(x, tests):
-            o = x.offer.body
-            worst = price_ceiling(o, limit_ms, traffic_bytes)
-            expected = price_ceiling(o, max(1, int(expected_s * 1000)), traffic_bytes)
-            fitting.append((worst, expected, names.peer_id(x.peer), names.did_key(x.operator)))
-    chosen: dict[str, tuple[int, int, str]] = {}
-    for worst, expected, peer, operator in sorted(fitting):
+    fitting = [x for x in listings if not misfit(x, tests)]
+    prices = expected_prices(needs, [(x.offer.body, x.offer.body) for x in fitting], limit_ms, traffic_bytes)
+    chosen: dict[bytes, Listing] = {}
+    for _, _, x in sorted((price, names.peer_id(x.peer), x) for price, x in zip(prices, fitting, strict=True)):
         if len(chosen) < replicas:
-            chosen.setdefault(operator, (worst, expected, peer))
+            chosen.setdefault(x.operator, x)
     if len(chosen) < replicas:
         raise NoPeersError(
             f"of {len(listings)} offers {len(fitting)} fit, of {len(chosen)} distinct operators; {replicas} are needed"
             + "".join(f"; {n} × {name}" for name, n in _misfits(listings, tests).items())
         )
-    terms = chosen.values()
+    expected_ms = max(1, int(expected_s * 1000))
     return Estimate(
-        expected=sum(expected for _, expected, _ in terms),
-        worst=sum(worst for worst, _, _ in terms),
-        providers=tuple(peer for _, _, peer in terms),
+        expected=sum(price_ceiling(x.offer.body, expected_ms, traffic_bytes) for x in chosen.values()),
+        worst=sum(price_ceiling(x.offer.body, limit_ms, traffic_bytes) for x in chosen.values()),
+        providers=tuple(names.peer_id(x.peer) for x in chosen.values()),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from p2pcompute.protocol import matching, pricing
+from p2pcompute.protocol import matching
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.job import LIVE, Job, Round
 from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
@@ -129,10 +129,12 @@ class Recruiter:
             for listing in r.asked.values():
                 self._reputation.slow(listing.operator, now.mono_ms)
         quotes = {x.peer: quote for x, quote in r.quotes}
+        terms = [(x.offer.body, quote.body) for x, quote in r.quotes]
+        prices = matching.expected_prices(job.needs, terms, job.manifest.device_ms_max, job.traffic_bytes())
+        price_of = {x.peer: price for (x, _), price in zip(r.quotes, prices, strict=True)}
 
         def order(x: Listing) -> tuple[int, int, bytes]:
-            price = pricing.price_ceiling(quotes[x.peer].body, job.manifest.device_ms_max, job.traffic_bytes())
-            return price, self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
+            return price_of[x.peer], self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
 
         chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.taken(lost=False))
         return [(x, quotes[x.peer]) for x in chosen]

@@ -319,7 +319,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the highest price is not looked at",
         "Providers dearer than the user allows are set to work.",
         "cheap only",
-        (Ladder, "ranked", "if price > price_max:", "if False:"),
+        (Ladder, "ranked", "if price > price_max > 0:", "if False:"),
     ),
     _mutant(
         "claims are paid in full",

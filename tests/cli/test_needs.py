@@ -7,7 +7,7 @@ import pytest
 from p2pcompute.cli.needs import Wanted
 from p2pcompute.errors import UsageError
 from p2pcompute.identity import names
-from p2pcompute.protocol.matching import CONSTRAINTS, Needs
+from p2pcompute.protocol.matching import CONSTRAINTS, Needs, RankBy
 from tests.protocol.stage import key_of
 
 KEY = key_of("operator").public
@@ -38,6 +38,7 @@ def test_every_constraint_has_an_option() -> None:
         rtt_ms=20,
         operator=did,
         not_operator=did,
+        rank_by="gflop",
     ).needs(memory_bytes=2**20)
     assert asked == Needs(
         memory_bytes=2**20,
@@ -59,6 +60,7 @@ def test_every_constraint_has_an_option() -> None:
         rtt_ms_max=20,
         operators=(KEY,),
         operators_denied=(KEY,),
+        rank_by=RankBy.GFLOP,
     )
     own = {"device_ms"}  # run and order quote have --device-s and --limit-s for it
     assert {c.field for c in CONSTRAINTS if not getattr(asked, c.field)} == own
@@ -72,6 +74,7 @@ def test_every_constraint_has_an_option() -> None:
         (Wanted(compute_capability="7.55"), "like 7.5"),
         (Wanted(compute_capability="x.1"), "like 7.5"),
         (Wanted(gflops=-1.0), "out of bounds"),
+        (Wanted(rank_by="looks"), "device-second and gflop"),
         (Wanted(watts=-1), "out of bounds"),
         (Wanted(region=["x" * 65]), "out of bounds"),
         (Wanted(region=["x"] * 257), "out of bounds"),

@@ -6,7 +6,7 @@ import pytest
 from p2pcompute.client.quoting import estimate
 from p2pcompute.errors import NoPeersError, UsageError
 from p2pcompute.identity import names
-from p2pcompute.protocol.matching import ANYBODY, Needs
+from p2pcompute.protocol.matching import ANYBODY, Needs, RankBy
 from tests.protocol.stage import key_of, terms
 
 
@@ -41,6 +41,12 @@ def test_bytes_that_travel_count_for_every_replica() -> None:
     rows = (row("a", 10, price_per_gb=100), row("b", 20, price_per_gb=5), row("c", 25))
     assert quote(*rows) == (2 * 10 + 2 * 20, 10 * 10 + 10 * 20, (peer("a"), peer("b")))
     assert quote(*rows, moved=2 * 10**9) == (2 * 20 + 10 + 2 * 25, 10 * 20 + 10 + 10 * 25, (peer("b"), peer("c")))
+
+
+def test_ranked_by_work_the_fast_are_cheaper() -> None:
+    rows = (row("slow", 10, mflops=1_000), row("fast", 15, mflops=2_000), row("silent", 1, mflops=0))
+    assert quote(*rows, needs=Needs(rank_by=RankBy.GFLOP)) == (50, 250, (peer("fast"), peer("slow")))
+    assert quote(*rows) == (22, 110, (peer("silent"), peer("slow")))
 
 
 def test_who_cannot_hold_the_job_is_left_out() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from p2pcompute.protocol import pricing, records
 from p2pcompute.protocol.machine import JobStatus
+from p2pcompute.protocol.matching import Needs, RankBy
 from p2pcompute.protocol.pricing import price_ceiling, price_due, price_floor, traffic_bytes
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -151,6 +152,19 @@ def test_a_provider_dear_only_by_its_bytes_is_chosen_last() -> None:
     requester = stage.actor("requester")
     stage.play(requester)
     assert {name for name, _ in receipts(stage)} == {"p1", "p2"}
+
+
+def test_ranked_by_work_the_fast_are_hired() -> None:
+    stage = Stage()
+    slow, *fast = stage.providers(3, mflops=1_000)
+    for p in fast:
+        assert p.offer is not None
+        p.publish(replace(p.offer, price_per_device_s=p.offer.price_per_device_s + 2_000_000, mflops=4_000))
+    for number, (by, hired) in enumerate(((RankBy.GFLOP, {"p1", "p2"}), (RankBy.DEVICE_SECOND, {"p0", "p1"}))):
+        requester = stage.actor(f"requester {by}")
+        stage.play(requester, job=bytes([number]) * 16, needs=Needs(rank_by=by))
+        peers = {e.fields["peer"] for e in requester.event("job.assigned")}
+        assert {p.name for p in (slow, *fast) if p.peer in peers} == hired
 
 
 def test_the_bytes_are_paid_after_a_restart_too() -> None:
