@@ -80,6 +80,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 2
     price_step: int = 1_000_000
     """Provider n asks for 10 credits and n steps a second."""
+    price_per_gb: int = 10**9
+    """Of every provider, in micro-credits: a task of some kilobytes then costs some thousands for them."""
     credit: int = 10**9
     sync_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 2
     sync_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 2

@@ -185,6 +185,7 @@ class World:
             copy_mb_s=1000,
             price_per_device_s=1_000_000 if node.kind.undercuts else price,
             price_minimum=100,
+            price_per_gb=self.scenario.price_per_gb,
         )
 
     def manifest(self, number: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from p2pcompute.errors import BudgetError, NoPeersError, VerificationError
-from p2pcompute.protocol import matching, records, verification
+from p2pcompute.protocol import matching, pricing, records, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
 from p2pcompute.protocol.job import LIVE, PENDING, Job, Replica
@@ -76,8 +76,7 @@ class Hiring:
 
     @staticmethod
     def _ceiling(job: Job, quote: AnyDocument) -> int:
-        body: d.Quote = quote.body
-        return verification.price_ceiling(body.price_per_device_s, body.price_minimum, job.manifest.device_ms_max)
+        return pricing.price_ceiling(quote.body, job.manifest.device_ms_max, job.traffic_bytes())
 
     def _dry(self, now: Now, job: Job) -> list[Effect]:
         """Nobody (else) could be had: go on with a quorum, or rest and try again; give up when nobody is at work."""
@@ -153,7 +152,8 @@ class Hiring:
             assignment.raw,
             reservation.raw,
         )
-        assigned = self._desk.event(job, "job.assigned", replica, price_per_device_s=body.price_per_device_s)
+        prices = {"price_per_device_s": body.price_per_device_s, "price_per_gb": body.price_per_gb}
+        assigned = self._desk.event(job, "job.assigned", replica, **prices)
         return [
             persist(record), assigned, *self.send_assignment(now, job, replica), *self.watch_commit_by(now, job)
         ]  # fmt: skip

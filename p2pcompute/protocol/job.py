@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from p2pcompute.protocol import pricing
 from p2pcompute.protocol.machine import follow
 from p2pcompute.protocol.matching import Listing, Needs, network_of
 from p2pcompute.protocol.trust import Kind
@@ -197,12 +198,17 @@ class Job:
             manifest_root=self.manifest_root,
             manifest_size_bytes=len(self.manifest_bytes),
             price_per_device_s=replica.quote.price_per_device_s,
+            price_per_gb=replica.quote.price_per_gb,
             price_minimum=replica.quote.price_minimum,
             price_ceiling=replica.price_ceiling,
             commit_by=commit_by,
             policy=self.policy,
             nonce_commitment=nonce_commitment,
         )
+
+    def traffic_bytes(self, *, with_outputs: bool = True) -> int:
+        """What a replica is paid to move."""
+        return pricing.traffic_bytes(self.manifest, len(self.manifest_bytes), with_outputs=with_outputs)
 
     def evidence(self) -> list[bytes]:
         """Every signed document of this job, in the order of the flow, for an auditor."""

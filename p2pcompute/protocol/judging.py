@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from p2pcompute.errors import VerificationError
-from p2pcompute.protocol import records, sampling, verification
+from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, Now
@@ -136,13 +136,14 @@ class Judging:
         """All verdicts of a job, in one record."""
         group = [r.reveal.body for r, judgement in judged if r.reveal and judgement is not d.Judgement.OUTVOTED]
         lowest_us, roots = min(opening.device_us for opening in group), group[0].output_roots
+        moved = job.traffic_bytes(with_outputs=group[0].status is d.OutcomeStatus.OK)
         pairs: list[tuple[bytes, bytes]] = []
         letters: list[Effect] = []
         for replica, judgement in judged:
             assert replica.reveal is not None
             assert replica.commitment is not None
             paid = judgement is not d.Judgement.OUTVOTED
-            price = verification.price_due(replica.terms, replica.reveal.body.device_us, lowest_us) if paid else 0
+            price = pricing.price_due(replica.terms, replica.reveal.body.device_us, lowest_us, moved) if paid else 0
             body = d.Verdict(replica.commitment.id, judgement, roots, len(group), price)
             verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
             self._desk.jobs.take_verdict(job, replica, verdict)

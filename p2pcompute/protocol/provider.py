@@ -14,7 +14,7 @@ import msgspec
 
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability
-from p2pcompute.protocol import records, verification
+from p2pcompute.protocol import pricing, records, verification
 from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
@@ -112,7 +112,8 @@ class Provider:
         match record:
             case records.Reserved():
                 document = self._post.open(record.reservation)
-                e = Engagement(record.requester, document, record.price_per_device_s, record.price_minimum)
+                rates = record.price_per_device_s, record.price_per_gb, record.price_minimum
+                e = Engagement(record.requester, document, *rates)
                 displaced = self._slots.hold(document.body.slot, document.id, record.requester, document.expires_at)
                 if displaced in self._engagements:
                     self._engagements[displaced].step("expire")
@@ -127,7 +128,7 @@ class Provider:
                 self._replay_end(e, record.by)
             case records.Committed():
                 document = self._post.open(record.commitment)
-                self._commit(self._by_assignment[record.assignment], document, record.opening)
+                self._commit(self._by_assignment[record.assignment], document, record.opening, record.moved_bytes)
             case records.Issued():
                 verdict, receipt = self._post.open(record.verdict), self._post.open(record.receipt)
                 self._issue(self._by_commitment[verdict.body.commitment], verdict, receipt)
@@ -200,11 +201,9 @@ class Provider:
         if fault is not None:
             return [], self._decline(now, probe, *fault), []
         assert self.terms is not None
-        quote = self._post.write(
-            now,
-            d.Quote(probe.id, self.terms.price_per_device_s, self.terms.price_minimum),
-            lifetime_ms=limits.QUOTE_LIFETIME_MS,
-        )
+        terms = self.terms
+        offered = d.Quote(probe.id, terms.price_per_device_s, terms.price_per_gb, terms.price_minimum)
+        quote = self._post.write(now, offered, lifetime_ms=limits.QUOTE_LIFETIME_MS)
         self._quotes[quote.id] = quote, probe.signer
         while len(self._quotes) > QUOTES_MAX:
             self._quotes.popitem(last=False)
@@ -225,7 +224,7 @@ class Provider:
             return d.DeclineCode.UNSUITABLE, "larger than the offer allows"
         if body.engine and body.engine != terms.engine:
             return d.DeclineCode.UNSUITABLE, f"this is a {terms.engine} engine"
-        ceiling = verification.price_ceiling(terms.price_per_device_s, terms.price_minimum, body.device_ms_max)
+        ceiling = pricing.price_ceiling(terms, body.device_ms_max, body.traffic_bytes)
         if not self._ledger.trusts(probe.signer, ceiling):
             return d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"
         if self._slots.free(probe.signer) is None:
@@ -252,9 +251,9 @@ class Provider:
             lifetime_ms=min(request.body.lease_ms, LEASE_MS_MAX),
         )
         self._slots.hold(slot, reservation.id, request.signer, reservation.expires_at)
-        price = quote.body
-        self._remember(Engagement(request.signer, reservation, price.price_per_device_s, price.price_minimum))
-        record = records.Reserved(request.signer, price.price_per_device_s, price.price_minimum, reservation.raw)
+        rates = quote.body.price_per_device_s, quote.body.price_per_gb, quote.body.price_minimum
+        self._remember(Engagement(request.signer, reservation, *rates))
+        record = records.Reserved(request.signer, *rates, reservation.raw)
         return [_persist(record)], reservation, [_event("provider.reserved", request.signer)]
 
     def _remember(self, e: Engagement) -> None:
@@ -295,6 +294,7 @@ class Provider:
             return [], self._decline(now, assignment, d.DeclineCode.UNKNOWN_RESERVATION, "no such reservation"), []
         if (
             body.price_per_device_s < e.price_per_device_s
+            or body.price_per_gb < e.price_per_gb
             or not e.price_minimum <= body.price_minimum <= body.price_ceiling
         ):
             return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, "below the quoted price"), []
@@ -359,7 +359,7 @@ class Provider:
         if body.judgement not in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT):
             e.step("judge")
             return [], None, [_event("provider.outvoted", e.requester, judgement=body.judgement.name), *self._quiet(e)]
-        fault = verification.verdict_fault(body, e.opening, e.assignment.body)
+        fault = verification.verdict_fault(body, e.opening, e.assignment.body, e.moved_bytes)
         if fault:
             return [], self._decline(now, verdict, d.DeclineCode.UNSUITABLE, fault), []
         receipt = self._write_receipt(now, e, verdict)
@@ -467,13 +467,12 @@ class Provider:
         if manifest.memory_bytes_max > self.terms.memory_bytes_max or manifest.device_ms_max > self.terms.device_ms_max:
             return self._fail(now, e, d.FailureCode.REFUSED, "larger than the offer allows")
         body: d.Assignment = e.assignment.body
-        most = verification.price_ceiling(body.price_per_device_s, body.price_minimum, manifest.device_ms_max)
-        if body.price_ceiling < most:
+        moved = pricing.traffic_bytes(manifest, len(data), with_outputs=True)
+        if body.price_ceiling < pricing.price_ceiling(body, manifest.device_ms_max, moved):
             return self._fail(now, e, d.FailureCode.REFUSED, "the price ceiling is below what the run may cost")
         e.step("fetched manifest")
         e.manifest, e.manifest_bytes = manifest, data
-        wanted = {manifest.ptx_root: manifest.ptx_size_bytes} | {b.root: b.size_bytes for b in manifest.inputs}
-        return [Fetch(f"inputs:{e.token}", e.requester, tuple(wanted.items()), FETCH_MS)]
+        return [Fetch(f"inputs:{e.token}", e.requester, tuple(manifest.blobs.items()), FETCH_MS)]
 
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         """The run ended."""
@@ -508,15 +507,17 @@ class Provider:
         root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
         document = self._post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=LETTER_MS)
         opening = msgspec.structs.replace(opening, commitment=document.id)
-        self._commit(e, document, opening)
-        record = records.Committed(e.assignment.id, opening, document.raw)
+        ok = status is d.OutcomeStatus.OK
+        moved_bytes = pricing.traffic_bytes(e.manifest, len(e.manifest_bytes), with_outputs=ok)
+        self._commit(e, document, opening, moved_bytes)
+        record = records.Committed(e.assignment.id, opening, document.raw, moved_bytes)
         done = _event("provider.committed", e.requester, device_us=outcome.device_us)
         return [_persist(record), done, *self._tell(now, e)]
 
-    def _commit(self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal) -> None:
+    def _commit(self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal, moved_bytes: int) -> None:
         e.state = "running" if e.state == "fetching" else e.state  # replay: a restart repeats the run silently
         e.step("commit")
-        e.commitment, e.opening = commitment, opening
+        e.commitment, e.opening, e.moved_bytes = commitment, opening, moved_bytes
         self._by_commitment[commitment.id] = e
         self._slots.close(e.reservation.id, commitment.id)
 

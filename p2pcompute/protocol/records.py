@@ -106,6 +106,7 @@ class Reserved(Record, frozen=True, tag="reserved"):
 
     requester: bytes
     price_per_device_s: int
+    price_per_gb: int
     price_minimum: int
     reservation: bytes
 
@@ -124,11 +125,12 @@ class Ended(Record, frozen=True, tag="closed"):
 
 
 class Committed(Record, frozen=True, tag="committed"):
-    """Provider: the outcome, its opening and the commitment to it."""
+    """Provider: the outcome, its opening, the commitment to it, and the bytes that are to be paid for."""
 
     assignment: bytes
     opening: RootReveal
     commitment: bytes
+    moved_bytes: int
 
 
 class Issued(Record, frozen=True, tag="issued"):

@@ -1,4 +1,4 @@
-"""Commit, reveal, compare: the pure part of believing a result. Rules V1 to V7 of docs/spec/verification.md."""
+"""Commit, reveal, compare: the pure part of believing a result. Rules V1 to V6 and V8 of docs/spec/verification.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from p2pcompute.wire import limits, merkle
+from p2pcompute.protocol.pricing import price_floor
+from p2pcompute.wire import merkle
 from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, RootReveal, Verdict
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import Policy, Scheme
@@ -96,30 +97,18 @@ def judge(opening: RootReveal, agreed: Answer) -> Judgement:
     return Judgement.AGREED if agreed[0] is OutcomeStatus.OK else Judgement.KERNEL_AT_FAULT
 
 
-def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment) -> str:
-    """Why a verdict in a provider's favour is not one it can accept; empty when it is. Without this a requester could
-    name any price and still be given the data."""
+def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment, moved_bytes: int) -> str:
+    """Why a verdict in a provider's favour is not one it can accept; empty when it is. `moved_bytes` are those it is to
+    be paid for. Without this a requester could name any price and still be given the data."""
     if verdict.agreed_roots != opening.output_roots:
         return "the agreed roots are not mine"
     is_sampled = assignment.policy.scheme is Scheme.SAMPLE
     fits = {Judgement.AGREED} | ({Judgement.KERNEL_AT_FAULT} if is_sampled else set())
     if verdict.judgement not in (fits if opening.status is OutcomeStatus.OK else {Judgement.KERNEL_AT_FAULT}):
         return "the judgement does not fit my outcome"
-    if not assignment.price_minimum <= verdict.price <= assignment.price_ceiling:
+    if not price_floor(assignment, moved_bytes) <= verdict.price <= assignment.price_ceiling:
         return "the price is outside what was assigned"
     return ""
-
-
-def price_due(assignment: Assignment, claimed_us: int, lowest_us: int) -> int:
-    """Micro-credits for one agreeing replica: rule F7 of docs/spec/documents.md. Rounded up to a whole one."""
-    paid_us = min(claimed_us, lowest_us * 5 // 4)
-    due = max(assignment.price_minimum, -(-assignment.price_per_device_s * paid_us // 1_000_000))
-    return min(due, assignment.price_ceiling)
-
-
-def price_ceiling(price_per_device_s: int, price_minimum: int, device_ms_max: int) -> int:
-    """The most one replica can cost; never more than a document can state."""
-    return min(limits.PRICE_MAX, max(price_minimum, -(-price_per_device_s * device_ms_max // 1000)))
 
 
 def nonce_of(secret: bytes, reservation: bytes) -> bytes:

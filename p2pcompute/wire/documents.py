@@ -64,8 +64,9 @@ class Offer(Body, frozen=True):
     """A provider's ask. The newest sequence of a (signer, epoch) replaces all earlier ones.
 
     `compute_capability` is ten times that of CUDA, `toolchain` the id of the compiler whose PTX this provider can make
-    again, `jurisdictions` tags of laws it is under. Power in watts and grams of CO2 per kilowatt-hour are its own
-    word; 0 and "" state nothing. (The defaults are for who writes an offer: on the wire every field stands.)
+    again, `jurisdictions` tags of laws it is under. `price_per_gb` is for 10^9 bytes that travel. Power in watts and
+    grams of CO2 per kilowatt-hour are its own word; 0 and "" state nothing. (The defaults are for who writes an
+    offer: on the wire every field stands.)
     """
 
     delegation: Raw
@@ -85,6 +86,7 @@ class Offer(Body, frozen=True):
     copy_mb_s: Count
     price_per_device_s: Money
     price_minimum: Money
+    price_per_gb: Money = 0
     compute_capability: Count = 0
     toolchain: Label = ""
     jurisdictions: Labels = ()
@@ -97,13 +99,15 @@ class Cancel(Body, frozen=True):
 
 
 class Probe(Body, frozen=True):
-    """Would you run this, and at what price? `delegation` shows whose requester this is, `seen` the Reservations it was
-    given last: whoever is probed by two requesters can tell when somebody promised them one slot twice."""
+    """Would you run this, and at what price? `traffic_bytes` is all that can travel for it. `delegation` shows whose
+    requester this is, `seen` the Reservations it was given last: whoever is probed by two requesters can tell when
+    somebody promised them one slot twice."""
 
     delegation: Raw
     engine: Label
     memory_bytes_max: Count
     device_ms_max: Count
+    traffic_bytes: Count
     seen: Annotated[tuple[Raw, ...], msgspec.Meta(max_length=limits.SIGHTINGS_MAX)] = ()
 
 
@@ -112,6 +116,7 @@ class Quote(Body, frozen=True):
 
     probe: Hash
     price_per_device_s: Money
+    price_per_gb: Money
     price_minimum: Money
 
 
@@ -178,6 +183,7 @@ class Assignment(Body, frozen=True):
     manifest_root: Hash
     manifest_size_bytes: Annotated[int, msgspec.Meta(ge=1, le=limits.MANIFEST_BYTES_MAX)]
     price_per_device_s: Money
+    price_per_gb: Money
     price_minimum: Money
     price_ceiling: Money
     commit_by: Count

@@ -130,6 +130,11 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     def inputs(self) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers if b.is_input)
 
+    @property
+    def blobs(self) -> dict[bytes, int]:
+        """Root -> size of what a provider fetches beside the manifest: the PTX and every distinct input."""
+        return {self.ptx_root: self.ptx_size_bytes} | {b.root: b.size_bytes for b in self.inputs}
+
 
 _decoder = msgspec.msgpack.Decoder(Manifest)
 _encoder = msgspec.msgpack.Encoder()

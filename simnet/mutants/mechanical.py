@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from p2pcompute.protocol import matching, verification
+from p2pcompute.protocol import matching, pricing, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.judging import Judging
@@ -23,7 +23,7 @@ from simnet.mutants.patch import Owner, planted, source_of
 FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (verification, "tally"),
     (verification, "judge"),
-    (verification, "price_due"),
+    (pricing, "price_due"),
     (matching, "distinct"),
     (Ledger, "earn"),
     (Ledger, "promise"),
@@ -197,7 +197,7 @@ SURVIVE: Final = (
     "Jobs._replay_end #6 dropped: job.fetched = not record.error",
     "Provider._issue #0 dropped: e.step('issue')",
     "Provider._on_assignment #6 and for or: e is None or e.requester != assignment.signer or e.state != ",
-    "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or not e.pric",
+    "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or body.price",
     "Provider._on_assignment #8 comparison swapped: body.commit_by <= now.wall_ms",
     "Judging.judge #3 dropped: job.dry_rounds = 0",
     "Judging.judge #8 off by one: 0",

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from p2pcompute.protocol import matching, provider, requester, verification
+from p2pcompute.protocol import matching, pricing, provider, requester, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.desk import Desk
@@ -320,13 +320,13 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the highest price is not looked at",
         "Providers dearer than the user allows are set to work.",
         "cheap only",
-        (Ladder, "ranked", "if price > price_max:", "if False:"),
+        (Ladder, "ranked", "if price > price_max > 0:", "if False:"),
     ),
     _mutant(
         "claims are paid in full",
         "Who claims much more time than others is paid for it.",
         "stragglers",
-        (verification, "price_due", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
+        (pricing, "price_due", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
     ),
     _mutant(
         "a stop stops nothing",

@@ -104,7 +104,7 @@ class Desk:
     # -- the way through an engagement -------------------------------------------------------------------------------
 
     def probe(self) -> d.Probe:
-        return d.Probe(delegation(key_of("buyer"), REQUESTER.public), "cpu", MANIFEST.memory_bytes_max, 1_000)
+        return d.Probe(delegation(key_of("buyer"), REQUESTER.public), "cpu", MANIFEST.memory_bytes_max, 1_000, 1_000)
 
     def reserve(self, lease_ms: int = 15_000) -> None:
         quote = self.ask(self.probe())
@@ -116,7 +116,7 @@ class Desk:
         return replace(  # type: ignore[no-any-return]
             d.Assignment(
                 self.held.get("reservation", NONE), manifest_id(DATA), merkle.blob_root(DATA), len(DATA),
-                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, Policy(), nonce_commitment(NONCE),
+                1_000_000, 0, 100, 1_000_000, self.stage.now.wall_ms + 61_000, Policy(), nonce_commitment(NONCE),
             ),
             **changes,
         )  # fmt: skip
@@ -309,7 +309,7 @@ def test_a_quote_states_the_offers_price_and_answers_its_probe() -> None:
     raw = desk.write(desk.probe())
     quote = desk.send(raw)
     assert isinstance(quote, d.Document)
-    assert quote.body == d.Quote(d.open_document(NETWORK, raw, verify_once).id, 1_000_000, 100)
+    assert quote.body == d.Quote(d.open_document(NETWORK, raw, verify_once).id, 1_000_000, 0, 100)
 
 
 def test_nothing_is_quoted_before_there_are_terms_or_while_draining() -> None:
@@ -415,6 +415,12 @@ def test_an_assignment_off_the_quoted_terms_is_declined(changes: dict[str, Any],
     desk = desk_at("reserved")
     assert code(desk.ask(desk.assignment(**changes))) is expected
     assert desk.state == "reserved"
+
+
+def test_an_assignment_below_the_quoted_price_of_a_gigabyte_is_declined() -> None:
+    desk = desk_at("reserved", price_per_gb=7)
+    assert code(desk.ask(desk.assignment(price_per_gb=6))) is d.DeclineCode.UNSUITABLE
+    assert desk.ask(desk.assignment(price_per_gb=7)) == ""
 
 
 def failure(desk: Desk) -> d.Failure:
