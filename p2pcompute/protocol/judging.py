@@ -104,9 +104,9 @@ class Judging:
         if replica.state != "inspecting" or job.state != "working":
             return []
         assert replica.reveal is not None
-        told = self._desk.event(
-            job, "job.inspected", replica, finding=outcome.finding.name, blocks=outcome.blocks, reason=outcome.reason
-        )
+        facts = {"finding": outcome.finding.name, "reason": outcome.reason}
+        counts = {"blocks": outcome.blocks, "device_us": outcome.device_us, "leaves": outcome.leaves}
+        told = self._desk.event(job, "job.inspected", replica, **facts, **counts)
         if outcome.finding is Finding.UNAVAILABLE:
             return [told, *self._desk.retry_or_lose(now, job, replica, "inspect", outcome.reason)]
         if outcome.finding is Finding.UNPROVEN:
