@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from p2pcompute.client.sync import Client, Job, as_completed
     from p2pcompute.client.textures import Texture1D, Texture2D, Texture3D
     from p2pcompute.protocol.matching import Needs
+    from p2pcompute.wire.policy import Policy, adaptive, replicate, sample
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,10 @@ _HOME_OF = {
     "Client": "client.sync",
     "Job": "client.sync",
     "Needs": "protocol.matching",
+    "Policy": "wire.policy",
+    "adaptive": "wire.policy",
+    "replicate": "wire.policy",
+    "sample": "wire.policy",
     "Texture1D": "client.textures",
     "Texture2D": "client.textures",
     "Texture3D": "client.textures",
@@ -70,6 +75,7 @@ __all__ = [
     "NoPeersError",
     "Out",
     "P2PComputeError",
+    "Policy",
     "RemoteError",
     "Result",
     "Texture1D",
@@ -77,8 +83,11 @@ __all__ = [
     "Texture3D",
     "UsageError",
     "VerificationError",
+    "adaptive",
     "as_completed",
     "open_client",
+    "replicate",
+    "sample",
 ]
 
 

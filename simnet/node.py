@@ -33,7 +33,7 @@ from p2pcompute.protocol.machine import (
     SetTimer,
 )
 from simnet.disk import CrashState
-from simnet.site import MISSING, PIECES_BYTES, Site, inspected
+from simnet.site import Site
 from simnet.wheel import Phase
 
 REDIAL_MS: Final = 1_000
@@ -251,10 +251,10 @@ class Node(Site):
                 self._run(effect)
             case CancelJob():
                 self._running.pop(effect.token, None)
-            case Inspect():
-                self._inspect(effect)
             case Fetch():
                 self._fetch(effect)
+            case Inspect():
+                self._inspect(effect)
             case Grant():
                 self.grant(effect)
 
@@ -346,40 +346,14 @@ class Node(Site):
             self._input(life, lambda core: core.on_job(self.now, token, outcome))
 
     def _inspect(self, effect: Inspect) -> None:
-        """Pieces from the provider, then the time of the engine."""
-        life, open_ = self._life, [True]
+        self.runs += 1
+        took_ms, outcome = self.inspect(effect)
+        key = self.index, JOB, 1, self.runs
+        at_ms = self.network.wheel.now_ms + took_ms
+        self.network.wheel.at(at_ms, Phase.SETTLE, key, self._inspected, effect.token, outcome, self._life)
 
-        def end(outcome: InspectOutcome, *, late: bool = False) -> None:
-            if open_:
-                open_.clear()
-                self._input(life, lambda core: core.on_inspected(self.now, effect.token, outcome), late=late)
-
-        def go(up: bool) -> None:
-            if not open_ or not self._lives(life):
-                return
-            if not self.network.transfer(self, effect.peer, PIECES_BYTES * len(effect.points), arrived):
-                end(MISSING)
-
-        def arrived(whole: bool) -> None:
-            source = self.network.nodes[effect.peer]
-            assert isinstance(source, Site)
-            if not open_ or not self._lives(life):
-                return
-            if not whole or not source.shows(self.peer, effect):
-                end(MISSING)
-                return
-            self.runs += 1
-            key = self.index, JOB, 0, self.runs
-            at_ms = self.network.wheel.now_ms + self.inspect_ms(effect)
-            self.network.wheel.at(at_ms, Phase.SETTLE, key, end, inspected(effect))
-
-        key = self.index, self.runs, f"inspect {effect.token}"
-        expired_ms = self.network.wheel.now_ms + effect.timeout_ms
-        self.network.wheel.at(expired_ms, Phase.LATE, key, lambda: end(MISSING, late=True))
-        if effect.peer in self.lines or not effect.addresses:
-            go(True)
-        else:
-            self.network.connect(self, effect.peer, go)
+    def _inspected(self, token: str, outcome: InspectOutcome, life: int) -> None:
+        self._input(life, lambda core: core.on_inspected(self.now, token, outcome))
 
     def _fetch(self, effect: Fetch) -> None:
         """From the first source that gives the blobs, one after the other."""

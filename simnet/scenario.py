@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import msgspec
 
 from p2pcompute.errors import UsageError
+from p2pcompute.wire.policy import Policy, Scheme, policy_fault
 from simnet.characters import character_of
 from simnet.faults import Plan, check_plan
 from simnet.links import LATENCIES, Links
@@ -28,8 +29,15 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arrival: str = "even"
     first_ms: Count = 2_000
     every_ms: Count = 400
+    verify: str = "replicate"
+    """Or "adaptive", or "sample"."""
     replicas: int = 2
     quorum: int = 2
+    samples: Count = 0
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1
+    """Thread blocks of a task's one launch."""
+    kernels: Count = 0
+    """How many different kernels the tasks have; 0: each its own."""
     run_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 20
     run_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 400
     output_kb: Count = 4
@@ -41,7 +49,13 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The highest price per device-second, in micro-credits; 0: any."""
     budget: int = 10**12
 
+    @property
+    def policy(self) -> Policy:
+        """How the results of the tasks come to be believed."""
+        return Policy(SCHEMES[self.verify], self.replicas, self.quorum, self.samples)
 
+
+SCHEMES: Final = {scheme.name.lower(): scheme for scheme in Scheme}
 ARRIVALS: Final = ("even", "poisson", "burst")
 
 
@@ -66,6 +80,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 2
     price_step: int = 1_000_000
     """Provider n asks for 10 credits and n steps a second."""
+    price_per_gb: int = 10**9
+    """Of every provider, in micro-credits: a task of some kilobytes then costs some thousands for them."""
     credit: int = 10**9
     sync_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 2
     sync_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 2
@@ -102,8 +118,10 @@ def check_scenario(scenario: Scenario) -> Scenario:
     ):
         if low > high:
             raise UsageError(f"{what}_min is above {what}_max")
-    if not 1 <= scenario.work.quorum <= scenario.work.replicas:
-        raise UsageError("the quorum must be 1 to the number of replicas")
+    _one_of("way to verify", scenario.work.verify, tuple(SCHEMES))
+    fault = policy_fault(scenario.work.policy)
+    if fault:
+        raise UsageError(fault)
     if not scenario.providers:
         raise UsageError("a world has at least one provider")
     check_plan(scenario.faults, scenario.names())

@@ -33,9 +33,8 @@ from p2pcompute.protocol.machine import (
     Ruling,
 )
 from p2pcompute.wire import documents as d
-from p2pcompute.wire import limits, merkle
+from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import decode_manifest
-from p2pcompute.wire.steps import state_buffers, step_count
 from simnet.characters.base import Ring
 from simnet.characters.traced import Traced
 from simnet.disk import Disk
@@ -50,13 +49,6 @@ NETWORK: Final = "simnet"
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
 CREDIT: Final = 10**9
 VERIFIED_MAX: Final = 1_000_000
-BLOCK_BYTES: Final = 256
-"""Of a state, written by one block."""
-INSPECTION_PART: Final = 20
-"""Recomputing a sample takes one part in so many of the run."""
-PIECES_BYTES: Final = 2 * limits.BLOB_LEAF_BYTES
-"""Fetched for each byte that is looked at."""
-MISSING: Final = InspectOutcome(Finding.UNAVAILABLE, 0, reason="the provider gives no pieces")
 
 Observe = Callable[["Site", Emit], None]
 
@@ -72,41 +64,6 @@ def output_bytes(manifest: bytes) -> list[bytes]:
     """The outputs themselves."""
     outputs = decode_manifest(manifest).outputs
     return [blake3(manifest + i.to_bytes(4, "little")).digest(length=b.size_bytes) for i, b in enumerate(outputs)]
-
-
-@functools.lru_cache(maxsize=4_096)
-def right_states(manifest: bytes) -> tuple[tuple[bytes, ...], ...]:
-    """Roots of what every honest engine has after each step; the last state holds the outputs."""
-    made = decode_manifest(manifest)
-    last = step_count(made)
-    outputs = dict(zip((b.name for b in made.outputs), (root for root, _ in right_outputs(manifest)), strict=True))
-
-    def root(step: int, number: int) -> bytes:
-        name = made.buffers[number].name
-        known = outputs.get(name) if step == last else None
-        return known or blake3(b"state" + manifest + bytes((step, number))).digest()
-
-    return tuple(tuple(root(step, number) for number in state_buffers(made)) for step in range(1, last + 1))
-
-
-def forged(root: bytes, permille: int, mark: bytes) -> bytes:
-    """The root of a state in which so many of a thousand blocks are wrong: its last two bytes say it. Any other wrong
-    root says something too."""
-    return blake3(b"forged" + mark + root).digest(length=30) + permille.to_bytes(2, "little")
-
-
-def inspected(effect: Inspect) -> InspectOutcome:
-    """What every honest machine finds: a byte of a forged state is wrong if its block is one of those that are."""
-    right, places = right_states(effect.manifest), state_buffers(decode_manifest(effect.manifest))
-    for point in effect.points:
-        place = places.index(point.buffer)
-        stated, block = effect.states[point.step][place], point.byte // BLOCK_BYTES
-        share = int.from_bytes(stated[-2:], "little") % 1_001
-        draw = int.from_bytes(blake3(stated + block.to_bytes(8, "little")).digest(length=4), "little") % 1_000
-        if stated != right[point.step][place] and draw < share:
-            where = point.step, block, point.buffer, point.byte
-            return InspectOutcome(Finding.WRONG, len(effect.points), *where, reason="a block leaves something else")
-    return InspectOutcome(Finding.CLEAN, len(effect.points), leaves=2 * len(effect.points))
 
 
 def ptx_text(seed: int, number: int) -> bytes:
@@ -156,6 +113,8 @@ class Site(abc.ABC):
         self.core: PeerCore | None = None
         self.terms: d.Offer | None = None
         """What it offers whenever it boots."""
+        self.fakes: dict[bytes, int] = {}
+        """Outputs of this engine of which one block in so many is wrong; of other wrong ones all are."""
         self.ring = Ring()
         """What it shares with others of its character."""
         self._grants: dict[tuple[str, bytes], Grant] = {}
@@ -243,21 +202,6 @@ class Site(abc.ABC):
         ]
         return all(root in self.blobs and root in granted for root in roots)
 
-    def shows(self, peer: bytes, effect: Inspect) -> bool:
-        """Whether `peer` gets pieces of these states here."""
-        wall_ms = self.now.wall_ms
-        granted = {
-            root
-            for (_, who), one in self._grants.items()
-            if who == peer and wall_ms < one.until_wall_ms
-            for root in one.roots
-        }
-        return all(root in self.blobs and root in granted for state in effect.states for root in state)
-
-    def inspect_ms(self, effect: Inspect) -> int:
-        """What recomputing blocks takes here."""
-        return max(1, int(self.work_ms(effect.manifest) * self.slowness) // INSPECTION_PART)
-
     def take(self, source: Site, token: str, roots: list[bytes]) -> tuple[bytes, ...]:
         """Blobs have arrived from another peer; their bytes when they are a manifest's."""
         self.blobs.update({root: source.blobs[root] for root in roots})
@@ -273,16 +217,42 @@ class Site(abc.ABC):
         self._jobs += 1
         queue_ms = mix(self.seed ^ mix(self.index << 20 | self._jobs)) % 20
         took_ms = max(1, int(self.work_ms(manifest) * self.slowness))
-        states = right_states(manifest) if snapshots else ()
-        outcome = JobOutcome(JobStatus.OK, right_outputs(manifest), device_us=1_000 * took_ms, states=states)
+        outcome = JobOutcome(JobStatus.OK, right_outputs(manifest), device_us=1_000 * took_ms)
         claimed = getattr(self.core, "result", None)
         if claimed is not None:
             outcome = claimed(manifest, outcome)
-        if snapshots and outcome.status is JobStatus.OK and not outcome.states:
-            outcome = msgspec.structs.replace(outcome, states=_with_outputs(manifest, outcome))
         self.blobs.update({root: None for root, _ in outcome.outputs})
-        self.blobs.update({root: None for state in outcome.states for root in state})
+        if snapshots:  # tasks here have one step and no buffers but outputs
+            outcome = msgspec.structs.replace(outcome, states=(tuple(root for root, _ in outcome.outputs),))
         return took_ms + queue_ms, outcome
+
+    def inspect(self, effect: Inspect) -> tuple[int, InspectOutcome]:
+        """Milliseconds that recomputing a sample takes here, and what it shows."""
+        source = self.network.nodes.get(effect.peer)
+        if not isinstance(source, Site) or not source.up or not source.gives_pieces(self.peer, effect.states[-1]):
+            return 1, InspectOutcome(Finding.UNAVAILABLE, reason="pieces of its states are not to be had")
+        x, y, z = decode_manifest(effect.manifest).launches[0].grid
+        right, seen = right_outputs(effect.manifest), dict[int, None]()
+        for point in effect.points:
+            root, size = right[point.buffer]
+            block, stated = point.byte * x * y * z // size, effect.states[-1][point.buffer]
+            if len(seen) == effect.blocks and block not in seen:
+                break
+            seen[block] = None
+            if stated != root and is_faked(stated, block, source.fakes.get(stated, 1)):
+                wrong = InspectOutcome(Finding.WRONG, len(seen), buffer=point.buffer, block=block, byte=point.byte)
+                return self._share_ms(effect.manifest, len(seen), x * y * z), wrong
+        took_ms = self._share_ms(effect.manifest, len(seen), x * y * z)
+        return took_ms, InspectOutcome(Finding.CLEAN, len(seen), device_us=1_000 * took_ms)
+
+    def _share_ms(self, manifest: bytes, blocks: int, of: int) -> int:
+        return max(1, int(self.work_ms(manifest) * self.slowness * blocks / of))
+
+    def gives_pieces(self, peer: bytes, roots: tuple[bytes, ...]) -> bool:
+        """Whether `peer` may read single leaves of these blobs here."""
+        grants = [one for (_, who), one in self._grants.items() if who == peer and one.leaves_max]
+        wall_ms = self.now.wall_ms
+        return any(set(roots) <= set(one.roots) and wall_ms < one.until_wall_ms for one in grants)
 
     def store(self, manifest: bytes, ptx: bytes) -> None:
         """Put a task into the blob store."""
@@ -290,13 +260,9 @@ class Site(abc.ABC):
             self.blobs[merkle.blob_root(blob)] = blob
 
 
-def _with_outputs(manifest: bytes, outcome: JobOutcome) -> tuple[tuple[bytes, ...], ...]:
-    """The states of somebody who claims other outputs: right but for these."""
-    made, states = decode_manifest(manifest), right_states(manifest)
-    stated = dict(zip((b.name for b in made.outputs), (root for root, _ in outcome.outputs), strict=True))
-    names = [made.buffers[number].name for number in state_buffers(made)]
-    last = tuple(stated.get(name, root) for name, root in zip(names, states[-1], strict=True))
-    return (*states[:-1], last)
+def is_faked(root: bytes, block: int, one_in: int) -> bool:
+    """Whether a block of a wrong output is among those made up: by chance that depends on nothing but which."""
+    return int.from_bytes(blake3(root + block.to_bytes(8, "little")).digest(length=4), "big") % one_in == 0
 
 
 def _address(index: int, host: int) -> str:

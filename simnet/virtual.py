@@ -35,7 +35,7 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.transport.mux import Stream
 from simnet.disk import CrashState
 from simnet.node import JOB, Node
-from simnet.site import MISSING, PIECES_BYTES, Site, inspected
+from simnet.site import Site
 from simnet.wheel import Phase
 from simnet.world import World
 
@@ -207,29 +207,12 @@ class SiteWork:
 
     async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome:
         node = self._node
-        with trio.CancelScope(deadline=SiteClock(node).deadline(node.now.mono_ms + effect.timeout_ms)) as scope:
-            outcome = await self._inspect(effect)
-        return MISSING if scope.cancelled_caught else outcome
-
-    async def _inspect(self, effect: Inspect) -> InspectOutcome:
-        """Pieces from the provider, then the time of the engine."""
-        node, reply = self._node, Reply[bool]()
-        if effect.peer not in node.lines and effect.addresses:
-            node.network.connect(node, effect.peer, reply.give)
-            await reply.wait()
-            reply = Reply()
-        if not node.network.transfer(node, effect.peer, PIECES_BYTES * len(effect.points), reply.give):
-            return MISSING
-        whole, source = await reply.wait(), node.network.nodes[effect.peer]
-        assert isinstance(source, Site)
-        if not whole or not source.shows(node.peer, effect):
-            return MISSING
         node.runs += 1
-        done = Reply[InspectOutcome]()
-        key = node.index, JOB, 0, node.runs
-        at_ms = node.network.wheel.now_ms + node.inspect_ms(effect)
-        node.network.wheel.at(at_ms, Phase.SETTLE, key, done.give, inspected(effect))
-        return await done.wait()
+        took_ms, outcome = node.inspect(effect)
+        reply = Reply[InspectOutcome]()
+        key = node.index, JOB, 1, node.runs
+        node.network.wheel.at(node.network.wheel.now_ms + took_ms, Phase.SETTLE, key, reply.give, outcome)
+        return await reply.wait()
 
     async def fetch(self, effect: Fetch, network: Streams) -> tuple[bytes, ...]:
         """From the first source that gives the blobs, one after the other."""

@@ -185,11 +185,12 @@ class World:
             copy_mb_s=1000,
             price_per_device_s=1_000_000 if node.kind.undercuts else price,
             price_minimum=100,
+            price_per_gb=self.scenario.price_per_gb,
         )
 
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
-        work, ptx = self.scenario.work, ptx_text(self.seed, number)
+        work, ptx = self.scenario.work, ptx_text(self.seed, self._kernel(number))
         outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
         return encode_manifest(
             Manifest(
@@ -199,11 +200,14 @@ class World:
                 ptx_root=merkle.blob_root(ptx),
                 ptx_size_bytes=len(ptx),
                 buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
-                launches=(Launch("k", (1, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
+                launches=(Launch("k", (work.blocks, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=DEVICE_MS,
                 memory_bytes_max=2**20,
             )
         )
+
+    def _kernel(self, number: int) -> int:
+        return number % self.scenario.work.kernels if self.scenario.work.kernels else number
 
     def _submit(self, number: int) -> None:
         requester = self.requesters[number % len(self.requesters)]
@@ -217,7 +221,7 @@ class World:
         if not requester.up:
             self.schedule(self.wheel.now_ms + RETRY_MS, self._submit, number)
             return
-        requester.store(task.manifest, ptx_text(self.seed, task.number))
+        requester.store(task.manifest, ptx_text(self.seed, self._kernel(task.number)))
         requester.command(self._command(task))
 
     def _stop(self, task: Task) -> None:
@@ -231,8 +235,8 @@ class World:
         return Submit(
             task.id,
             task.manifest,
-            replicas=work.replicas,
-            quorum=work.quorum,
+            policy=work.policy,
+            stored=(tuple(range(work.outputs)),) if work.samples else (),
             budget=work.budget,
             needs=Needs(price_per_device_s_max=work.price_max),
         )

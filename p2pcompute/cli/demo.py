@@ -120,7 +120,8 @@ async def _gather(client: AsyncClient, providers: list[Provider], nursery: trio.
 
     async def one(provider: Provider) -> None:
         if await wait_listening(provider):
-            view.say(f"{provider.name} listens, asks {provider.price / 1e6:.2f} credits per device-second")
+            asks = f"{provider.price / 1e6:.2f} credits per device-second, {provider.price_gb / 1e6:.2f} per GB"
+            view.say(f"{provider.name} listens, asks {asks}")
             nursery.start_soon(drain_output, provider)
         else:
             provider.process.kill()

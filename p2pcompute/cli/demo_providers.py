@@ -23,6 +23,8 @@ PRICE_FIRST: Final = 1_000_000
 PRICE_STEP: Final = 100_000
 PRICE_LIAR: Final = 200_000
 """Micro-credits per device-second: the liar undercuts everyone, so it is drawn at once."""
+PRICE_GB: Final = 50_000
+"""Micro-credits per 10^9 bytes that travel, from honest providers."""
 START_S: Final = 60.0
 STOP_S: Final = 15.0
 
@@ -43,6 +45,10 @@ class Provider:
     def name(self) -> str:
         """For people: provider 3 (…Xy12abcd)."""
         return f"provider {self.number} (…{names.short(self.peer)})"
+
+    @property
+    def price_gb(self) -> int:
+        return 0 if self.liar else PRICE_GB
 
     @property
     def alive(self) -> bool:
@@ -74,6 +80,7 @@ def _serve_command(home: Path, bootstrap: str, price: int) -> list[str]:
         *("--listen", "/ip4/127.0.0.1/tcp/0"),
         *("--bootstrap", bootstrap),
         *("--price", f"{price / 1_000_000:.6f}"),
+        *("--price-gb", f"{PRICE_GB / 1_000_000:.6f}"),
     ]
 
 

@@ -64,6 +64,7 @@ def main(arguments: list[str]) -> int:
         "listen": ("/ip4/127.0.0.1/tcp/0",),
         "bootstrap": (bootstrap,),
         "price_per_device_s": int(price),
+        "price_per_gb": 0,
     }
     trio.run(_serve, Path(home), changes)
     return 0

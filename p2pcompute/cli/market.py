@@ -18,6 +18,7 @@ BOOK_COLUMNS: Final = (
     output.Column("engine", "engine"),
     output.Column("model", "model"),
     output.Column("price_per_device_s", "credits/s", format_credits, right=True),
+    output.Column("price_per_gb", "credits/GB", format_credits, right=True),
     output.Column("slots", "slots", right=True),
     output.Column("mflops", "GFLOP/s", lambda m: f"{m / 1000:.1f}", right=True),
     output.Column("copy_mb_s", "GB/s", lambda m: f"{m / 1000:.1f}", right=True),
@@ -63,6 +64,7 @@ def order_quote(
     device_s: float,
     limit_s: float = 60.0,
     memory: str = "64MiB",
+    data: str = "0B",
     replicas: int = 2,
     wanted: Wanted = WANTED,
     common: Common = COMMON,
@@ -73,13 +75,15 @@ def order_quote(
         device_s: Seconds the kernel is expected to run.
         limit_s: Seconds after which providers stop it (--device-s of p2pcompute run).
         memory: Memory of its buffers, like 512MiB.
+        data: What travels for each replica, like 2GB: manifest, PTX and inputs there, outputs back.
         replicas: Providers that compute the same.
     """
     from p2pcompute.client.quoting import estimate
 
     needs = wanted.needs(memory_bytes=parse_bytes(memory))
     rows = ask(common, lambda node: node.table("book"), join=True)
-    found = estimate(rows, replicas=replicas, expected_s=device_s, limit_s=limit_s, needs=needs)
+    moved = parse_bytes(data)
+    found = estimate(rows, replicas=replicas, expected_s=device_s, limit_s=limit_s, traffic_bytes=moved, needs=needs)
     if common.json:
         output.put_json({"expected": found.expected, "worst": found.worst, "providers": found.providers})
         return

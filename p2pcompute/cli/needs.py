@@ -20,6 +20,7 @@ class Wanted:
     """Whom to ask. What several values are given for, is given several times."""
 
     price: Annotated[str | None, Parameter(help="The most a device-second may cost, in credits.")] = None
+    price_gb: Annotated[str | None, Parameter(help="The most a gigabyte that travels may cost, in credits.")] = None
     engine: Annotated[str, Parameter(help="Kind of engine, like cpu.")] = ""
     model: Annotated[str, Parameter(help="Processor, spelled as the book spells it.")] = ""
     compute_capability: Annotated[str, Parameter(help="Least CUDA compute capability, like 7.5.")] = ""
@@ -36,20 +37,26 @@ class Wanted:
     rtt_ms: Annotated[int, Parameter(help="The longest round trip, as far as it was measured.")] = 0
     operator: Annotated[list[str] | None, Parameter(help="Operator that will do, by its did:key.")] = None
     not_operator: Annotated[list[str] | None, Parameter(help="Operator that will not.")] = None
+    rank_by: Annotated[
+        str, Parameter(help="Which price decides: device-second, or gflop (of a given amount of work).")
+    ] = "device-second"
 
     def needs(self, *, memory_bytes: int = 0) -> Needs:
         """As the client takes them. Raises UsageError."""
         import msgspec
 
         from p2pcompute.identity.names import parse_name
-        from p2pcompute.protocol.matching import ISOLATION, Needs
+        from p2pcompute.protocol.matching import ISOLATION, Needs, RankBy
 
         if self.isolation and self.isolation not in ISOLATION:
             raise UsageError(f"--isolation {self.isolation[:64]!r}: there are {' and '.join(ISOLATION)}")
+        if self.rank_by not in tuple(RankBy):
+            raise UsageError(f"--rank-by {self.rank_by[:64]!r}: there are {' and '.join(RankBy)}")
         asked = Needs(
             memory_bytes=memory_bytes,
             engine=self.engine,
             price_per_device_s_max=parse_credits(self.price) if self.price is not None else 0,
+            price_per_gb_max=parse_credits(self.price_gb) if self.price_gb is not None else 0,
             regions=tuple(self.region or ()),
             regions_denied=tuple(self.not_region or ()),
             jurisdictions=tuple(self.jurisdiction or ()),
@@ -65,6 +72,7 @@ class Wanted:
             rtt_ms_max=self.rtt_ms,
             operators=tuple(map(parse_name, self.operator or ())),
             operators_denied=tuple(map(parse_name, self.not_operator or ())),
+            rank_by=RankBy(self.rank_by),
         )
         try:
             return msgspec.convert(msgspec.structs.asdict(asked), Needs)

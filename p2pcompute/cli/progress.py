@@ -86,7 +86,8 @@ class Progress:
             return judged.get(judgement, "says the kernel is at fault")
         step = STEPS.get(name, name.removeprefix("job."))
         if name == "job.assigned":
-            return f"{step} at {format_credits(int(fields['price_per_device_s']))} credits per device-second"
+            per_s, per_gb = (format_credits(int(fields[key])) for key in ("price_per_device_s", "price_per_gb"))
+            return f"{step} at {per_s} credits per device-second and {per_gb} per GB"
         reason = fields.get("reason")
         return f"{step}: {reason}" if reason else step
 

@@ -18,6 +18,7 @@ def serve(
     announce: list[str] | None = None,
     bootstrap: list[str] | None = None,
     price: str | None = None,
+    price_gb: str | None = None,
     slots: int | None = None,
     threads: int | None = None,
     memory: str | None = None,
@@ -35,6 +36,7 @@ def serve(
         announce: Address to publish instead of those listened on.
         bootstrap: Address of a peer to join through; may be given several times.
         price: Credits per device-second.
+        price_gb: Credits per gigabyte (10^9 bytes) of inputs, PTX, manifest and outputs.
         slots: Jobs at a time.
         threads: Processor threads for all slots together.
         memory: Memory for each job's buffers, like 4GiB.
@@ -46,6 +48,7 @@ def serve(
         "announce": announce,
         "bootstrap": bootstrap,
         "price_per_device_s": parse_credits(price) if price is not None else None,
+        "price_per_gb": parse_credits(price_gb) if price_gb is not None else None,
         "slots": slots,
         "threads": threads,
         "memory_bytes": parse_bytes(memory) if memory is not None else None,

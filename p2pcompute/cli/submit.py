@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +17,7 @@ from p2pcompute.cli.money import format_credits, parse_credits
 from p2pcompute.cli.needs import WANTED, Wanted
 from p2pcompute.cli.options import COMMON, Common
 from p2pcompute.errors import NoPeersError, UsageError
+from p2pcompute.wire.policy import SAMPLES_DEFAULT, Policy, adaptive, replicate, sample
 
 if TYPE_CHECKING:
     from p2pcompute.client.aio import AsyncClient, AsyncJob, Result
@@ -39,12 +40,23 @@ class Terms:
     quorum: Annotated[
         int | None, Parameter(help="How many of them must agree [default: all but one, at least two].")
     ] = None
+    verify: Annotated[
+        Literal["replicate", "adaptive", "sample"],
+        Parameter(help="Replicate always; only until a provider's word is proven, and now and then; or sample blocks."),
+    ] = "replicate"
+    samples: Annotated[int, Parameter(help="Blocks that are recomputed here, with --verify sample.")] = SAMPLES_DEFAULT
     budget: Annotated[str | None, Parameter(help="The most all replicas together may cost, in credits.")] = None
     timeout: Annotated[float, Parameter(help="The most seconds the whole job may take.")] = 600.0
 
+    def policy(self) -> Policy:
+        """Raises UsageError."""
+        if self.verify == "sample":
+            return sample(self.samples)
+        return (adaptive if self.verify == "adaptive" else replicate)(self.replicas, self.quorum)
+
     def options(self) -> dict[str, object]:
-        """As the client takes them. Raises UsageError."""
-        found: dict[str, object] = {"replicas": self.replicas, "quorum": self.quorum, "timeout_s": self.timeout}
+        """The rest, as the client takes it. Raises UsageError."""
+        found: dict[str, object] = {"timeout_s": self.timeout}
         if self.budget is not None:
             found["budget"] = parse_credits(self.budget)
         return found
@@ -60,6 +72,7 @@ class _Order:
     kernel: Kernel
     values: Mapping[str, Value]
     task: Mapping[str, object]
+    policy: Policy
     terms: Mapping[str, object]
     out_dir: Path
     bootstrap: tuple[str, ...]
@@ -129,6 +142,7 @@ def run(
             "device_s": device_s,
             "name": name,
         },
+        policy=terms.policy(),
         terms=terms.options() | {"needs": wanted.needs()},
         out_dir=out_dir,
         bootstrap=tuple(bootstrap or ()),
@@ -151,9 +165,9 @@ async def _run(order: _Order, common: Common) -> None:
     client_options = {"bootstrap": order.bootstrap, "network": order.network, "passphrase": common.passphrase()}
     async with open_client(common.root, **client_options) as client:  # type: ignore[arg-type]
         task = await client.prepare(order.kernel, order.values, **order.task)  # type: ignore[arg-type]
-        await _wait_for_offers(client, int(str(order.terms["replicas"])))
+        await _wait_for_offers(client, order.policy.replicas)
         async with following(client.node, quiet=common.json) as progress:
-            job = await client.submit_task(task, **order.terms)  # type: ignore[arg-type]
+            job = await client.submit_task(task, policy=order.policy, **order.terms)  # type: ignore[arg-type]
             progress.job = job.id
             result = await _result(job)
         evidence = await job.evidence()

@@ -22,9 +22,9 @@ from p2pcompute.errors import P2PComputeError, RemoteError
 from p2pcompute.node import factory
 from p2pcompute.node.api import Event, JobResult, NodeApi
 from p2pcompute.node.config import DEFAULT_NETWORK
-from p2pcompute.protocol.commands import Submit
+from p2pcompute.protocol.commands import DEFAULT, Submit
 from p2pcompute.protocol.matching import ANYBODY, Needs
-from p2pcompute.wire import limits
+from p2pcompute.wire.policy import Policy, policy_fault, replicate
 
 COMPILED_MAX: Final = 256
 BUDGET_DEFAULT: Final = 10_000_000_000
@@ -81,6 +81,7 @@ class AsyncClient:
         shared_bytes: int = 0,
         replicas: int = 2,
         quorum: int | None = None,
+        policy: Policy | None = None,
         budget: int = BUDGET_DEFAULT,
         needs: Needs = ANYBODY,
         device_s: float = DEVICE_S_DEFAULT,
@@ -89,7 +90,8 @@ class AsyncClient:
         **named: Value,
     ) -> AsyncJob:
         """Have a kernel run by `replicas` providers; believed when `quorum` of them (all but one, at least two, when
-        not given; one replica is believed as it is) state the same result.
+        not given; one replica is believed as it is) state the same result. `policy`, when given, says it instead of
+        these two: p2pcompute.replicate, adaptive or sample.
 
         Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
         options. `budget` is micro-credits, `needs` what is asked of providers beyond the kernel's own memory and time;
@@ -108,8 +110,7 @@ class AsyncClient:
         )
         return await self.submit_task(
             task,
-            replicas=replicas,
-            quorum=quorum,
+            policy=policy or replicate(replicas, quorum),
             budget=budget,
             needs=needs,
             timeout_s=timeout_s,
@@ -145,18 +146,15 @@ class AsyncClient:
         self,
         task: Task,
         *,
-        replicas: int = 2,
-        quorum: int | None = None,
+        policy: Policy = DEFAULT,
         budget: int = BUDGET_DEFAULT,
         needs: Needs = ANYBODY,
         timeout_s: float = TIMEOUT_S_DEFAULT,
     ) -> AsyncJob:
         """Have a prepared task run, on the terms that `submit` explains. Raises UsageError."""
-        quorum = quorum if quorum is not None else min(replicas, max(2, replicas - 1))
-        if not 1 <= quorum <= replicas <= limits.REPLICAS_MAX:
-            raise errors.UsageError(
-                f"replicas = {replicas} and quorum = {quorum}: needs 1 <= quorum <= replicas <= {limits.REPLICAS_MAX}"
-            )
+        fault = policy_fault(policy)
+        if fault:
+            raise errors.UsageError(fault)
         for blob in task.blobs:
             await self.node.put(blob)
         job = secrets.token_bytes(16)
@@ -164,8 +162,7 @@ class AsyncClient:
             Submit(
                 job,
                 task.manifest,
-                replicas=replicas,
-                quorum=quorum,
+                policy=policy,
                 budget=budget,
                 needs=needs,
                 timeout_ms=max(1, int(timeout_s * 1000)),

@@ -10,8 +10,8 @@ import msgspec
 
 from p2pcompute.errors import NoPeersError, UsageError
 from p2pcompute.identity import names
-from p2pcompute.protocol.matching import Listing, Needs, Test, bind, misfit
-from p2pcompute.protocol.verification import price_ceiling
+from p2pcompute.protocol.matching import Listing, Needs, Test, bind, expected_prices, misfit
+from p2pcompute.protocol.pricing import price_ceiling
 from p2pcompute.wire import limits
 from p2pcompute.wire.codec import Document
 from p2pcompute.wire.documents import Kind, Offer
@@ -33,9 +33,11 @@ def estimate(
     replicas: int,
     expected_s: float,
     limit_s: float,
+    traffic_bytes: int,
     needs: Needs,
 ) -> Estimate:
-    """From the rows of a node's book: the cheapest providers of distinct operators that fit the needs.
+    """From the rows of a node's book: the cheapest providers of distinct operators that fit the needs. `traffic_bytes`
+    travel for each replica.
 
     Prices may have changed when a provider is asked. Replicas that disagree make the job ask more providers, each of
     which can cost as much again; the job's budget bounds that. Raises UsageError, and NoPeersError when too few fit.
@@ -44,26 +46,23 @@ def estimate(
         raise UsageError(f"a quote needs 1 to {limits.REPLICAS_MAX} replicas and 0 < seconds <= limit")
     limit_ms = int(limit_s * 1000)
     tests = bind(msgspec.structs.replace(needs, device_ms=max(needs.device_ms, limit_ms)))
-    fitting: list[tuple[int, int, str, str]] = []
     listings = [_listing(row) for row in book]
-    for x in listings:
-        if not misfit(x, tests):
-            o = x.offer.body
-            fitting.append((o.price_per_device_s, o.price_minimum, names.peer_id(x.peer), names.did_key(x.operator)))
-    chosen: dict[str, tuple[int, int, str]] = {}
-    for price, least, peer, operator in sorted(fitting):
+    fitting = [x for x in listings if not misfit(x, tests)]
+    prices = expected_prices(needs, [(x.offer.body, x.offer.body) for x in fitting], limit_ms, traffic_bytes)
+    chosen: dict[bytes, Listing] = {}
+    for _, _, x in sorted((price, names.peer_id(x.peer), x) for price, x in zip(prices, fitting, strict=True)):
         if len(chosen) < replicas:
-            chosen.setdefault(operator, (price, least, peer))
+            chosen.setdefault(x.operator, x)
     if len(chosen) < replicas:
         raise NoPeersError(
             f"of {len(listings)} offers {len(fitting)} fit, of {len(chosen)} distinct operators; {replicas} are needed"
             + "".join(f"; {n} × {name}" for name, n in _misfits(listings, tests).items())
         )
-    terms = chosen.values()
+    expected_ms = max(1, int(expected_s * 1000))
     return Estimate(
-        expected=sum(price_ceiling(price, least, max(1, int(expected_s * 1000))) for price, least, _ in terms),
-        worst=sum(price_ceiling(price, least, limit_ms) for price, least, _ in terms),
-        providers=tuple(peer for _, _, peer in terms),
+        expected=sum(price_ceiling(x.offer.body, expected_ms, traffic_bytes) for x in chosen.values()),
+        worst=sum(price_ceiling(x.offer.body, limit_ms, traffic_bytes) for x in chosen.values()),
+        providers=tuple(names.peer_id(x.peer) for x in chosen.values()),
     )
 
 

@@ -182,6 +182,7 @@ class LocalNode:
                 "task": job.manifest.name,
                 "state": job.state,
                 "error": job.error,
+                "doubt": job.doubt,
                 "replicas": {names.short(r.peer): r.state for r in job.team},
                 "outputs": [[b.name, b.dtype, list(b.shape)] for b in job.manifest.outputs],
             }

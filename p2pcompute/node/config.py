@@ -52,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     blob_bytes_per_s: Annotated[int, msgspec.Meta(ge=BLOB_BYTES_PER_S_MIN, le=2**40)] = BLOB_BYTES_PER_S
     device_ms_max: Annotated[int, msgspec.Meta(ge=1, le=limits.DEVICE_MS_MAX)] = 3_600_000
     price_per_device_s: Money = 1_000_000
+    price_per_gb: Money = 10_000
     price_minimum: Money = 1_000
     credit: Money = 5_000_000
     provide: bool = True

@@ -7,6 +7,7 @@ not known is fetched, and it runs again, until it has loaded nothing but what is
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,7 +22,7 @@ from p2pcompute.compute.sampling.pages import first_difference
 from p2pcompute.compute.shared import State
 from p2pcompute.errors import LocalError, P2PComputeError
 from p2pcompute.node.engines import Engines
-from p2pcompute.node.ownership import Ownership, Ownerships
+from p2pcompute.node.ownership import Ownerships
 from p2pcompute.node.sources import Source
 from p2pcompute.node.states import MissingError, States, before
 from p2pcompute.protocol.machine import Finding, Inspect, InspectOutcome, JobStatus, Point
@@ -36,6 +37,8 @@ ROUND_MS: Final = 5_000
 """For a run on a state that may not be known: on wrong zeros it may never end."""
 CHECK_STEPS_MAX: Final = 4_000_000
 """Instructions of a block that are watched for races before a provider is called wrong: some 16 s."""
+UNFINISHED_MAX: Final = 16
+"""Inspections whose pieces are kept for another try, some 10 MiB each with 44 blocks; the oldest go first."""
 NO_BLOCK: Final = -1
 
 
@@ -46,7 +49,7 @@ class _End(Exception):
         self, finding: Finding, reason: str, step: int = 0, block: int = 0, buffer: int = 0, byte: int = 0
     ) -> None:
         super().__init__(reason)
-        self.outcome = InspectOutcome(finding, 0, step, block, buffer, byte, reason=reason)
+        self.outcome = InspectOutcome(finding, step=step, block=block, buffer=buffer, byte=byte, reason=reason)
 
 
 class Inspector:
@@ -55,6 +58,8 @@ class Inspector:
     def __init__(self, engines: Engines, blobs: BlobStore) -> None:
         self._engines, self._blobs = engines, blobs
         self._ownerships = Ownerships()
+        self._unfinished: OrderedDict[str, tuple[tuple[object, ...], States]] = OrderedDict()
+        """By token."""
 
     async def inspect(self, effect: Inspect, source: Source) -> InspectOutcome:
         """`source` gives pieces of the provider's states. Never raises for what a peer, a task or this machine's limits
@@ -63,32 +68,47 @@ class Inspector:
             manifest = decode_manifest(effect.manifest)
             fault = _misfit(manifest, effect)
             if fault:
-                return InspectOutcome(Finding.UNPROVEN, 0, reason=fault)
-            states = States(manifest, effect.states, self._blobs, source)
+                return InspectOutcome(Finding.UNPROVEN, reason=fault)
+            states = self._taken_up(effect, manifest, source)
             inspection = _Inspection(manifest, states, self._blobs.read(manifest.ptx_root))
         except P2PComputeError as error:
-            return InspectOutcome(Finding.UNPROVEN, 0, reason=str(error))
-        found = InspectOutcome(Finding.UNPROVEN, 0, reason="recomputing took too long here")
+            return InspectOutcome(Finding.UNPROVEN, reason=str(error))
+        found = InspectOutcome(Finding.UNPROVEN, reason="recomputing took too long here")
         with trio.move_on_after(effect.timeout_ms / 1000):
-            found = await self._run(inspection, effect.points)
+            found = await self._run(inspection, effect)
         if states.is_waiting:
-            found = InspectOutcome(Finding.UNAVAILABLE, 0, reason="the provider's pieces took too long")
+            found = InspectOutcome(Finding.UNAVAILABLE, reason="the provider's pieces took too long")
+        if found.finding is Finding.UNAVAILABLE:
+            self._keep(effect, states)
         spent = {"blocks": inspection.blocks, "device_us": inspection.device_us, "leaves": states.leaves}
         return msgspec.structs.replace(found, **spent)
 
-    async def _run(self, inspection: _Inspection, points: Sequence[Point]) -> InspectOutcome:
+    def _taken_up(self, effect: Inspect, manifest: Manifest, source: Source) -> States:
+        """What an earlier try with the same token fetched, or nothing yet."""
+        known = self._unfinished.pop(effect.token, None)
+        if known is not None and known[0] == (effect.peer, effect.manifest, effect.states):
+            known[1].source, known[1].is_waiting = source, False
+            return known[1]
+        return States(manifest, effect.states, self._blobs, source, effect.leaves_max)
+
+    def _keep(self, effect: Inspect, states: States) -> None:
+        self._unfinished[effect.token] = (effect.peer, effect.manifest, effect.states), states
+        while len(self._unfinished) > UNFINISHED_MAX:
+            self._unfinished.popitem(last=False)
+
+    async def _run(self, inspection: _Inspection, effect: Inspect) -> InspectOutcome:
         try:
             async with self._engines.lend() as engine:
                 if not isinstance(engine, Asked):
                     raise LocalError("this node's engine cannot run single blocks")
-                await inspection.run(engine, self._ownerships, points)
+                await inspection.run(engine, self._ownerships, effect)
         except _End as end:
             return end.outcome
         except MissingError as error:
-            return InspectOutcome(Finding.UNAVAILABLE, 0, reason=str(error))
+            return InspectOutcome(Finding.UNAVAILABLE, reason=str(error))
         except P2PComputeError as error:
-            return InspectOutcome(Finding.UNPROVEN, 0, reason=str(error))
-        return InspectOutcome(Finding.CLEAN, 0)
+            return InspectOutcome(Finding.UNPROVEN, reason=str(error))
+        return InspectOutcome(Finding.CLEAN)
 
 
 def _misfit(manifest: Manifest, effect: Inspect) -> str:
@@ -112,31 +132,26 @@ class _Inspection:
         self.blocks = self.device_us = 0
         """Of blocks that were compared, and of the engine."""
 
-    async def run(self, engine: Asked, ownerships: Ownerships, points: Sequence[Point]) -> None:
+    async def run(self, engine: Asked, ownerships: Ownerships, effect: Inspect) -> None:
         """Returns when nothing is wrong. Raises _End, MissingError, P2PComputeError where this machine cannot say."""
-        steps: dict[int, list[Point]] = {}
-        for point in points:
-            steps.setdefault(point.step, []).append(point)
-        for step, mine in sorted(steps.items()):
-            launch = launch_of(self.manifest, step)
+        steps: dict[int, dict[int, None]] = {}
+        drawn = 0
+        for point in effect.points:
+            launch = launch_of(self.manifest, point.step)
             owned = await ownerships.of(engine, self.manifest, self.ptx_text, launch)
             if owned.fault:
-                raise _End(Finding.UNPROVEN, owned.fault, step)
-            blocks = await self._writers(mine, owned)
-            if blocks:
-                await _Step(self, engine, step, launch).compare(blocks)
-                self.blocks += len(blocks)
-
-    async def _writers(self, points: Sequence[Point], owned: Ownership) -> list[int]:
-        """The blocks that write these bytes, each once; a byte that none writes is compared here."""
-        blocks: set[int] = set()
-        for point in points:
+                raise _End(Finding.UNPROVEN, owned.fault, point.step)
             writer = owned.writer(self.manifest.buffers[point.buffer].name, point.byte)
             if writer is None:
                 await self._compare_unwritten(point)
-            else:
-                blocks.add(writer)
-        return sorted(blocks)
+            elif writer not in steps.get(point.step, ()):
+                if drawn == effect.blocks:
+                    break
+                steps.setdefault(point.step, {})[writer] = None
+                drawn += 1
+        for step, blocks in sorted(steps.items()):
+            await _Step(self, engine, step, launch_of(self.manifest, step)).compare(sorted(blocks))
+            self.blocks += len(blocks)
 
     async def _compare_unwritten(self, point: Point) -> None:
         """It must be what it was."""

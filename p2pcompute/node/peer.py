@@ -119,6 +119,7 @@ class Peer:
             copy_mb_s=copy_mb_s,
             price_per_device_s=c.price_per_device_s,
             price_minimum=c.price_minimum,
+            price_per_gb=c.price_per_gb,
             compute_capability=compute_capability,
             toolchain=toolchain,
             jurisdictions=c.jurisdictions,

@@ -8,11 +8,11 @@ from typing import Final
 
 from p2pcompute.compute.sampling.pages import LEAF, Pages, Spans
 from p2pcompute.errors import LocalError, RemoteError
-from p2pcompute.node.pieces import fetch_leaves
+from p2pcompute.node.pieces import fetch_leaves, portions
 from p2pcompute.node.sources import Source
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire import limits
-from p2pcompute.wire.manifest import Manifest, Role
+from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.steps import state_buffers
 
 LOCAL_BYTES: Final = 16 * limits.MIB
@@ -37,9 +37,12 @@ class Holding:
 class States:
     """Those of one task and one provider. A buffer that is the same in several states is held once."""
 
-    def __init__(self, manifest: Manifest, roots: Sequence[Sequence[bytes]], blobs: BlobStore, source: Source) -> None:
-        """`roots`: of states 1 to n, those of their buffers."""
-        self._manifest, self._roots, self._blobs, self._source = manifest, roots, blobs, source
+    def __init__(
+        self, manifest: Manifest, roots: Sequence[Sequence[bytes]], blobs: BlobStore, source: Source, leaves_max: int
+    ) -> None:
+        """`roots`: of states 1 to n, those of their buffers. `leaves_max`: what the provider gives of them in all."""
+        self._manifest, self._roots, self._blobs, self.source = manifest, roots, blobs, source
+        self._leaves_max = leaves_max
         self._places = {number: place for place, number in enumerate(state_buffers(manifest))}
         self._holdings: dict[tuple[bytes, int], Holding] = {}
         self.leaves = 0
@@ -51,7 +54,7 @@ class States:
         """A buffer of a state, by its place in the manifest; pure inputs are in every state. Raises LocalError for an
         input that is not here."""
         buffer = self._manifest.buffers[number]
-        is_own = buffer.role is Role.IN or not state
+        is_own = buffer.is_pure_input or not state
         root = buffer.root if is_own else self._roots[state - 1][self._places[number]]
         key = root, buffer.size_bytes
         if key not in self._holdings:
@@ -67,7 +70,8 @@ class States:
         return Holding(root, Pages(size), self._blobs.mapped(root) if is_here else None)
 
     async def know(self, holding: Holding, spans: Spans) -> bool:
-        """Have these bytes; whether any was not known before. Raises MissingError."""
+        """Have these bytes; whether any was not known before. Raises MissingError, and LocalError where they are more
+        than the provider gives."""
         leaves = holding.pages.missing(spans)
         if not leaves:
             return False
@@ -75,15 +79,18 @@ class States:
             local, holding.is_used = holding.local, True
             holding.pages.add({number: bytes(local[number * LEAF : (number + 1) * LEAF]) for number in leaves})
             return True
+        if self.leaves + len(leaves) > self._leaves_max:
+            raise LocalError(f"the blocks touch more than {self._leaves_max} leaves of the states")
         self.is_waiting = True
         try:
-            found = await fetch_leaves(self._source, holding.root, holding.pages.size_bytes, leaves)
+            for portion in portions(leaves):  # what came before a failure is kept
+                found = await fetch_leaves(self.source, holding.root, holding.pages.size_bytes, portion)
+                self.leaves += len(found)
+                holding.pages.add(found)
         except (RemoteError, LocalError) as error:
             self.is_waiting = False
             raise MissingError(str(error)) from error
         self.is_waiting = False
-        self.leaves += len(found)
-        holding.pages.add(found)
         return True
 
     def lay_local(self, holdings: Iterable[Holding]) -> None:

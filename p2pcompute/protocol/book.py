@@ -15,7 +15,7 @@ from p2pcompute.identity.delegation import Capability, Revocation
 from p2pcompute.protocol import equivocation, matching
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Emit, Now, Ruling
-from p2pcompute.protocol.matching import Listing, Needs, RoundTrip
+from p2pcompute.protocol.matching import Listing, Needs, RankBy, RoundTrip
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.ranges import RangeIndex
 from p2pcompute.wire import limits
@@ -37,6 +37,10 @@ def _classes(offer: Offer) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys(names)) if not offer.engine or not offer.model else names
 
 
+def _ladder(by: RankBy, engine: str, model: str) -> Ladder:
+    return Ladder(*[c for c, label in (("engine", engine), ("model", model)) if label], by=by)
+
+
 class Book:
     """Bounded by OFFERS_MAX in all and OFFERS_PER_OPERATOR_MAX for each operator; a full book IGNOREs newcomers.
 
@@ -53,7 +57,8 @@ class Book:
         self._per_operator: dict[bytes, int] = {}
         self._expiry: list[tuple[int, bytes]] = []
         """When somebody's offer ends, or ended before it was renewed."""
-        self._ladders: dict[tuple[str, str], Ladder] = {}
+        self._ladders: dict[tuple[RankBy, str, str], Ladder] = {}
+        """By price for every class, by other orders for those that were asked for."""
         self._raws: dict[bytes, AnyDocument] = {}
         self._standing: dict[bytes, bytes] = {}
         """Id -> bytes of what others may want from us: live offers, the cancels that end others, proofs."""
@@ -205,10 +210,12 @@ class Book:
     def _enter(self, listing: Listing) -> None:
         """Into the ladders of its classes and the row of those that will expire."""
         for name in _classes(listing.offer.body):
-            ladder = self._ladders.get(name)
-            if ladder is None:
-                ladder = self._ladders[name] = Ladder(*[c for c, label in zip(("engine", "model"), name) if label])
-            ladder.add(listing)
+            if (RankBy.DEVICE_SECOND, *name) not in self._ladders:
+                self._ladders[RankBy.DEVICE_SECOND, *name] = _ladder(RankBy.DEVICE_SECOND, *name)
+            for by in RankBy:
+                ladder = self._ladders.get((by, *name))
+                if ladder is not None:
+                    ladder.add(listing)
         heapq.heappush(self._expiry, (listing.offer.expires_at, listing.peer))
         if len(self._expiry) > 2 * len(self._listings) + EXPIRY_SLACK:  # renewals left too many behind
             self._expiry = [(x.offer.expires_at, x.peer) for x in self._listings.values()]
@@ -216,9 +223,12 @@ class Book:
 
     def _leave(self, listing: Listing) -> None:
         for name in _classes(listing.offer.body):
-            self._ladders[name].remove(listing)
-            if not self._ladders[name]:
-                del self._ladders[name]
+            for by in RankBy:
+                ladder = self._ladders.get((by, *name))
+                if ladder is not None:
+                    ladder.remove(listing)
+                    if not ladder:
+                        del self._ladders[by, *name]
 
     def ranked(
         self,
@@ -233,9 +243,15 @@ class Book:
 
         The book must not change while this is under way.
         """
-        ladder = self._ladders.get(("", needs.model) if needs.model else (needs.engine, ""))
-        if ladder is None:
+        name = ("", needs.model) if needs.model else (needs.engine, "")
+        by_price = self._ladders.get((RankBy.DEVICE_SECOND, *name))
+        if by_price is None:
             return iter(())
+        ladder = self._ladders.get((needs.rank_by, *name))
+        if ladder is None:
+            ladder = self._ladders[needs.rank_by, *name] = _ladder(needs.rank_by, *name)
+            for x in by_price.walk():
+                ladder.add(x)
         return ladder.ranked(needs, seed=seed, demerits=demerits, rtt=rtt, scan=scan)
 
     def expire(self, now: Now) -> list[Emit]:

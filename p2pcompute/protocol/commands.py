@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 from p2pcompute.protocol.matching import ANYBODY, Needs
 from p2pcompute.wire.documents import Offer
+from p2pcompute.wire.policy import Policy
+
+DEFAULT: Final = Policy()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Submit:
     """Have a manifest computed. `job` is 16 random bytes; its blobs are already in the local store. `budget` is
-    micro-credits; `needs` is what is asked of providers beyond the manifest's own limits."""
+    micro-credits; `needs` is what is asked of providers beyond the manifest's own limits. `stored`: for the
+    policy sample, the places in the manifest of the buffers that each launch may store to."""
 
     job: bytes
     manifest: bytes
-    replicas: int = 2
-    quorum: int = 2
+    policy: Policy = DEFAULT
+    stored: tuple[tuple[int, ...], ...] = ()
     budget: int = 0
     needs: Needs = ANYBODY
     timeout_ms: int = 600_000

@@ -331,7 +331,7 @@ class PeerCore:
 
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
         """An Inspect ended."""
-        return [Emit("inspection.ended", {"token": token, "finding": outcome.finding.name, "reason": outcome.reason})]
+        return self.requester.on_inspected(now, token, outcome)
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed."""

@@ -52,6 +52,7 @@ class Engagement:
     requester: bytes
     reservation: AnyDocument
     price_per_device_s: int
+    price_per_gb: int
     price_minimum: int
     state: str = "reserved"
     assignment: AnyDocument | None = None
@@ -59,6 +60,7 @@ class Engagement:
     manifest_bytes: bytes = b""
     opening: d.RootReveal | None = None
     commitment: AnyDocument | None = None
+    moved_bytes: int = 0
     failure: AnyDocument | None = None
     receipt: AnyDocument | None = None
     verdict: AnyDocument | None = None

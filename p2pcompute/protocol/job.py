@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from p2pcompute.protocol import pricing
 from p2pcompute.protocol.machine import follow
 from p2pcompute.protocol.matching import Listing, Needs, network_of
+from p2pcompute.protocol.trust import Kind
 from p2pcompute.protocol.verification import Answer
-from p2pcompute.wire.documents import AnyDocument, Assignment, Quote
+from p2pcompute.wire.documents import AnyDocument, Assignment, Quote, RootReveal
 from p2pcompute.wire.manifest import Manifest
+from p2pcompute.wire.policy import Policy
 
 REPLICA: Final[dict[tuple[str, str], str]] = {
     ("reserving", "assign"): "assigned",
@@ -26,6 +29,11 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealing", "reveal"): "revealed",
     ("revealing", "lose"): "lost",
     ("revealed", "lose"): "lost",
+    ("revealed", "inspect"): "inspecting",
+    ("inspecting", "inspect"): "inspecting",
+    ("inspecting", "agree"): "judged",
+    ("inspecting", "reject"): "rejected",
+    ("inspecting", "lose"): "lost",
     ("revealed", "agree"): "judged",
     ("revealed", "reject"): "rejected",
     ("judged", "receipt"): "owed",
@@ -43,18 +51,19 @@ JOB: Final[dict[tuple[str, str], str]] = {
 }
 
 PENDING: Final = ("reserving", "assigned", "running")
-COMMITTED: Final = ("committed", "revealing", "revealed")
+COMMITTED: Final = ("committed", "revealing", "revealed", "inspecting")
 LIVE: Final = PENDING + COMMITTED
 
 
 @dataclasses.dataclass(slots=True)
 class Replica:
-    """One provider's part in a job."""
+    """One provider's part in a job. `device` is the class of device it offered."""
 
     peer: bytes
     operator: bytes
     addresses: tuple[str, ...]
     price_ceiling: int
+    device: str = ""
     state: str = "reserving"
     attempts: int = 0
     fetch_failures: int = 0
@@ -96,18 +105,19 @@ class Round:
 @dataclasses.dataclass(slots=True)
 class Job:
     """What the user asked for, and how far it is. `target` is the number of replicas wanted now; it grows when they
-    disagree. Money is micro-credits."""
+    disagree. `quorum` of them must agree: one, while an operator's word suffices. Money is micro-credits."""
 
     id: bytes
     manifest: Manifest
     manifest_bytes: bytes
     manifest_id: bytes
     manifest_root: bytes
-    replicas: int
+    policy: Policy
     quorum: int
     budget: int
     needs: Needs
     deadline_wall_ms: int
+    stored: tuple[tuple[int, ...], ...] = ()
     state: str = "working"
     target: int = 0
     team: list[Replica] = dataclasses.field(default_factory=list)
@@ -122,6 +132,10 @@ class Job:
     fetched: bool = False
     code: int = 0
     error: str = ""
+    fault: str = ""
+    """What recomputing a block showed to be wrong with the kernel."""
+    doubt: str = ""
+    """Why a result that was believed unchecked should be computed again."""
 
     def step(self, event: str) -> None:
         self.state = follow(JOB, self.state, event)
@@ -153,6 +167,25 @@ class Job:
         """The most this job can still cost: the ceilings of all replicas that were not lost."""
         return sum(r.price_ceiling for r in self.team if r.state != "lost")
 
+    @property
+    def checked(self) -> bool:
+        """Whether more than one operator's word is asked for."""
+        return self.quorum > 1
+
+    def replicate(self) -> None:
+        """One operator's word does not suffice (any more)."""
+        if not self.checked:
+            self.quorum = self.policy.quorum
+            self.target = max(self.target, self.policy.replicas)
+
+    def kind_of(self, replica: Replica) -> Kind:
+        """What trust in this replica's result is about."""
+        return Kind(replica.operator, replica.device, self.manifest.ptx_root)
+
+    def votes(self) -> list[tuple[bytes, RootReveal]]:
+        """(operator, opening) of every replica that opened its commitment and is still in the running."""
+        return [(r.operator, r.reveal.body) for r in self.within("revealed") if r.reveal is not None]
+
     def replica_of(self, assignment_id: bytes) -> Replica | None:
         return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)
 
@@ -165,13 +198,17 @@ class Job:
             manifest_root=self.manifest_root,
             manifest_size_bytes=len(self.manifest_bytes),
             price_per_device_s=replica.quote.price_per_device_s,
+            price_per_gb=replica.quote.price_per_gb,
             price_minimum=replica.quote.price_minimum,
             price_ceiling=replica.price_ceiling,
             commit_by=commit_by,
-            replicas=self.replicas,
-            quorum=self.quorum,
+            policy=self.policy,
             nonce_commitment=nonce_commitment,
         )
+
+    def traffic_bytes(self, *, with_outputs: bool = True) -> int:
+        """What a replica is paid to move."""
+        return pricing.traffic_bytes(self.manifest, len(self.manifest_bytes), with_outputs=with_outputs)
 
     def evidence(self) -> list[bytes]:
         """Every signed document of this job, in the order of the flow, for an auditor."""

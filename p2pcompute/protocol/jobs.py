@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from p2pcompute.protocol import records, verification
-from p2pcompute.protocol.job import Job, Replica
+from p2pcompute.protocol.job import LIVE, Job, Replica
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.protocol.trust import Trust
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import Manifest, decode_manifest, manifest_id
+from p2pcompute.wire.policy import Scheme
 
 JOBS_MAX: Final = 10_000
 """Jobs in memory; the oldest finished ones are forgotten first (the journal keeps them)."""
@@ -37,6 +39,7 @@ class Jobs:
 
     def __init__(self, post: Post, ledger: Ledger, reputation: Reputation) -> None:
         self._post, self._ledger, self._reputation = post, ledger, reputation
+        self.trust = Trust(post.env.secret)
         self._jobs: OrderedDict[bytes, Job] = OrderedDict()
 
     def __iter__(self) -> Iterator[Job]:
@@ -54,12 +57,13 @@ class Jobs:
             manifest_bytes=record.manifest,
             manifest_id=manifest_id(record.manifest),
             manifest_root=merkle.blob_root(record.manifest),
-            replicas=record.replicas,
-            quorum=record.quorum,
+            policy=record.policy,
             budget=record.budget,
             needs=_needs(record.needs, manifest),
             deadline_wall_ms=record.deadline_wall_ms,
-            target=record.replicas,
+            stored=record.stored,
+            target=record.policy.first,
+            quorum=record.policy.quorum if record.policy.scheme is Scheme.REPLICATE else 1,
         )
         self._jobs[job.id] = job
         while len(self._jobs) > JOBS_MAX and (old := next((j for j in self._jobs.values() if j.at_rest), None)):
@@ -78,24 +82,51 @@ class Jobs:
         """Providers that work for us."""
         return {replica.peer for job in self for replica in job.team if not job.over}
 
-    @staticmethod
-    def take_assignment(replica: Replica, assignment: AnyDocument) -> None:
-        """The signed assignment is in force."""
+    def take_assignment(self, job: Job, replica: Replica, assignment: AnyDocument) -> None:
+        """The signed assignment is in force. Where this operator's word does not suffice, the job is replicated."""
         replica.assignment = assignment
         replica.step("assign")
+        is_open = job.policy.scheme is Scheme.ADAPTIVE and not job.checked
+        if is_open and self.trust.assign(job.kind_of(replica), assignment.issued_at):
+            job.replicate()
+
+    def take_loss(self, job: Job, replica: Replica, reason: str) -> None:
+        """This replica brings nothing (more); when it was to be checked, another task makes up for it."""
+        replica.error = reason
+        if job.checked:
+            self.trust.miss(job.kind_of(replica))
+
+    def take_failure(self, job: Job, code: int, error: str) -> None:
+        """The job ends without a result: those that were to be checked by it are checked another time."""
+        for replica in job.within(*LIVE) if job.checked else ():
+            self.trust.miss(job.kind_of(replica))
+        job.code, job.error = code, error
 
     def take_verdict(self, job: Job, replica: Replica, verdict: AnyDocument) -> None:
         """The signed verdict counts, for the replica and for its operator's standing here."""
         body: d.Verdict = verdict.body
         assert replica.reveal is not None
         replica.verdict = verdict
-        if body.judgement is d.Judgement.OUTVOTED:
+        if body.judgement in (d.Judgement.OUTVOTED, d.Judgement.REFUTED):
+            how = "refuted" if body.judgement is d.Judgement.REFUTED else f"outvoted by {body.agreeing}"
             replica.step("reject")
-            self._reputation.ban(replica.operator, f"outvoted by {body.agreeing} on task {job.name[:8]}")
+            self._reputation.ban(replica.operator, f"{how} on task {job.name[:8]}")
+            self.trust.forget(replica.operator)
+            self._doubt(replica.operator)
             return
         replica.step("agree")
         self._reputation.good(replica.operator)
-        job.answer = verification.answer_of(replica.reveal.body)
+        if body.agreeing > 1:
+            self.trust.confirm(job.kind_of(replica), verdict.issued_at)
+        at_fault = body.judgement is d.Judgement.KERNEL_AT_FAULT
+        answer = verification.answer_of(replica.reveal.body)
+        job.answer = (d.OutcomeStatus.TRAP, ()) if at_fault and answer[0] is d.OutcomeStatus.OK else answer
+
+    def _doubt(self, operator: bytes) -> None:
+        """Its word was taken for these before it was caught."""
+        for job in self._jobs.values():
+            if not job.checked and any(r.operator == operator for r in job.within("judged", "owed", "paying", "paid")):
+                job.doubt = "the one provider that computed it was later caught with a wrong result"
 
     # -- journal -----------------------------------------------------------------------------------------------------
 
@@ -106,9 +137,10 @@ class Jobs:
                 self.add(record)
             case records.Assigned():
                 assignment = self._post.open(record.assignment)
-                replica = Replica(record.peer, record.operator, record.addresses, assignment.body.price_ceiling)
+                ceiling = assignment.body.price_ceiling
+                replica = Replica(record.peer, record.operator, record.addresses, ceiling, record.device)
                 self._jobs[record.job].team.append(replica)
-                self.take_assignment(replica, assignment)
+                self.take_assignment(self._jobs[record.job], replica, assignment)
             case records.CommitmentHeld():
                 commitment = self._post.open(record.commitment)
                 replica = self._replica(record.job, commitment.body.assignment)
@@ -116,9 +148,13 @@ class Jobs:
                 replica.step("commit")
             case records.ReplicaLost():
                 replica = self._replica(record.job, record.assignment)
-                replica.state, replica.error = "lost", record.reason
+                replica.state = "lost"
+                self.take_loss(self._jobs[record.job], replica, record.reason)
             case records.Judged():
-                self._replay_judged(record)
+                self._replay_verdicts(self._jobs[record.job], record.verdicts)
+                self._jobs[record.job].step("judge")
+            case records.Refuted():
+                self._replay_verdicts(self._jobs[record.job], ((record.reveal, record.verdict),))
             case records.ReceiptHeld():
                 receipt = self._post.open(record.receipt)
                 replica = self._replica(record.job, receipt.body.assignment)
@@ -139,17 +175,14 @@ class Jobs:
         assert replica is not None, "the journal names an assignment it does not hold"
         return replica
 
-    def _replay_judged(self, record: records.Judged) -> None:
-        job = self._jobs[record.job]
-        for reveal_raw, verdict_raw in record.verdicts:
+    def _replay_verdicts(self, job: Job, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        for reveal_raw, verdict_raw in pairs:
             reveal, verdict = self._post.open(reveal_raw), self._post.open(verdict_raw)
             replica = next(r for r in job.team if r.commitment and r.commitment.id == reveal.body.commitment)
             replica.step("ask")
             replica.step("reveal")
             replica.reveal = reveal
             self.take_verdict(job, replica, verdict)
-        if job.state == "working":
-            job.step("judge")
 
     def _replay_end(self, record: records.Settled | records.ChequeTaken | records.JobEnded) -> None:
         job = self._jobs[record.job]
@@ -166,6 +199,7 @@ class Jobs:
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == record.receipt)
                 replica.step("paid")
             case records.JobEnded():
-                job.code, job.error = record.code, record.error
+                if record.error:
+                    self.take_failure(job, record.code, record.error)
                 job.fetched = not record.error
                 job.state = "failed" if record.error else "done"

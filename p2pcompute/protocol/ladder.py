@@ -1,4 +1,4 @@
-"""Listings in order of price: what a query walks, from the cheapest up, until it has enough.
+"""Listings in order of a price: what a query walks, from the cheapest up, until it has enough.
 
 A sorted list in chunks. Every chunk knows the most that any of its listings has of each quantity that needs ask for, so
 that a walk passes over whole chunks in which nothing fits.
@@ -14,8 +14,18 @@ from typing import Final
 
 from blake3 import blake3
 
-from p2pcompute.protocol.matching import Floor, Listing, Needs, RoundTrip, bind, floors, merit, quantities
-from p2pcompute.wire import limits
+from p2pcompute.protocol.matching import (
+    RUNGS,
+    Floor,
+    Listing,
+    Needs,
+    RankBy,
+    RoundTrip,
+    bind,
+    floors,
+    merit,
+    quantities,
+)
 
 CHUNK: Final = 256
 """Listings in a chunk that was just cut; it is cut again at twice as many. Inserting moves that many references, and a
@@ -26,10 +36,6 @@ _PEER_BITS: Final = 256
 def key_of(price: int, peer: bytes) -> int:
     """Where a listing stands: by price, then by its peer's key, which makes it the only one there."""
     return price << _PEER_BITS | int.from_bytes(peer, "big")
-
-
-def _key(listing: Listing) -> int:
-    return key_of(listing.offer.body.price_per_device_s, listing.peer)
 
 
 def _most(listings: Sequence[Listing]) -> tuple[int, ...]:
@@ -52,11 +58,13 @@ class Ladder:
     What is new waits until the next walk: who never asks never pays for the order.
     """
 
-    __slots__ = ("_chunks", "_lasts", "_settled", "_waiting")
+    __slots__ = ("_chunks", "_lasts", "_rung", "_settled", "_sorts_by_limit", "_waiting")
 
-    def __init__(self, *shared: str) -> None:
-        """`shared` are constraints that all of its listings meet when one who asks comes here."""
-        self._settled = ("price", *shared)
+    def __init__(self, *shared: str, by: RankBy = RankBy.DEVICE_SECOND) -> None:
+        """`by` says which price. `shared` are constraints that all of its listings meet for whoever comes here."""
+        self._rung = RUNGS[by]
+        self._sorts_by_limit = by is RankBy.DEVICE_SECOND
+        self._settled = ("price", *shared) if self._sorts_by_limit else shared
         self._waiting: dict[bytes, Listing] = {}
         self._chunks: list[_Chunk] = []
         self._lasts: list[int] = []
@@ -74,13 +82,16 @@ class Ladder:
         if self._waiting.pop(listing.peer, None) is None:
             self._take(listing)
 
+    def _key(self, listing: Listing) -> int:
+        return key_of(self._rung(listing.offer.body), listing.peer)
+
     def _place_waiting(self) -> None:
         """Put what waits in its place: one by one, or, when little stands here beside it, by sorting all anew."""
         if 4 * len(self._waiting) < sum(len(chunk.keys) for chunk in self._chunks):
             for x in self._waiting.values():
                 self._put(x)
         else:
-            rungs = [(_key(x), x) for x in self._waiting.values()]
+            rungs = [(self._key(x), x) for x in self._waiting.values()]
             for chunk in self._chunks:
                 rungs += zip(chunk.keys, chunk.listings, strict=True)
             rungs.sort(key=itemgetter(0))
@@ -90,7 +101,7 @@ class Ladder:
         self._waiting.clear()
 
     def _put(self, listing: Listing) -> None:
-        key = _key(listing)
+        key = self._key(listing)
         at = bisect_left(self._lasts, key)
         if at == len(self._lasts):
             if not at:
@@ -109,7 +120,7 @@ class Ladder:
             self._replace(at + 1, at + 1, (chunk.keys[CHUNK:], chunk.listings[CHUNK:]))
 
     def _take(self, listing: Listing) -> None:
-        key = _key(listing)
+        key = self._key(listing)
         at = bisect_left(self._lasts, key)
         chunk = self._chunks[at]
         place = bisect_left(chunk.keys, key)
@@ -151,17 +162,19 @@ class Ladder:
         """
         tests = [test for name, test in bind(needs, rtt) if name not in self._settled]
         least = floors(needs)
-        price_max = needs.price_per_device_s_max or limits.PRICE_MAX
+        price_max = needs.price_per_device_s_max if self._sorts_by_limit else 0
+        rung = self._rung
         walk = self.walk(least)
         price, tied = -1, list[Listing]()
         for x in islice(walk, scan):
             offer = x.offer.body
-            if offer.price_per_device_s != price:
+            at = rung(offer)
+            if at != price:
                 if tied:
                     yield from _untied(tied, seed, demerits)
                     tied = []
-                price = offer.price_per_device_s
-                if price > price_max:
+                price = at
+                if price > price_max > 0:
                     return
             for holds in tests:
                 if not holds(offer, x):
@@ -170,7 +183,7 @@ class Ladder:
                 if demerits(x.operator) >= 0:
                     tied.append(x)
         after = next(walk, None)
-        if after is not None and after.offer.body.price_per_device_s == price:
+        if after is not None and rung(after.offer.body) == price:
             tied = [
                 x
                 for x in self._window(least, price, blake3(seed).digest(), scan)
@@ -181,8 +194,8 @@ class Ladder:
     def _window(self, least: Sequence[Floor], price: int, pivot: bytes, most: int) -> Iterator[Listing]:
         """At most so many of one price, from `pivot` on and then round to it again."""
         first, middle, end = key_of(price, b""), key_of(price, pivot), key_of(price + 1, b"")
-        behind = takewhile(lambda x: _key(x) < end, self.walk(least, middle))
-        before = takewhile(lambda x: _key(x) < middle, self.walk(least, first))
+        behind = takewhile(lambda x: self._key(x) < end, self.walk(least, middle))
+        before = takewhile(lambda x: self._key(x) < middle, self.walk(least, first))
         return islice(chain(behind, before), most)
 
 

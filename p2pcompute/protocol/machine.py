@@ -1,7 +1,7 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob`, `Inspect` and `Fetch` leave strictly in order, and none of them before every `Persist`
+`Grant`, `RunJob`, `CancelJob`, `Fetch` and `Inspect` leave strictly in order, and none of them before every `Persist`
 that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten
 by a crash.
 `Send`, `Connect`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines never read a clock,
@@ -166,28 +166,6 @@ class RunJob(msgspec.Struct, frozen=True, gc=False):
     snapshots: bool = False
 
 
-class Point(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A byte of the state that a step leaves: `buffer` is a place in the manifest."""
-
-    step: int
-    buffer: int
-    byte: int
-
-
-class Inspect(msgspec.Struct, frozen=True, gc=False):
-    """Recompute the blocks that write these bytes, each from the state before its step, and compare what they leave
-    with the state after it. `states`: the roots of states 1 to n as in JobOutcome, of which `peer` gives pieces; inputs
-    and PTX are in the local store. `addresses` as in Request. The driver calls on_inspected(token) exactly once."""
-
-    token: str
-    peer: bytes
-    manifest: bytes
-    states: tuple[tuple[bytes, ...], ...]
-    points: tuple[Point, ...]
-    addresses: tuple[str, ...] = ()
-    timeout_ms: int = 120_000
-
-
 class CancelJob(msgspec.Struct, frozen=True, gc=False):
     token: str
 
@@ -217,6 +195,31 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     leaves_max: int = 0
 
 
+class Point(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A byte after a step (wire.steps); `buffer` is its place in the manifest."""
+
+    step: int
+    buffer: int
+    byte: int
+
+
+class Inspect(msgspec.Struct, frozen=True, gc=False):
+    """Recompute the blocks that wrote these points, up to `blocks` different ones in the order of the points, from the
+    states that `peer` committed to (`states[i]`: the roots after step i) and serves pieces of; then
+    on_inspected(token). Nothing else of its result is believed here. What was fetched under a token is kept while the
+    finding is UNAVAILABLE. `leaves_max`: what the peer gives in all; where more is needed, nothing is proven."""
+
+    token: str
+    peer: bytes
+    manifest: bytes
+    states: tuple[tuple[bytes, ...], ...]
+    points: tuple[Point, ...]
+    blocks: int
+    timeout_ms: int
+    addresses: tuple[str, ...] = ()
+    leaves_max: int = 1 << 62
+
+
 class Emit(msgspec.Struct, frozen=True, gc=False):
     """Something happened that people, metrics or invariants want to know. `fields` hold plain values only."""
 
@@ -234,14 +237,14 @@ Effect = (
     | Persist
     | RunJob
     | CancelJob
-    | Inspect
     | Fetch
+    | Inspect
     | Grant
     | Emit
 )
 
 
-Ordered = Request | Reply | Grant | RunJob | CancelJob | Inspect | Fetch
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect
 """Effects that wait for the journal; see the top of this module."""
 
 
@@ -273,9 +276,9 @@ class JobOutcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finding(enum.IntEnum):
-    """What an inspection found. CLEAN and WRONG are about the provider's result, AT_FAULT about the kernel: a block
-    traps or races. UNAVAILABLE: the provider did not give a piece, or gave one without proof. UNPROVEN: this machine
-    cannot say."""
+    """What an inspection showed. WRONG: a block's bytes are not what it computes. AT_FAULT: a recomputed block traps or
+    races, so that nobody can be blamed. UNAVAILABLE: the provider did not prove what was asked for. UNPROVEN: blocks of
+    this task cannot stand for it (docs/spec/sampling.md)."""
 
     CLEAN = 0
     WRONG = 1
@@ -285,18 +288,17 @@ class Finding(enum.IntEnum):
 
 
 class InspectOutcome(msgspec.Struct, frozen=True, gc=False):
-    """`blocks` were recomputed and compared, with `leaves` of the provider's states, in `device_us` of the engine.
-    Unless CLEAN, `reason` is a sentence, and where there is a place to name it is `byte` of `buffer` (a place in the
-    manifest) after `step`, written by `block`, -1 for none."""
+    """`blocks` were recomputed in `device_us` from `leaves` that were fetched. Where something is wrong: the step,
+    block (-1: none writes it) and byte of a buffer, and a sentence."""
 
     finding: Finding
-    blocks: int
+    blocks: int = 0
+    device_us: int = 0
+    leaves: int = 0
     step: int = 0
     block: int = 0
     buffer: int = 0
     byte: int = 0
-    device_us: int = 0
-    leaves: int = 0
     reason: str = ""
 
 

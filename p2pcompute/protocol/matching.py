@@ -6,14 +6,16 @@ different jobs break ties differently, so that they do not herd onto one provide
 
 from __future__ import annotations
 
+import enum
 import functools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
+from p2pcompute.protocol import pricing
 from p2pcompute.wire import limits, multiaddr
 from p2pcompute.wire.codec import Document
 from p2pcompute.wire.documents import Count, Hash, Label, Money, Offer
@@ -28,6 +30,14 @@ Names = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED
 Keys = Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
 
 
+class RankBy(enum.StrEnum):
+    """Which price decides: that of a device-second, or that of a given amount of work, as far as an offer's own word on
+    its throughput goes."""
+
+    DEVICE_SECOND = "device-second"
+    GFLOP = "gflop"
+
+
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a job asks of a provider; zero, "" and an empty list ask nothing.
 
@@ -40,6 +50,7 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device_ms: Count = 0
     engine: Label = ""
     price_per_device_s_max: Money = 0
+    price_per_gb_max: Money = 0
     regions: Names = ()
     regions_denied: Names = ()
     jurisdictions: Names = ()
@@ -55,6 +66,7 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rtt_ms_max: Count = 0
     operators: Keys = ()
     operators_denied: Keys = ()
+    rank_by: RankBy = RankBy.DEVICE_SECOND
 
 
 ANYBODY: Final = Needs()
@@ -151,6 +163,7 @@ CONSTRAINTS: Final = (
     Constraint("operator", "operators", lambda keys, _: lambda o, x: x.operator in keys),
     Constraint("denied operator", "operators_denied", lambda keys, _: lambda o, x: x.operator not in keys),
     Constraint("round trip", "rtt_ms_max", lambda most, rtt: lambda o, x: (rtt(x.peer) or 0) <= most),
+    Constraint("price per gigabyte", "price_per_gb_max", lambda most, _: lambda o, x: o.price_per_gb <= most),
     Constraint("price", "price_per_device_s_max", lambda most, _: lambda o, x: o.price_per_device_s <= most),
 )
 """In the order in which they are reported; the price comes last, so that it is blamed only when all else fits."""
@@ -168,9 +181,41 @@ def misfit(x: Listing, tests: Iterable[tuple[str, Test]]) -> str:
     return next((name for name, holds in tests if not holds(offer, x)), "")
 
 
+MFLOP_IN_TFLOP: Final = 10**6
+
+
 def rendezvous(seed: bytes, peer: bytes) -> bytes:
     """Highest-random-weight hash (Thaler and Ravishankar, 1998)."""
     return blake3(seed + peer).digest(length=8)
+
+
+def price_per_tflop(offer: Offer) -> int:
+    """Micro-credits for 10^12 operations at the stated throughput, rounded up; above all prices where none is."""
+    if not offer.mflops:
+        return limits.PRICE_MAX * MFLOP_IN_TFLOP + 1
+    return -(-offer.price_per_device_s * MFLOP_IN_TFLOP // offer.mflops)
+
+
+RUNGS: Final[Mapping[RankBy, Callable[[Offer], int]]] = {
+    RankBy.DEVICE_SECOND: operator.attrgetter("price_per_device_s"),
+    RankBy.GFLOP: price_per_tflop,
+}
+"""What comes first in each order: the least."""
+
+
+def expected_prices(
+    needs: Needs, terms: Sequence[tuple[Offer, pricing.Rates]], device_ms: int, moved_bytes: int
+) -> list[int]:
+    """What a replica would cost at each of these, to compare them by, bytes included: for so much device time, or, by
+    GFLOP, for the work that takes the slowest of them so much."""
+    us = device_ms * 1_000
+    slowest = min((offer.mflops for offer, _ in terms if offer.mflops), default=0)
+    if needs.rank_by is RankBy.DEVICE_SECOND or not slowest:
+        return [pricing.price(rates, us, moved_bytes) for _, rates in terms]
+    return [
+        pricing.price(rates, us * slowest // offer.mflops, moved_bytes) if offer.mflops else limits.PRICE_MAX + 1
+        for offer, rates in terms
+    ]
 
 
 def rank(
@@ -187,11 +232,12 @@ def rank(
     """
     tests = bind(needs, rtt)
     fitting = [x for x in listings if demerits(x.operator) >= 0 and not misfit(x, tests)]
-    return sorted(fitting, key=lambda x: (x.offer.body.price_per_device_s, *merit(x, seed, demerits)))
+    rung = RUNGS[needs.rank_by]
+    return sorted(fitting, key=lambda x: (rung(x.offer.body), *merit(x, seed, demerits)))
 
 
 def merit(x: Listing, seed: bytes, demerits: Callable[[bytes], int]) -> tuple[int, bytes, bytes]:
-    """What decides between listings of one price; the least is best."""
+    """What decides between listings of one rank; the least is best."""
     return demerits(x.operator), rendezvous(seed, x.peer), x.peer
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability
-from p2pcompute.protocol import records, verification
+from p2pcompute.protocol import pricing, records, verification
 from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
@@ -40,6 +40,7 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import decode_manifest, manifest_id
+from p2pcompute.wire.policy import Scheme, policy_fault
 
 LETTER_MS: Final = 600_000
 """How long statements that have no shorter life of their own stay in force."""
@@ -50,6 +51,8 @@ DELIVERY_MS: Final = 3_600_000
 """How long outputs stay readable by their requester after the verdict."""
 LEASE_MS_MAX: Final = 30_000
 """An unassigned reservation holds a slot no longer than this, whatever the requester asks for."""
+LEAVES_PER_SAMPLE: Final = 64
+"""Leaves of 4 KiB that a requester may read for each block it samples, before it judges and pays."""
 QUOTES_MAX: Final = 4_096
 ENGAGEMENTS_MAX: Final = 65_536
 """Reservations remembered; when none of them is closed, no new one is made."""
@@ -109,7 +112,8 @@ class Provider:
         match record:
             case records.Reserved():
                 document = self._post.open(record.reservation)
-                e = Engagement(record.requester, document, record.price_per_device_s, record.price_minimum)
+                rates = record.price_per_device_s, record.price_per_gb, record.price_minimum
+                e = Engagement(record.requester, document, *rates)
                 displaced = self._slots.hold(document.body.slot, document.id, record.requester, document.expires_at)
                 if displaced in self._engagements:
                     self._engagements[displaced].step("expire")
@@ -124,7 +128,7 @@ class Provider:
                 self._replay_end(e, record.by)
             case records.Committed():
                 document = self._post.open(record.commitment)
-                self._commit(self._by_assignment[record.assignment], document, record.opening)
+                self._commit(self._by_assignment[record.assignment], document, record.opening, record.moved_bytes)
             case records.Issued():
                 verdict, receipt = self._post.open(record.verdict), self._post.open(record.receipt)
                 self._issue(self._by_commitment[verdict.body.commitment], verdict, receipt)
@@ -152,6 +156,8 @@ class Provider:
                 out += self._fetch_manifest(now, e)
             elif e.state in ("committed", "failed"):
                 out.append(SetTimer(f"provider.tell:{e.token}", now.mono_ms))
+            elif e.state == "awaiting verdict":
+                out += self._grant_pieces(e)
             elif e.state == "unpaid":
                 out += self._grant_outputs(e)
         return out
@@ -195,11 +201,9 @@ class Provider:
         if fault is not None:
             return [], self._decline(now, probe, *fault), []
         assert self.terms is not None
-        quote = self._post.write(
-            now,
-            d.Quote(probe.id, self.terms.price_per_device_s, self.terms.price_minimum),
-            lifetime_ms=limits.QUOTE_LIFETIME_MS,
-        )
+        terms = self.terms
+        offered = d.Quote(probe.id, terms.price_per_device_s, terms.price_per_gb, terms.price_minimum)
+        quote = self._post.write(now, offered, lifetime_ms=limits.QUOTE_LIFETIME_MS)
         self._quotes[quote.id] = quote, probe.signer
         while len(self._quotes) > QUOTES_MAX:
             self._quotes.popitem(last=False)
@@ -220,7 +224,7 @@ class Provider:
             return d.DeclineCode.UNSUITABLE, "larger than the offer allows"
         if body.engine and body.engine != terms.engine:
             return d.DeclineCode.UNSUITABLE, f"this is a {terms.engine} engine"
-        ceiling = verification.price_ceiling(terms.price_per_device_s, terms.price_minimum, body.device_ms_max)
+        ceiling = pricing.price_ceiling(terms, body.device_ms_max, body.traffic_bytes)
         if not self._ledger.trusts(probe.signer, ceiling):
             return d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"
         if self._slots.free(probe.signer) is None:
@@ -247,9 +251,9 @@ class Provider:
             lifetime_ms=min(request.body.lease_ms, LEASE_MS_MAX),
         )
         self._slots.hold(slot, reservation.id, request.signer, reservation.expires_at)
-        price = quote.body
-        self._remember(Engagement(request.signer, reservation, price.price_per_device_s, price.price_minimum))
-        record = records.Reserved(request.signer, price.price_per_device_s, price.price_minimum, reservation.raw)
+        rates = quote.body.price_per_device_s, quote.body.price_per_gb, quote.body.price_minimum
+        self._remember(Engagement(request.signer, reservation, *rates))
+        record = records.Reserved(request.signer, *rates, reservation.raw)
         return [_persist(record)], reservation, [_event("provider.reserved", request.signer)]
 
     def _remember(self, e: Engagement) -> None:
@@ -290,9 +294,13 @@ class Provider:
             return [], self._decline(now, assignment, d.DeclineCode.UNKNOWN_RESERVATION, "no such reservation"), []
         if (
             body.price_per_device_s < e.price_per_device_s
+            or body.price_per_gb < e.price_per_gb
             or not e.price_minimum <= body.price_minimum <= body.price_ceiling
         ):
             return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, "below the quoted price"), []
+        fault = policy_fault(body.policy)
+        if fault:
+            return [], self._decline(now, assignment, d.DeclineCode.UNSUITABLE, fault), []
         if body.commit_by <= now.wall_ms:
             return [], self._decline(now, assignment, d.DeclineCode.TOO_LATE, "the deadline has passed"), []
         self._accept(e, assignment)
@@ -321,11 +329,23 @@ class Provider:
             return [], self._decline(now, request, d.DeclineCode.UNKNOWN_RESERVATION, "no such commitment"), []
         if request.body.commitment not in request.body.all_commitments:
             return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "my commitment is not listed"), []
+        assert e.assignment is not None
+        if verification.nonce_commitment(request.body.nonce) != e.assignment.body.nonce_commitment:
+            return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "this is not the nonce committed to"), []
         quiet: list[Effect] = []
         if (e.state, "reveal") in TRANSITIONS:
             e.step("reveal")
             quiet = self._await_verdict(now, e)
-        return [], self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
+        return self._grant_pieces(e), self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
+
+    @staticmethod
+    def _grant_pieces(e: Engagement) -> list[Effect]:
+        """For an inspection: single leaves of the states, until there is a verdict."""
+        assert e.opening is not None
+        assert e.assignment is not None
+        roots = tuple(dict.fromkeys(root for state in e.opening.states for root in state))
+        leaves = e.assignment.body.policy.samples * LEAVES_PER_SAMPLE
+        return [Grant(e.token, e.requester, roots, e.verdict_by_wall_ms, leaves)] if roots else []
 
     def _on_verdict(self, now: Now, verdict: AnyDocument) -> Answered:
         body: d.Verdict = verdict.body
@@ -336,10 +356,10 @@ class Provider:
             return [], e.receipt, []
         if (e.state, "judge") not in TRANSITIONS:
             return [], None, []
-        if body.judgement in (d.Judgement.OUTVOTED, d.Judgement.UNDECIDED):
+        if body.judgement not in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT):
             e.step("judge")
             return [], None, [_event("provider.outvoted", e.requester, judgement=body.judgement.name), *self._quiet(e)]
-        fault = verification.verdict_fault(body, e.opening, e.assignment.body)
+        fault = verification.verdict_fault(body, e.opening, e.assignment.body, e.moved_bytes)
         if fault:
             return [], self._decline(now, verdict, d.DeclineCode.UNSUITABLE, fault), []
         receipt = self._write_receipt(now, e, verdict)
@@ -427,7 +447,12 @@ class Provider:
         if what == "manifest":
             return self._on_manifest(now, e, blobs[0])
         e.step("fetched inputs")
-        return [_event("provider.running", e.requester), RunJob(e.token, e.manifest_bytes)]
+        return [_event("provider.running", e.requester), self._run(e)]
+
+    @staticmethod
+    def _run(e: Engagement) -> RunJob:
+        assert e.assignment is not None
+        return RunJob(e.token, e.manifest_bytes, snapshots=e.assignment.body.policy.scheme is Scheme.SAMPLE)
 
     def _on_manifest(self, now: Now, e: Engagement, data: bytes) -> list[Effect]:
         assert e.assignment is not None
@@ -442,13 +467,12 @@ class Provider:
         if manifest.memory_bytes_max > self.terms.memory_bytes_max or manifest.device_ms_max > self.terms.device_ms_max:
             return self._fail(now, e, d.FailureCode.REFUSED, "larger than the offer allows")
         body: d.Assignment = e.assignment.body
-        most = verification.price_ceiling(body.price_per_device_s, body.price_minimum, manifest.device_ms_max)
-        if body.price_ceiling < most:
+        moved = pricing.traffic_bytes(manifest, len(data), with_outputs=True)
+        if body.price_ceiling < pricing.price_ceiling(body, manifest.device_ms_max, moved):
             return self._fail(now, e, d.FailureCode.REFUSED, "the price ceiling is below what the run may cost")
         e.step("fetched manifest")
         e.manifest, e.manifest_bytes = manifest, data
-        wanted = {manifest.ptx_root: manifest.ptx_size_bytes} | {b.root: b.size_bytes for b in manifest.inputs}
-        return [Fetch(f"inputs:{e.token}", e.requester, tuple(wanted.items()), FETCH_MS)]
+        return [Fetch(f"inputs:{e.token}", e.requester, tuple(manifest.blobs.items()), FETCH_MS)]
 
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         """The run ended."""
@@ -478,19 +502,22 @@ class Provider:
             output_roots=tuple(root for root, _ in outcome.outputs) if status is d.OutcomeStatus.OK else (),
             device_us=outcome.device_us,
             reason=_short(outcome.reason),
+            states=outcome.states if status is d.OutcomeStatus.OK else (),
         )
         root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
         document = self._post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=LETTER_MS)
         opening = msgspec.structs.replace(opening, commitment=document.id)
-        self._commit(e, document, opening)
-        record = records.Committed(e.assignment.id, opening, document.raw)
+        ok = status is d.OutcomeStatus.OK
+        moved_bytes = pricing.traffic_bytes(e.manifest, len(e.manifest_bytes), with_outputs=ok)
+        self._commit(e, document, opening, moved_bytes)
+        record = records.Committed(e.assignment.id, opening, document.raw, moved_bytes)
         done = _event("provider.committed", e.requester, device_us=outcome.device_us)
         return [_persist(record), done, *self._tell(now, e)]
 
-    def _commit(self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal) -> None:
+    def _commit(self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal, moved_bytes: int) -> None:
         e.state = "running" if e.state == "fetching" else e.state  # replay: a restart repeats the run silently
         e.step("commit")
-        e.commitment, e.opening = commitment, opening
+        e.commitment, e.opening, e.moved_bytes = commitment, opening, moved_bytes
         self._by_commitment[commitment.id] = e
         self._slots.close(e.reservation.id, commitment.id)
 

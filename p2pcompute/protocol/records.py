@@ -10,6 +10,7 @@ import msgspec
 from p2pcompute.errors import HomeError
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire.documents import RootReveal
+from p2pcompute.wire.policy import Policy
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, forbid_unknown_fields=True):
@@ -21,19 +22,20 @@ class JobSubmitted(Record, frozen=True, tag="job"):
 
     job: bytes
     manifest: bytes
-    replicas: int
-    quorum: int
+    policy: Policy
+    stored: tuple[tuple[int, ...], ...]
     budget: int
     needs: Needs
     deadline_wall_ms: int
 
 
 class Assigned(Record, frozen=True, tag="assigned"):
-    """Requester: this assignment may be on its way."""
+    """Requester: this assignment may be on its way. `device` is the class of device that was offered."""
 
     job: bytes
     peer: bytes
     operator: bytes
+    device: str
     addresses: tuple[str, ...]
     assignment: bytes
     reservation: bytes
@@ -59,6 +61,14 @@ class Judged(Record, frozen=True, tag="judged"):
 
     job: bytes
     verdicts: tuple[tuple[bytes, bytes], ...]
+
+
+class Refuted(Record, frozen=True, tag="refuted"):
+    """Requester: recomputing a block showed that this opening is false; the job goes on with others."""
+
+    job: bytes
+    reveal: bytes
+    verdict: bytes
 
 
 class ReceiptHeld(Record, frozen=True, tag="receipt-held"):
@@ -96,6 +106,7 @@ class Reserved(Record, frozen=True, tag="reserved"):
 
     requester: bytes
     price_per_device_s: int
+    price_per_gb: int
     price_minimum: int
     reservation: bytes
 
@@ -114,11 +125,12 @@ class Ended(Record, frozen=True, tag="closed"):
 
 
 class Committed(Record, frozen=True, tag="committed"):
-    """Provider: the outcome, its opening and the commitment to it."""
+    """Provider: the outcome, its opening, the commitment to it, and the bytes that are to be paid for."""
 
     assignment: bytes
     opening: RootReveal
     commitment: bytes
+    moved_bytes: int
 
 
 class Issued(Record, frozen=True, tag="issued"):
@@ -153,6 +165,7 @@ AnyRecord = (
     | CommitmentHeld
     | ReplicaLost
     | Judged
+    | Refuted
     | ReceiptHeld
     | Settled
     | ChequeTaken

@@ -57,7 +57,12 @@ class Recruiter:
         m = job.manifest
         for listing in chosen:
             body = d.Probe(
-                self._post.delegation, job.needs.engine, m.memory_bytes_max, m.device_ms_max, tuple(self._seen)
+                self._post.delegation,
+                job.needs.engine,
+                m.memory_bytes_max,
+                m.device_ms_max,
+                job.traffic_bytes(),
+                tuple(self._seen),
             )
             probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
             job.round.asked[probe.id] = listing
@@ -124,10 +129,12 @@ class Recruiter:
             for listing in r.asked.values():
                 self._reputation.slow(listing.operator, now.mono_ms)
         quotes = {x.peer: quote for x, quote in r.quotes}
+        terms = [(x.offer.body, quote.body) for x, quote in r.quotes]
+        prices = matching.expected_prices(job.needs, terms, job.manifest.device_ms_max, job.traffic_bytes())
+        price_of = {x.peer: price for (x, _), price in zip(r.quotes, prices, strict=True)}
 
         def order(x: Listing) -> tuple[int, int, bytes]:
-            price = quotes[x.peer].body.price_per_device_s
-            return price, self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
+            return price_of[x.peer], self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)
 
         chosen = matching.distinct(sorted((x for x, _ in r.quotes), key=order), r.wanted, taken=job.taken(lost=False))
         return [(x, quotes[x.peer]) for x in chosen]
@@ -146,4 +153,8 @@ class Recruiter:
 
 def _dearer(quote: d.Quote, offer: d.Offer) -> bool:
     """A quote above the offer that drew the probe counts as none: the highest price was held against the offer."""
-    return quote.price_per_device_s > offer.price_per_device_s or quote.price_minimum > offer.price_minimum
+    return (
+        quote.price_per_device_s > offer.price_per_device_s
+        or quote.price_per_gb > offer.price_per_gb
+        or quote.price_minimum > offer.price_minimum
+    )

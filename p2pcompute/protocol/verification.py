@@ -1,4 +1,4 @@
-"""Commit, reveal, compare: the pure part of believing a result. Rules V1 to V7 of docs/spec/verification.md."""
+"""Commit, reveal, compare: the pure part of believing a result. Rules V1 to V6 and V8 of docs/spec/verification.md."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 from blake3 import blake3
 
-from p2pcompute.wire import limits, merkle
+from p2pcompute.protocol.pricing import price_floor
+from p2pcompute.wire import merkle
 from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, RootReveal, Verdict
 from p2pcompute.wire.manifest import Manifest
+from p2pcompute.wire.policy import Policy, Scheme
+from p2pcompute.wire.steps import state_buffers, step_count
 
 
 def salt_of(secret: bytes, assignment_id: bytes) -> bytes:
@@ -34,15 +37,26 @@ def commitment_root(assignment_id: bytes, manifest_id: bytes, manifest: Manifest
         bytes([opening.status]),
         merkle.fields_root(opening.output_roots),
         opening.device_us.to_bytes(8, "little"),
+        merkle.fields_root([merkle.fields_root(state) for state in opening.states]),
     )
     return merkle.fields_root([blake3(field, key=opening.salt).digest() + field for field in fields])
 
 
-def opening_fault(opening: RootReveal, manifest: Manifest) -> str:
-    """Why an opening cannot be one of this manifest; empty when it can."""
+def opening_fault(opening: RootReveal, manifest: Manifest, policy: Policy) -> str:
+    """Why an opening cannot be one of this manifest under this policy; empty when it can."""
     expected = len(manifest.outputs) if opening.status is OutcomeStatus.OK else 0
     if len(opening.output_roots) != expected:
         return f"{len(opening.output_roots)} output roots, not {expected}"
+    sampled = policy.scheme is Scheme.SAMPLE and opening.status is OutcomeStatus.OK
+    if len(opening.states) != (step_count(manifest) if sampled else 0):
+        return f"{len(opening.states)} states"
+    places = state_buffers(manifest)
+    if any(len(state) != len(places) for state in opening.states):
+        return "a state with too few or too many buffers"
+    if sampled:
+        last = [root for root, place in zip(opening.states[-1], places) if manifest.buffers[place].is_output]
+        if tuple(last) != opening.output_roots:
+            return "outputs other than the last state's"
     return ""
 
 
@@ -83,30 +97,25 @@ def judge(opening: RootReveal, agreed: Answer) -> Judgement:
     return Judgement.AGREED if agreed[0] is OutcomeStatus.OK else Judgement.KERNEL_AT_FAULT
 
 
-def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment) -> str:
-    """Why a verdict in a provider's favour is not one it can accept; empty when it is. Without this a requester could
-    name any price and still be given the data."""
+def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment, moved_bytes: int) -> str:
+    """Why a verdict in a provider's favour is not one it can accept; empty when it is. `moved_bytes` are those it is to
+    be paid for. Without this a requester could name any price and still be given the data."""
     if verdict.agreed_roots != opening.output_roots:
         return "the agreed roots are not mine"
-    if (verdict.judgement is Judgement.AGREED) != (opening.status is OutcomeStatus.OK):
+    is_sampled = assignment.policy.scheme is Scheme.SAMPLE
+    fits = {Judgement.AGREED} | ({Judgement.KERNEL_AT_FAULT} if is_sampled else set())
+    if verdict.judgement not in (fits if opening.status is OutcomeStatus.OK else {Judgement.KERNEL_AT_FAULT}):
         return "the judgement does not fit my outcome"
-    if not assignment.price_minimum <= verdict.price <= assignment.price_ceiling:
+    if not price_floor(assignment, moved_bytes) <= verdict.price <= assignment.price_ceiling:
         return "the price is outside what was assigned"
     return ""
 
 
-def price_due(assignment: Assignment, claimed_us: int, lowest_us: int) -> int:
-    """Micro-credits for one agreeing replica: rule F7 of docs/spec/documents.md. Rounded up to a whole one."""
-    paid_us = min(claimed_us, lowest_us * 5 // 4)
-    due = max(assignment.price_minimum, -(-assignment.price_per_device_s * paid_us // 1_000_000))
-    return min(due, assignment.price_ceiling)
+def nonce_of(secret: bytes, reservation: bytes) -> bytes:
+    """What a requester draws samples with: 32 bytes only it can make, the same after every crash."""
+    return blake3(reservation, key=secret).digest()
 
 
-def price_ceiling(price_per_device_s: int, price_minimum: int, device_ms_max: int) -> int:
-    """The most one replica can cost; never more than a document can state."""
-    return min(limits.PRICE_MAX, max(price_minimum, -(-price_per_device_s * device_ms_max // 1000)))
-
-
-def nonce_commitment(secret: bytes, subject: bytes) -> bytes:
-    """Binds the requester to a nonce it will open later; made from its secret, so that it survives a crash."""
-    return blake3(blake3(subject, key=secret).digest()).digest()
+def nonce_commitment(nonce: bytes) -> bytes:
+    """Binds the requester to a nonce it will open later."""
+    return blake3(nonce).digest()

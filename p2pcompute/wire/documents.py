@@ -16,6 +16,7 @@ from p2pcompute.errors import DecodeError
 from p2pcompute.identity.delegation import Delegation, Grant, Revocation
 from p2pcompute.wire import codec, limits
 from p2pcompute.wire.codec import Document
+from p2pcompute.wire.policy import Policy
 
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_BYTES_MAX)]
@@ -63,8 +64,9 @@ class Offer(Body, frozen=True):
     """A provider's ask. The newest sequence of a (signer, epoch) replaces all earlier ones.
 
     `compute_capability` is ten times that of CUDA, `toolchain` the id of the compiler whose PTX this provider can make
-    again, `jurisdictions` tags of laws it is under. Power in watts and grams of CO2 per kilowatt-hour are its own
-    word; 0 and "" state nothing. (The defaults are for who writes an offer: on the wire every field stands.)
+    again, `jurisdictions` tags of laws it is under. `price_per_gb` is for 10^9 bytes that travel. Power in watts and
+    grams of CO2 per kilowatt-hour are its own word; 0 and "" state nothing. (The defaults are for who writes an
+    offer: on the wire every field stands.)
     """
 
     delegation: Raw
@@ -84,6 +86,7 @@ class Offer(Body, frozen=True):
     copy_mb_s: Count
     price_per_device_s: Money
     price_minimum: Money
+    price_per_gb: Money = 0
     compute_capability: Count = 0
     toolchain: Label = ""
     jurisdictions: Labels = ()
@@ -96,13 +99,15 @@ class Cancel(Body, frozen=True):
 
 
 class Probe(Body, frozen=True):
-    """Would you run this, and at what price? `delegation` shows whose requester this is, `seen` the Reservations it was
-    given last: whoever is probed by two requesters can tell when somebody promised them one slot twice."""
+    """Would you run this, and at what price? `traffic_bytes` is all that can travel for it. `delegation` shows whose
+    requester this is, `seen` the Reservations it was given last: whoever is probed by two requesters can tell when
+    somebody promised them one slot twice."""
 
     delegation: Raw
     engine: Label
     memory_bytes_max: Count
     device_ms_max: Count
+    traffic_bytes: Count
     seen: Annotated[tuple[Raw, ...], msgspec.Meta(max_length=limits.SIGHTINGS_MAX)] = ()
 
 
@@ -111,6 +116,7 @@ class Quote(Body, frozen=True):
 
     probe: Hash
     price_per_device_s: Money
+    price_per_gb: Money
     price_minimum: Money
 
 
@@ -177,11 +183,11 @@ class Assignment(Body, frozen=True):
     manifest_root: Hash
     manifest_size_bytes: Annotated[int, msgspec.Meta(ge=1, le=limits.MANIFEST_BYTES_MAX)]
     price_per_device_s: Money
+    price_per_gb: Money
     price_minimum: Money
     price_ceiling: Money
     commit_by: Count
-    replicas: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
-    quorum: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
+    policy: Policy
     nonce_commitment: Hash
 
 
@@ -218,10 +224,11 @@ class Commitment(Body, frozen=True):
 
 
 class RevealRequest(Body, frozen=True):
-    """The requester shows which commitments it holds, and asks for the opening of one of them."""
+    """The requester shows which commitments it holds, opens its own nonce, and asks for the opening of one of them."""
 
     commitment: Hash
     all_commitments: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=limits.REPLICAS_MAX)]
+    nonce: Hash
 
 
 class OutcomeStatus(enum.IntEnum):
@@ -232,8 +239,13 @@ class OutcomeStatus(enum.IntEnum):
     TIMEOUT = 2
 
 
+State = Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
+"""The roots of all buffers that are no pure inputs, in the manifest's order."""
+
+
 class RootReveal(Body, frozen=True):
-    """The opening of a commitment: roots only, no data."""
+    """The opening of a commitment: roots only, no data. `states`: what each step of the task left, where blocks are
+    sampled."""
 
     commitment: Hash
     salt: Hash
@@ -243,6 +255,7 @@ class RootReveal(Body, frozen=True):
     output_roots: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.BUFFERS_MAX)]
     device_us: Count
     reason: Reason
+    states: Annotated[tuple[State, ...], msgspec.Meta(max_length=limits.SNAPSHOT_STEPS_MAX)] = ()
 
 
 class Judgement(enum.IntEnum):
@@ -252,6 +265,7 @@ class Judgement(enum.IntEnum):
     OUTVOTED = 1
     KERNEL_AT_FAULT = 2
     UNDECIDED = 3
+    REFUTED = 4
 
 
 class Verdict(Body, frozen=True):

@@ -58,6 +58,8 @@ DEVICE_MS_MAX: Final = 24 * 3600 * 1000
 MEMORY_BYTES_MAX: Final = 64 * GIB
 SNAPSHOT_STEPS_MAX: Final = 64
 """Steps of a task whose states are kept; their roots, 32 bytes for each buffer, travel in one document."""
+STATE_ROOTS_MAX: Final = 1_024
+"""Roots of all kept states together: 32 KiB of an opening."""
 SNAPSHOT_BYTES_MAX: Final = GIB
 """All kept states of a task together, equal ones counted again: a provider's disk writes so much for one task."""
 
@@ -70,6 +72,8 @@ PROOF_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
 """How long books refuse a convicted key; a new key costs nothing, so longer would gain nothing."""
 REPLICAS_MAX: Final = 16
 PROBES_MAX: Final = 16
+SAMPLES_MAX: Final = 4_096
+"""Blocks recomputed of one task."""
 SCAN_MAX: Final = 1_024
 """Listings one query looks at before it is content with what it found: a millisecond or two."""
 NEEDS_LISTED_MAX: Final = 256

@@ -67,6 +67,10 @@ class Buffer(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     def is_output(self) -> bool:
         return self.role in (Role.OUT, Role.INOUT)
 
+    @property
+    def is_pure_input(self) -> bool:
+        return self.role is Role.IN
+
 
 class Argument(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """One kernel parameter: the address of `buffer`, or a texture object that reads it where `texture` is given, or,
@@ -125,6 +129,11 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     @property
     def inputs(self) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers if b.is_input)
+
+    @property
+    def blobs(self) -> dict[bytes, int]:
+        """Root -> size of what a provider fetches beside the manifest: the PTX and every distinct input."""
+        return {self.ptx_root: self.ptx_size_bytes} | {b.root: b.size_bytes for b in self.inputs}
 
 
 _decoder = msgspec.msgpack.Decoder(Manifest)

@@ -7,7 +7,7 @@ may change: all but pure inputs, in the manifest's order.
 from __future__ import annotations
 
 from p2pcompute.wire import limits
-from p2pcompute.wire.manifest import Manifest, Role
+from p2pcompute.wire.manifest import Manifest
 
 
 def step_count(manifest: Manifest) -> int:
@@ -27,7 +27,7 @@ def launch_of(manifest: Manifest, step: int) -> int:
 
 def state_buffers(manifest: Manifest) -> tuple[int, ...]:
     """Places in the manifest of the buffers that make up a state, ascending."""
-    return tuple(number for number, buffer in enumerate(manifest.buffers) if buffer.role is not Role.IN)
+    return tuple(number for number, buffer in enumerate(manifest.buffers) if not buffer.is_pure_input)
 
 
 def snapshot_fault(manifest: Manifest) -> str:
@@ -35,6 +35,11 @@ def snapshot_fault(manifest: Manifest) -> str:
     steps = step_count(manifest)
     if steps > limits.SNAPSHOT_STEPS_MAX:
         return f"the task has {steps} steps; the states of at most {limits.SNAPSHOT_STEPS_MAX} are kept"
+    roots = steps * len(state_buffers(manifest))
+    if roots > limits.STATE_ROOTS_MAX:
+        return (
+            f"the states after all steps have {roots} buffers; the roots of at most {limits.STATE_ROOTS_MAX} are kept"
+        )
     total = steps * sum(manifest.buffers[number].size_bytes for number in state_buffers(manifest))
     if total > limits.SNAPSHOT_BYTES_MAX:
         return f"the states after all steps take {total} bytes; at most {limits.SNAPSHOT_BYTES_MAX} are kept"

@@ -13,6 +13,7 @@ from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import (
     Effect,
+    InspectOutcome,
     JobOutcome,
     Now,
     Ok,
@@ -157,6 +158,9 @@ class Character:
 
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         return self.out(now, self.core.on_job(now, token, outcome))
+
+    def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
+        return self.out(now, self.core.on_inspected(now, token, outcome))
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         return self.out(now, self.core.on_fetch(now, token, blobs, reason))

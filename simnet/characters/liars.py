@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import ClassVar, Final
 
 from blake3 import blake3
 
 from p2pcompute.protocol import records
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import Effect, Emit, JobOutcome, JobStatus, Now, Persist
+from p2pcompute.protocol.trust import CONFIRMATIONS_MIN
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import Kind
 from simnet.characters.base import Character, Outputs, kind_of
 
 SUBTLE_ONE_IN: Final = 2
 """Of so many of a subtle liar's results one is wrong."""
-TRUSTED_AFTER: Final = 2
-"""Receipts a milker earns before it begins to lie."""
+FAKED_ONE_IN: Final = 10
+"""Of so many blocks of a faker one is made up."""
 PATIENCE_MS: Final = 4_000
 """How long a lazy copier waits for somebody else's result."""
 
@@ -48,10 +49,23 @@ class SubtleLiar(Character):
         return JobOutcome(JobStatus.OK, outputs, honest.device_us)
 
 
+class Faker(Character):
+    """Computes nine blocks of ten and makes the rest up."""
+
+    wrong_results = undercuts = True
+
+    def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
+        faked = wrong(honest.outputs, b"a tenth" + self.site.peer)
+        self.site.fakes.update({root: FAKED_ONE_IN for root, _ in faked})
+        return JobOutcome(JobStatus.OK, faked, honest.device_us)
+
+
 class Milker(Character):
     """Is honest until it has earned some receipts, and lies from then on."""
 
     wrong_results = undercuts = True
+    patience: ClassVar[int] = 2
+    """Receipts it earns before it begins to lie."""
 
     def __init__(self, core: PeerCore, site: object) -> None:
         super().__init__(core, site)  # type: ignore[arg-type]
@@ -70,9 +84,15 @@ class Milker(Character):
         return effects
 
     def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
-        if self._earned < TRUSTED_AFTER:
+        if self._earned < self.patience:
             return honest
         return JobOutcome(JobStatus.OK, wrong(honest.outputs, self.site.peer), honest.device_us)
+
+
+class Sleeper(Milker):
+    """A milker who knows how long it takes until its word counts: it lies when it expects to be checked no more."""
+
+    patience = CONFIRMATIONS_MIN
 
 
 class Colluder(Character):
@@ -135,7 +155,8 @@ class LazyCopier(Character):
         others = [one for one in body.all_commitments if one != body.commitment]
         asks: list[Effect] = []
         for commitment in others if engagement is not None else ():
-            question = self.core.post.write(now, d.RevealRequest(commitment, (commitment,)), lifetime_ms=60_000)
+            body = d.RevealRequest(commitment, (commitment,), bytes(32))
+            question = self.core.post.write(now, body, lifetime_ms=60_000)
             self._spying[commitment] = engagement.manifest_bytes if engagement is not None else b""
             asks += [self.ask(other, question.raw) for other in self.core.peers if other != peer]
         return [*asks, *effects]

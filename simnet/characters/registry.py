@@ -8,7 +8,7 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
 from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
-from simnet.characters.liars import Colluder, Hydra, LazyCopier, Liar, Milker, SubtleLiar
+from simnet.characters.liars import Colluder, Faker, Hydra, LazyCopier, Liar, Milker, Sleeper, SubtleLiar
 from simnet.characters.swindlers import Deadbeat, Hoarder, LossInventor, Skimper, Squatter, Sybil, Withholder
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
@@ -16,7 +16,9 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "honest": Honest,
     "liar": Liar,
     "subtle-liar": SubtleLiar,
+    "faker": Faker,
     "milker": Milker,
+    "sleeper": Sleeper,
     "lazy-copier": LazyCopier,
     "gang": Colluder,
     "hydra": Hydra,

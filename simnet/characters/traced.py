@@ -71,7 +71,7 @@ class Traced:
         return self._inner.on_job(now, token, outcome)
 
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
-        self._note(now, "inspected", token[:16], outcome.finding.name)
+        self._note(now, "inspected", token[:8], outcome.finding.name, outcome.blocks)
         return self._inner.on_inspected(now, token, outcome)
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:

@@ -77,7 +77,7 @@ class Spammer(Character):
             ids = [self.site.rng.randbytes(20) for _ in range(FLOOD)]
             out += [Send((peer,), CHANNEL, encode_ihave(self.core.topics[0], ids)) for _ in range(FLOOD)]
             for _ in range(FLOOD):
-                probe = self.core.post.write(now, d.Probe(self.site.delegation, "", 1, 1), lifetime_ms=1_000)
+                probe = self.core.post.write(now, d.Probe(self.site.delegation, "", 1, 1, 1), lifetime_ms=1_000)
                 out += [self.ask(peer, probe.raw), self.ask(peer, self.site.rng.randbytes(64))]
         return out
 
@@ -107,7 +107,7 @@ class Forger(Character):
             sequence = now.wall_ms << 16
             message = encode_message(self.site.peer, self.core.topics[0], data, sequence, self.site.key.sign)
             out.append(Send(tuple(victims), CHANNEL, message.part))
-        probe = self.core.post.write(now, d.Probe(b"", "", 1, 1), lifetime_ms=1_000)
+        probe = self.core.post.write(now, d.Probe(b"", "", 1, 1, 1), lifetime_ms=1_000)
         return [*out, self.ask(victims[0], probe.raw.replace(self.site.peer, offer.signer, 1))]
 
     def _forged(self, now: Now, offer: AnyDocument, body: msgspec.Struct) -> bytes:

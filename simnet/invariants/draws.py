@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from p2pcompute.protocol import verification
+from p2pcompute.protocol import pricing
 from p2pcompute.protocol.machine import Emit
+from p2pcompute.wire.manifest import decode_manifest
 from simnet.site import Site
 from simnet.world import DEVICE_MS, Task, World
 
@@ -72,7 +73,8 @@ def is_feasible(world: World, task: Task) -> bool:
     offers = [o for o in offers if not work.price_max or o.price_per_device_s <= work.price_max]
     if len(offers) < work.quorum:
         return False
-    ceilings = [verification.price_ceiling(o.price_per_device_s, o.price_minimum, DEVICE_MS) for o in offers]
+    moved = pricing.traffic_bytes(decode_manifest(task.manifest), len(task.manifest), with_outputs=True)
+    ceilings = [pricing.price_ceiling(o, DEVICE_MS, moved) for o in offers]
     return max(ceilings) * work.replicas <= work.budget
 
 

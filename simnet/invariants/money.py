@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Final
 
 from p2pcompute.protocol import receipts, records, verification
 from p2pcompute.protocol.core import PeerCore
-from p2pcompute.protocol.job import Job
+from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
@@ -196,7 +198,7 @@ class FairPrice(Invariant):
                 for r in judged:
                     assert r.reveal is not None
                     assert r.verdict is not None
-                    due = _due(r.terms, r.reveal.body.device_us, min(claims, default=0)) if _is_paid(r.verdict) else 0
+                    due = _due(job, r, min(claims, default=0)) if _is_paid(r.verdict) else 0
                     if r.verdict.body.price != due:
                         raise Violation(f"a replica of {job.name[:8]} was to get {due} and gets {r.verdict.body.price}")
 
@@ -205,11 +207,16 @@ def _is_paid(verdict: AnyDocument) -> bool:
     return verdict.body.judgement in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT)
 
 
-def _due(terms: d.Assignment, claimed_us: int, lowest_us: int) -> int:
+def _due(job: Job, replica: Replica, lowest_us: int) -> int:
     """F7, with whole micro-credits rounded up (V7)."""
+    assert replica.reveal is not None
+    claimed_us, terms, m = replica.reveal.body.device_us, replica.terms, job.manifest
     paid_us = claimed_us if 4 * claimed_us <= 5 * lowest_us else 5 * lowest_us // 4
-    price = (terms.price_per_device_s * paid_us + 999_999) // 1_000_000
-    return sorted((terms.price_minimum, price, terms.price_ceiling))[1]
+    moved = len(job.manifest_bytes) + m.ptx_size_bytes + sum({b.root: b.size_bytes for b in m.inputs}.values())
+    if replica.reveal.body.status is d.OutcomeStatus.OK:
+        moved += sum(b.size_bytes for b in m.outputs)
+    exact = Fraction(terms.price_per_device_s * paid_us, 10**6) + Fraction(terms.price_per_gb * moved, 10**9)
+    return sorted((terms.price_minimum, math.ceil(exact), terms.price_ceiling))[1]
 
 
 class ReceiptsVerify(Invariant):

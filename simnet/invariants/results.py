@@ -8,12 +8,16 @@ from typing import Final
 
 from p2pcompute.protocol import records
 from p2pcompute.protocol.machine import Emit
+from p2pcompute.protocol.trust import WINDOW
+from p2pcompute.wire.policy import Scheme
 from simnet.invariants.base import Invariant, Violation, of_kind
 from simnet.invariants.draws import Draws
 from simnet.site import Site, right_outputs
 from simnet.world import Task, World
 
 CONFIDENCE: Final = 0.999
+MILKED_MAX: Final = 2 * (WINDOW - 1)
+"""Tasks between two checks: V12 of docs/spec/verification.md."""
 CAUGHT: Final = ("made two commitments for one assignment", "its opening does not match its commitment")
 """What protocol.requester says of those whom R6 and V3 ban."""
 
@@ -26,7 +30,7 @@ def is_right(task: Task) -> bool:
 class NoWrongResult(Invariant):
     """What was accepted is what honest engines compute, unless a quorum of dishonest operators was drawn and stated one
     wrong answer together, and nobody else stated anything as often: no redundancy can tell that from the truth, so it
-    is counted."""
+    is counted. Nor is a result wrong that was believed unchecked, as the policy `adaptive` has it, within its bound."""
 
     name = "no-wrong-result"
 
@@ -37,6 +41,8 @@ class NoWrongResult(Invariant):
         """Tasks that ended wrong with fewer than a quorum of colluders."""
         self.wrong_by_quorum: dict[bytes, None] = {}
         """Tasks that ended wrong with a quorum of them."""
+        self.believed: dict[tuple[str, bytes, bytes], dict[bytes, None]] = {}
+        """(requester, operator, kernel) -> tasks that ended wrong since that operator's word was taken unchecked."""
 
     def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
         self.draws.on_event(node, event)
@@ -54,9 +60,25 @@ class NoWrongResult(Invariant):
         if self.draws.overruled(job, task.roots):
             self.wrong_by_quorum[job] = None
             return
+        if self._believed(task):
+            return
         self.wrong_accepted[job] = None
         colluders = self.draws.colluders(job, task.roots)
         raise Violation(f"task {task.number} ended with a wrong result that {colluders} dishonest operators stated")
+
+    def _believed(self, task: Task) -> bool:
+        """Whether one operator's word was taken for it, as the policy allows: never for more tasks than lie between two
+        checks."""
+        core = task.requester.core
+        job = core.requester.jobs.get(task.id) if core is not None else None
+        if job is None or job.policy.scheme is not Scheme.ADAPTIVE or job.checked:
+            return False
+        (replica,) = job.within("judged", "owed", "paying", "paid")
+        tasks = self.believed.setdefault((task.requester.name, replica.operator, job.manifest.ptx_root), {})
+        tasks[task.id] = None
+        if len(tasks) > MILKED_MAX:
+            raise Violation(f"{len(tasks)} wrong results of one operator were believed unchecked, not {MILKED_MAX}")
+        return True
 
 
 class NothingLeaks(Invariant):

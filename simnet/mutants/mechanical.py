@@ -8,21 +8,22 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from p2pcompute.protocol import matching, verification
+from p2pcompute.protocol import matching, pricing, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.jobs import Jobs
+from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.receipts import Chain
-from p2pcompute.protocol.requester import Requester
 from p2pcompute.protocol.reservation import Slots
+from p2pcompute.protocol.settling import Settling
 from simnet.mutants.campaign import Mutant
 from simnet.mutants.patch import Owner, planted, source_of
 
 FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (verification, "tally"),
     (verification, "judge"),
-    (verification, "price_due"),
+    (pricing, "price_due"),
     (matching, "distinct"),
     (Ledger, "earn"),
     (Ledger, "promise"),
@@ -37,15 +38,15 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Book, "_is_news"),
     (Book, "_bury"),
     (Jobs, "take_verdict"),
-    (Jobs, "_replay_judged"),
+    (Jobs, "_replay_verdicts"),
     (Jobs, "_replay_end"),
     (Provider, "_accept"),
     (Provider, "_commit"),
     (Provider, "_issue"),
     (Provider, "_on_assignment"),
-    (Requester, "_tally"),
-    (Requester, "_pay"),
-    (Requester, "_end"),
+    (Judging, "judge"),
+    (Settling, "_pay"),
+    (Settling, "_end"),
 )
 ORDER: Final = (
     "calm",
@@ -190,19 +191,19 @@ SURVIVE: Final = (
     "Book._is_news #4 comparison swapped: order_of(document) <= order_of(listing.offer)",
     "Book._is_news #6 comparison swapped: order_of(document) > self._tombstones[signer][0]",
     "Jobs.take_verdict #3 dropped: self._reputation.good(replica.operator)",
-    "Jobs.take_verdict #6 dropped: replica.step('reject')",
-    "Jobs.take_verdict #8 off by one: 8",
+    "Jobs.take_verdict #7 dropped: replica.step('reject')",
+    "Jobs.take_verdict #14 off by one: 8",
     "Jobs._replay_end #0 dropped: job.fetched = True",
-    "Jobs._replay_end #5 dropped: job.fetched = not record.error",
+    "Jobs._replay_end #6 dropped: job.fetched = not record.error",
     "Provider._issue #0 dropped: e.step('issue')",
     "Provider._on_assignment #6 and for or: e is None or e.requester != assignment.signer or e.state != ",
-    "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or not e.pric",
+    "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or body.price",
     "Provider._on_assignment #8 comparison swapped: body.commit_by <= now.wall_ms",
-    "Requester._tally #3 dropped: job.dry_rounds = 0",
-    "Requester._tally #4 off by one: 0",
-    "Requester._tally #5 off by one: 1",
-    "Requester._end #3 off by one: 0",
-    "Requester._end #4 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
-    "Requester._end #5 and for or: r.receipt and r.reveal",
+    "Judging.judge #3 dropped: job.dry_rounds = 0",
+    "Judging.judge #8 off by one: 0",
+    "Judging.judge #12 off by one: 1",
+    "Settling._end #3 off by one: 0",
+    "Settling._end #4 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
+    "Settling._end #5 and for or: r.receipt and r.reveal",
 )
 """Those that no trial shows yet: each asks for a world or an invariant, or for a reason in LEFT_OUT."""

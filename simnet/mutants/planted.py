@@ -6,14 +6,18 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final
 
-from p2pcompute.protocol import matching, provider, requester, verification
+from p2pcompute.protocol import matching, pricing, provider, requester, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.desk import Desk
 from p2pcompute.protocol.gossip.score.standing import Standing
+from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.jobs import Jobs
+from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.reservation import Slots
+from p2pcompute.protocol.settling import Settling
 from p2pcompute.protocol.sync import Sync
 from p2pcompute.wire import codec
 from simnet.mutants.campaign import Mutant, Plant
@@ -21,7 +25,8 @@ from simnet.mutants.patch import Owner, planted, rewritten
 
 Edit = tuple[Owner, str, str, str]
 """(class or module, function, text, what stands there instead)"""
-P, R = provider.Provider, requester.Requester
+P, R, D = provider.Provider, requester.Requester, Desk
+H, J, S = Hiring, Judging, Settling
 
 
 def _edits(*edits: Edit) -> Plant:
@@ -128,6 +133,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "A provider opens its commitment for whoever asks, and copiers copy.",
         "copiers",
         (P, "_on_reveal_request", " or e.requester != request.signer", ""),
+        (verification, "nonce_commitment", "return blake3(nonce).digest()", "return bytes(32)"),
     ),
     _mutant(
         "commitments are told once",
@@ -176,25 +182,25 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "assignment not journaled",
         "A requester assigns and would not know it after a crash.",
         "calm",
-        (R, "_on_reservation", "_persist(record), assigned,", "assigned,"),
+        (H, "_assign", "persist(record), assigned,", "assigned,"),
     ),
     _mutant(
         "commitment not journaled",
         "A requester acknowledges a commitment that it would not know of after a crash.",
         "calm",
-        (R, "on_request", "[held, *acknowledge,", "[*acknowledge,"),
+        (R, "on_request", "[held, acknowledge,", "[acknowledge,"),
     ),
     _mutant(
         "verdicts not journaled",
         "A requester could judge one commitment in two ways.",
         "calm",
-        (R, "_pronounce", "return [_persist(records.Judged(job.id, tuple(pairs))), *letters]", "return letters"),
+        (J, "_pronounce", "return [persist(records.Judged(job.id, tuple(pairs))), *letters]", "return letters"),
     ),
     _mutant(
         "cheque not journaled",
         "A requester pays and would not know it after a crash.",
         "calm",
-        (R, "_pay", "return [record, paid,", "return [paid,"),
+        (S, "_pay", "return [persist(records.Settled(job.id, replica.cheque.raw)), paid,", "return [paid,"),
     ),
     _mutant(
         "a cheque is written twice after a crash",
@@ -212,19 +218,19 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the end of a task not journaled",
         "A task that failed is taken up again after a crash.",
         "stops",
-        (R, "_fail", "[_persist(records.JobEnded(job.id, (), job.code, job.error)), *", "[*"),
+        (D, "fail", "[persist(records.JobEnded(job.id, (), job.code, job.error)), *", "[*"),
     ),
     _mutant(
         "a lost replica not journaled",
         "A replica that was given up works again after a crash.",
         "loss, withholder, crashes",
-        (R, "_lose", "out.append(_persist(records.ReplicaLost(job.id, replica.assignment.id, reason)))", "pass"),
+        (D, "lose", "out.append(persist(records.ReplicaLost(job.id, replica.assignment.id, reason)))", "pass"),
     ),
     _mutant(
         "bans not journaled",
         "Who was banned is employed again after a crash.",
         "turncoat",
-        (R, "ban", "return [_persist(records.Banned(operator, reason))]", "return []"),
+        (D, "ban", "return [persist(records.Banned(operator, reason))]", "return []"),
     ),
     _mutant(
         "replay skips receipts",
@@ -261,14 +267,14 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "a liar is no liar",
         "An outvoted provider is not banned.",
         "calm, liars",
-        (Jobs, "take_verdict", 'self._reputation.ban(replica.operator, f"outvoted', 'str(f"outvoted'),
+        (Jobs, "take_verdict", 'self._reputation.ban(replica.operator, f"{how}', 'str(f"{how}'),
     ),
     _mutant(
         "a banned operator is employed again",
         "Bans are written down and not looked at.",
         "calm, liars",
         (Ladder, "ranked", "if demerits(x.operator) >= 0:", "if True:"),
-        (R, "_on_reservation", "if job.over or banned:", "if job.over:"),
+        (H, "on_reservation", "if job.over or self._desk.reputation.demerits(replica.operator) < 0:", "if job.over:"),
     ),
     _mutant(
         "a true result is outvoted",
@@ -281,8 +287,8 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "What a replica opens need not be what it committed to.",
         "turncoat",
         (
-            R,
-            "_on_reveal",
+            J,
+            "on_reveal",
             "if root != replica.commitment.body.root or answer.body.commitment != replica.commitment.id or fault:",
             "if fault:",
         ),
@@ -291,7 +297,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "who commits twice is let off",
         "Two commitments for one assignment are no reason for a ban.",
         "turncoat",
-        (R, "on_request", " + self.ban(replica.operator, reason)", ""),
+        (R, "_on_second_commitment", "self._desk.ban(replica.operator, reason) + ", ""),
     ),
     _mutant(
         "a commitment can be replaced",
@@ -299,28 +305,28 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "turncoat",
         (
             R,
-            "on_request",
-            "return acknowledge + self.ban(replica.operator, reason) + self._lose(now, job, replica, reason)",
-            "replica.commitment = document",
+            "_on_second_commitment",
+            "lost = self._desk.ban(replica.operator, reason) + self._desk.lose(now, job, replica, reason)",
+            "replica.commitment, lost = document, []",
         ),
     ),
     _mutant(
         "the budget is not looked at",
         "A task may cost more than its user allows.",
         "no budget",
-        (R, "_close_round", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
+        (H, "close_round", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
     ),
     _mutant(
         "the highest price is not looked at",
         "Providers dearer than the user allows are set to work.",
         "cheap only",
-        (Ladder, "ranked", "if price > price_max:", "if False:"),
+        (Ladder, "ranked", "if price > price_max > 0:", "if False:"),
     ),
     _mutant(
         "claims are paid in full",
         "Who claims much more time than others is paid for it.",
         "stragglers",
-        (verification, "price_due", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
+        (pricing, "price_due", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
     ),
     _mutant(
         "a stop stops nothing",
@@ -332,26 +338,26 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "cheques are sent once",
         "A cheque that got lost on its way is not sent again.",
         "loss, storm",
-        (R, "_on_cheque_taken", "return [SetTimer(", "return [][:0] and [SetTimer("),
+        (S, "on_cheque_taken", "return [SetTimer(", "return [][:0] and [SetTimer("),
     ),
     _mutant(
         "timers share a key",
         "What a replica waits for is forgotten when it waits for something else.",
         "loss, storm",
-        (R, "_retry_key", ':{step}"', ':gone"'),
+        (D, "retry_key", ':{step}"', ':gone"'),
     ),
     _mutant(
         "the deadline for commitments is not kept",
         "A replica that never commits is waited for without end.",
         "squatter",
-        (R, "_on_commit_by", "if now.wall_ms >= replica.terms.commit_by and", "if False and"),
+        (H, "on_commit_by", "if now.wall_ms >= r.terms.commit_by", "if False"),
     ),
     _mutant(
         "outputs are fetched from one replica only",
         "A provider that keeps its data back fails the task.",
         "withholder",
-        (R, "on_fetch", "source.fetch_failures += 1", "pass"),
-        (R, "_fetch_outputs", "for r in sources if r is not source", "for r in sources[:0]"),
+        (S, "on_fetched", "source.fetch_failures += 1", "pass"),
+        (S, "_fetch_outputs", "for r in sources if r is not source", "for r in sources[:0]"),
     ),
     _mutant(
         "signatures are not verified",

@@ -15,13 +15,14 @@ from collections.abc import Callable
 from typing import Final
 from unittest import mock
 
+import msgspec
 from nacl.bindings import crypto_sign_open
 
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol import matching
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.machine import Environment, Now, Ruling
-from p2pcompute.protocol.matching import Needs
+from p2pcompute.protocol.matching import Needs, RankBy
 from p2pcompute.protocol.post import Post
 from p2pcompute.wire import codec, limits
 from p2pcompute.wire import documents as d
@@ -54,7 +55,8 @@ def measure(*, quick: bool) -> dict[str, object]:
     """`query_ratio_100k`: queries for the best eight per second, over verifications per second. `p99_over_median_100k`:
     of single queries. `query_1m_over_100k`: queries per second, a million offers over a hundred thousand.
     `no_match_ms`: the slowest need that nothing fits. `explain_s`: saying why. `bytes_per_offer`: memory of a book that
-    was asked for every class. `first_query_ms_100k`: the first query, which puts all offers into their order.
+    was asked for every class. `first_query_ms_100k`: the first query, which puts all offers into their order. With
+    `by_gflop_` before it: the same of queries that rank by the price of work.
     """
     small, large = (1_000, 2_000) if quick else (100_000, 1_000_000)
     queries, rounds = _queries(100 if quick else 2_000), 3 if quick else 7
@@ -78,6 +80,12 @@ def _measured(count: int, queries: list[tuple[Needs, bytes]], rounds: int) -> tu
     _best(book, Needs(), b"first")
     first_s = time.process_time() - begin
     verify_s, query_s, singles = _rates(book, queries, rounds)
+    by_gflop = [(msgspec.structs.replace(needs, rank_by=RankBy.GFLOP), seed) for needs, seed in queries]
+    begin = time.process_time()
+    _best(book, by_gflop[0][0], b"first")
+    first_gflop_s = time.process_time() - begin
+    _rates(book, by_gflop, 1)  # every class is put in order once
+    _, gflop_s, _ = _rates(book, by_gflop, rounds)
 
     def slowest(needs: Needs) -> float:
         return _median_s(lambda: _best(book, needs, b"nobody"))
@@ -90,6 +98,8 @@ def _measured(count: int, queries: list[tuple[Needs, bytes]], rounds: int) -> tu
         "bytes_per_offer": size / sample,
         "query_us_100k": query_s * 1e6,
         "first_query_ms_100k": first_s * 1e3,
+        "by_gflop_query_us_100k": gflop_s * 1e6,
+        "by_gflop_first_query_ms_100k": first_gflop_s * 1e3,
     }
     return figures, query_s
 

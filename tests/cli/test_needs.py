@@ -7,7 +7,7 @@ import pytest
 from p2pcompute.cli.needs import Wanted
 from p2pcompute.errors import UsageError
 from p2pcompute.identity import names
-from p2pcompute.protocol.matching import CONSTRAINTS, Needs
+from p2pcompute.protocol.matching import CONSTRAINTS, Needs, RankBy
 from tests.protocol.stage import key_of
 
 KEY = key_of("operator").public
@@ -21,6 +21,7 @@ def test_every_constraint_has_an_option() -> None:
     did = [names.did_key(KEY)]
     asked = Wanted(
         price="1.5",
+        price_gb="0.25",
         engine="cpu",
         model="m",
         compute_capability="8.6",
@@ -37,11 +38,13 @@ def test_every_constraint_has_an_option() -> None:
         rtt_ms=20,
         operator=did,
         not_operator=did,
+        rank_by="gflop",
     ).needs(memory_bytes=2**20)
     assert asked == Needs(
         memory_bytes=2**20,
         engine="cpu",
         price_per_device_s_max=1_500_000,
+        price_per_gb_max=250_000,
         regions=("eu", "us"),
         regions_denied=("mars",),
         jurisdictions=("EU",),
@@ -57,6 +60,7 @@ def test_every_constraint_has_an_option() -> None:
         rtt_ms_max=20,
         operators=(KEY,),
         operators_denied=(KEY,),
+        rank_by=RankBy.GFLOP,
     )
     own = {"device_ms"}  # run and order quote have --device-s and --limit-s for it
     assert {c.field for c in CONSTRAINTS if not getattr(asked, c.field)} == own
@@ -70,6 +74,7 @@ def test_every_constraint_has_an_option() -> None:
         (Wanted(compute_capability="7.55"), "like 7.5"),
         (Wanted(compute_capability="x.1"), "like 7.5"),
         (Wanted(gflops=-1.0), "out of bounds"),
+        (Wanted(rank_by="looks"), "device-second and gflop"),
         (Wanted(watts=-1), "out of bounds"),
         (Wanted(region=["x" * 65]), "out of bounds"),
         (Wanted(region=["x"] * 257), "out of bounds"),

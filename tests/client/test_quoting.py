@@ -6,7 +6,7 @@ import pytest
 from p2pcompute.client.quoting import estimate
 from p2pcompute.errors import NoPeersError, UsageError
 from p2pcompute.identity import names
-from p2pcompute.protocol.matching import ANYBODY, Needs
+from p2pcompute.protocol.matching import ANYBODY, Needs, RankBy
 from tests.protocol.stage import key_of, terms
 
 
@@ -21,8 +21,10 @@ def peer(name: str) -> str:
     return names.peer_id(key_of(name).public)
 
 
-def quote(*rows: dict[str, object], replicas: int = 2, needs: Needs = ANYBODY) -> tuple[int, int, tuple[str, ...]]:
-    found = estimate(rows, replicas=replicas, expected_s=2.0, limit_s=10.0, needs=needs)
+def quote(
+    *rows: dict[str, object], replicas: int = 2, needs: Needs = ANYBODY, moved: int = 0
+) -> tuple[int, int, tuple[str, ...]]:
+    found = estimate(rows, replicas=replicas, expected_s=2.0, limit_s=10.0, traffic_bytes=moved, needs=needs)
     return found.expected, found.worst, found.providers
 
 
@@ -33,6 +35,18 @@ def test_the_cheapest_distinct_operators_are_counted() -> None:
 
 def test_a_minimum_price_counts_when_it_is_higher() -> None:
     assert quote(row("a", 10, price_minimum=50), replicas=1) == (50, 100, (peer("a"),))
+
+
+def test_bytes_that_travel_count_for_every_replica() -> None:
+    rows = (row("a", 10, price_per_gb=100), row("b", 20, price_per_gb=5), row("c", 25))
+    assert quote(*rows) == (2 * 10 + 2 * 20, 10 * 10 + 10 * 20, (peer("a"), peer("b")))
+    assert quote(*rows, moved=2 * 10**9) == (2 * 20 + 10 + 2 * 25, 10 * 20 + 10 + 10 * 25, (peer("b"), peer("c")))
+
+
+def test_ranked_by_work_the_fast_are_cheaper() -> None:
+    rows = (row("slow", 10, mflops=1_000), row("fast", 15, mflops=2_000), row("silent", 1, mflops=0))
+    assert quote(*rows, needs=Needs(rank_by=RankBy.GFLOP)) == (50, 250, (peer("fast"), peer("slow")))
+    assert quote(*rows) == (22, 110, (peer("silent"), peer("slow")))
 
 
 def test_who_cannot_hold_the_job_is_left_out() -> None:
@@ -55,4 +69,4 @@ def test_too_few_operators_are_told() -> None:
 @pytest.mark.parametrize(("replicas", "expected_s"), [(0, 1.0), (17, 1.0), (1, 0.0), (1, 11.0)])
 def test_a_senseless_question_is_a_usage_error(replicas: int, expected_s: float) -> None:
     with pytest.raises(UsageError):
-        estimate([row("a", 1)], replicas=replicas, expected_s=expected_s, limit_s=10.0, needs=ANYBODY)
+        estimate([row("a", 1)], replicas=replicas, expected_s=expected_s, limit_s=10.0, traffic_bytes=0, needs=ANYBODY)

@@ -9,6 +9,7 @@ from p2pcompute.identity.delegation import Capability, Delegation, Revocation
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.wire import codec
 from p2pcompute.wire import documents as d
+from p2pcompute.wire.policy import Policy
 from tests.fuzz.target import Target
 
 NETWORK = "fuzz"
@@ -55,18 +56,18 @@ def seeds() -> Mapping[str, bytes]:
         Revocation(h),
         d.Offer(lent, where, "cpu", "m", "c", "jail", "eu", 2**30, 1_000, 2, 70_000, 6_000, 1_000_000, 1_000),
         d.Cancel(),
-        d.Probe(b"", "cpu", 2**30, 1_000),
-        d.Quote(h, 1_000_000, 1_000),
+        d.Probe(b"", "cpu", 2**30, 1_000, 1_000),
+        d.Quote(h, 1_000_000, 1_000, 1_000),
         d.ReservationRequest(h, 60_000),
         d.Reservation(h, 0, 1, h, h),
         d.Decline(h, d.DeclineCode.BUSY, "busy"),
         d.Release(h),
         d.EquivocationProof(lent, lent),
-        d.Assignment(h, h, h, 100, 1, 1, 1, WALL_MS, 3, 2, h),
+        d.Assignment(h, h, h, 100, 1, 1, 1, 1, WALL_MS, Policy(), h),
         d.Abort(h, "enough"),
         d.Failure(h, d.FailureCode.CRASHED, "crashed"),
         d.Commitment(h, h),
-        d.RevealRequest(h, (h, h)),
+        d.RevealRequest(h, (h, h), h),
         d.RootReveal(h, h, "cpu", "cpu-1", d.OutcomeStatus.OK, (h,), 1_000, ""),
         d.Verdict(h, d.Judgement.AGREED, (h,), 2, 1_000),
         d.Delivery(h),

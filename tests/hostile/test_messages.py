@@ -44,7 +44,7 @@ def author(index: int) -> Author:
 
 
 def probe(writer: Author) -> bytes:
-    body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
+    body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1, traffic_bytes=1)
     return writer.write(SystemClock().now().wall_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
 
 
@@ -210,7 +210,7 @@ async def test_a_signed_request_is_worth_nothing_in_others_hands(victim: Victim)
 
 async def test_a_request_of_yesterday_is_not_answered(victim: Victim) -> None:
     async with attack(victim), attacker(victim, 6_022) as (peer, _):
-        body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1)
+        body = Probe(delegation=b"", engine="", memory_bytes_max=1, device_ms_max=1, traffic_bytes=1)
         yesterday_ms = SystemClock().now().wall_ms - 24 * 3600 * 1000
         old = author(6_022).write(yesterday_ms, body, lifetime_ms=limits.QUOTE_LIFETIME_MS).raw
         with pytest.raises(RemoteError):

@@ -99,14 +99,16 @@ class Bench:
         """State another root."""
         self.states[step][state_buffers(self.manifest).index(self.place(name))] = root
 
-    async def inspect(self, *points: tuple[int, str, int], timeout_ms: int = 60_000) -> InspectOutcome:
+    async def inspect(
+        self, *points: tuple[int, str, int], timeout_ms: int = 60_000, blocks: int = 100_000, leaves_max: int = 1 << 62
+    ) -> InspectOutcome:
         """Points by the name of their buffer."""
         roots = tuple(root for state in self.states for root in state)
         until_ms = SystemClock().now().wall_ms + 3_600_000
         self.provider.grant(Grant("inspect", PEER, roots, until_ms, self.leaves_max))
         chosen = tuple(Point(step, self.place(name), byte) for step, name, byte in points)
         states = tuple(tuple(state) for state in self.states)
-        effect = Inspect("i", PEER, encode_manifest(self.manifest), states, chosen, timeout_ms=timeout_ms)
+        effect = Inspect("i", PEER, encode_manifest(self.manifest), states, chosen, blocks, timeout_ms, (), leaves_max)
         return await self.requester.inspect(effect, self)
 
     async def inspect_all(self, step: int, names: Sequence[str], stride: int) -> InspectOutcome:

@@ -16,6 +16,7 @@ from p2pcompute.node.api import Event, JobResult
 from p2pcompute.node.control import FRAME_BYTES_MAX, RemoteNode, serve_control
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.matching import Needs
+from p2pcompute.wire.policy import Policy
 
 
 @dataclasses.dataclass
@@ -81,7 +82,11 @@ async def test_every_call_arrives_and_answers(tmp_path: Path) -> None:
         root = await remote.put(data)
         assert await remote.read(root, len(data)) == data
         command = Submit(
-            b"j" * 16, b"manifest", replicas=3, budget=9, needs=Needs(engine="cpu", operators=(b"o" * 32,))
+            b"j" * 16,
+            b"manifest",
+            policy=Policy(replicas=3),
+            budget=9,
+            needs=Needs(engine="cpu", operators=(b"o" * 32,)),
         )
         await remote.submit(command)
         assert node.submitted == [command]

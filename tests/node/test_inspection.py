@@ -446,9 +446,38 @@ async def test_a_node_inspects_another_over_the_network(tmp_path: Path) -> None:
         points = tuple(
             Point(step, buffer, byte) for step, buffer in ((0, 1), (1, 3), (4, 4)) for byte in range(0, 80_000, 9_001)
         )
-        effect = Inspect("i", theirs.keyring.node.public, job.manifest, outcome.states, points, theirs.addresses())
+        effect = Inspect(
+            "i", theirs.keyring.node.public, job.manifest, outcome.states, points, 44, 60_000, theirs.addresses()
+        )
         found = await mine.runtime._work.inspect(effect, mine.runtime)
         assert (found.finding, found.reason, found.blocks) == (Finding.CLEAN, "", 27)
         wrong = (*outcome.states[:4], (outcome.states[4][0], outcome.states[4][1], outcome.states[3][2]))
         found = await mine.runtime._work.inspect(msgspec.structs.replace(effect, states=wrong), mine.runtime)
         assert (found.finding, found.step) == (Finding.WRONG, 4)
+
+
+async def test_the_first_different_blocks_of_the_draw_count(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, await pipeline()) as bench:
+        bench.tamper(1, "b", lambda data: data.__setitem__(4 * 9 * BLOCK, 77))
+        drawn = [(1, "b", 4 * block * BLOCK + 5) for block in (3, 3, 4, 3, 9)]
+        found = await bench.inspect(*drawn, blocks=2)
+        assert (found.finding, found.blocks) == (Finding.CLEAN, 2)
+        found = await bench.inspect(*drawn, blocks=3)
+        assert (found.finding, found.block) == (Finding.WRONG, 9)
+
+
+async def test_more_leaves_than_a_provider_gives_are_not_asked_for(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, await pipeline()) as bench:
+        found = await bench.inspect((4, "y", 0), leaves_max=2)
+        assert (found.finding, found.leaves) == (Finding.UNPROVEN, 2)
+        assert "more than 2 leaves" in found.reason
+
+
+async def test_another_try_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, await pipeline()) as bench:
+        bench.leaves_max = 2
+        found = await bench.inspect((4, "y", 0))
+        assert (found.finding, found.leaves) == (Finding.UNAVAILABLE, 2)
+        bench.leaves_max = 3
+        found = await bench.inspect((4, "y", 0))
+        assert (found.finding, found.leaves) == (Finding.CLEAN, 3)

@@ -86,7 +86,7 @@ class InspectingCore:
 
 
 async def test_what_an_inspection_found_comes_back_to_the_core(tmp_path: Path) -> None:
-    core = InspectingCore(Inspect("token", b"peer", b"no manifest", (), ()))
+    core = InspectingCore(Inspect("token", b"peer", b"no manifest", (), (), 1, 1_000))
     work = Workshop(BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]), BLOB_BYTES_PER_S)
     runtime, told = Runtime(SlowCommitter(), work), trio.Event()
     runtime.attach(core, FullTransport(set()))  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import msgspec
 from blake3 import blake3
 
 from p2pcompute.identity.delegation import Capability, Delegation
@@ -24,7 +25,10 @@ from p2pcompute.protocol.machine import (
     Emit,
     Environment,
     Fetch,
+    Finding,
     Grant,
+    Inspect,
+    InspectOutcome,
     JobOutcome,
     JobStatus,
     Missed,
@@ -42,6 +46,8 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, decode_manifest, encode_manifest
+from p2pcompute.wire.policy import Policy
+from p2pcompute.wire.steps import step_count
 
 NETWORK = "stage"
 WALL_MS = 1_800_000_000_000
@@ -152,6 +158,12 @@ def ending(status: JobStatus, reason: str = "") -> Callable[[bytes], JobOutcome]
     return lambda manifest: JobOutcome(status, device_us=50_000, reason=reason)
 
 
+def inspecting(effect: Inspect) -> InspectOutcome:
+    """Finds out every lie."""
+    clean = effect.states[-1] == tuple(root for root, _ in right(effect.manifest))
+    return InspectOutcome(Finding.CLEAN if clean else Finding.WRONG, effect.blocks, device_us=1_000)
+
+
 class Actor:
     """One peer and its surroundings. `journal` and `blobs` survive `crash`; nothing else does."""
 
@@ -164,6 +176,8 @@ class Actor:
         self.journal: list[bytes] = []
         self.blobs: dict[bytes, bytes] = {}
         self.compute: Callable[[bytes], JobOutcome] = honest
+        self.inspect: Callable[[Inspect], InspectOutcome] = inspecting
+        self.inspections: list[Inspect] = []
         self.mangle: Callable[[Effect], Effect | None] = lambda effect: effect
         self.deaf = False
         self.crash_at = -1
@@ -243,6 +257,8 @@ class Actor:
                 self.runs.discard(effect.token)
             case Fetch():
                 self.fetch(effect)
+            case Inspect():
+                self.later(self.stage.mono_ms + RUN_MS, lambda: self.inspected(effect))
             case Grant():
                 self.grants[effect.token, effect.peer] = effect.roots
             case Emit():
@@ -272,8 +288,15 @@ class Actor:
         if effect.token in self.runs:
             self.runs.discard(effect.token)
             outcome = self.compute(effect.manifest)
+            if effect.snapshots and outcome.status is JobStatus.OK and not outcome.states:
+                states = [tuple(root for root, _ in outcome.outputs)] * step_count(decode_manifest(effect.manifest))
+                outcome = msgspec.structs.replace(outcome, states=tuple(states))
             self.blobs.update({root: b"" for root, _ in outcome.outputs})
             self.do(self.core.on_job(self.stage.now, effect.token, outcome))
+
+    def inspected(self, effect: Inspect) -> None:
+        self.inspections.append(effect)
+        self.do(self.core.on_inspected(self.stage.now, effect.token, self.inspect(effect)))
 
     def fetch(self, effect: Fetch) -> None:
         source = self.stage.actors.get(effect.peer)
@@ -371,14 +394,22 @@ class Stage:
             self.settle()
 
     def submit(
-        self, requester: Actor, *, job: bytes = b"j" * 16, manifest: Manifest = MANIFEST, **options: object
+        self,
+        requester: Actor,
+        *,
+        job: bytes = b"j" * 16,
+        manifest: Manifest = MANIFEST,
+        replicas: int = 2,
+        quorum: int = 2,
+        **options: object,
     ) -> bytes:
         """Put a job's blobs into the store and submit it."""
         data = encode_manifest(manifest)
         requester.blobs.update({merkle.blob_root(data): data, manifest.ptx_root: b""})
         requester.blobs.update({b.root: b"" for b in manifest.inputs})
         self.introduce()
-        command = Submit(job, data, **{"budget": 10**9, **options})  # type: ignore[arg-type]
+        terms = {"budget": 10**9, "policy": Policy(replicas=replicas, quorum=quorum), **options}
+        command = Submit(job, data, **terms)  # type: ignore[arg-type]
         requester.do(requester.core.on_command(self.now, command))
         return job
 

@@ -28,7 +28,7 @@ def provider() -> tuple[Stage, Actor]:
     return stage, stage.providers(1)[0]
 
 
-PROBE = d.Probe(b"", "cpu", MANIFEST.memory_bytes_max, 1_000)
+PROBE = d.Probe(b"", "cpu", MANIFEST.memory_bytes_max, 1_000, 1_000)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ PROBE = d.Probe(b"", "cpu", MANIFEST.memory_bytes_max, 1_000)
         letter(PROBE, at=-5_000),
         letter(PROBE, at=limits.CLOCK_SKEW_MS_MAX + 1),
         letter(terms(), lifetime_ms=600_000),
-        letter(d.Quote(bytes(32), 1, 1)),
+        letter(d.Quote(bytes(32), 1, 1, 1)),
     ],
     ids=["empty", "junk", "forged", "network", "expired", "future", "offer", "answer"],
 )

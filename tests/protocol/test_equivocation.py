@@ -293,7 +293,7 @@ def test_who_shows_what_nobody_signed_is_at_fault_and_is_still_quoted() -> None:
         ((reservation(dataclasses.replace(FIRST, request=b"c" * 32)).raw,), 1),
     ]
     for seen, faults in shown:
-        probe = r.core.post.write(stage.now, d.Probe(r.delegation, "", 1, 1, seen), lifetime_ms=1_000)
+        probe = r.core.post.write(stage.now, d.Probe(r.delegation, "", 1, 1, 1, seen), lifetime_ms=1_000)
         p.do(p.core.on_request(stage.now, r.peer, 10**6, probe.raw))
         stage.settle()
         assert len(p.event("peer.fault")) == faults
@@ -314,6 +314,6 @@ def test_reservations_shown_cost_the_budget_of_who_shows_them() -> None:
 
     p.core._budget.spend = counted  # type: ignore[method-assign]
     shown = tuple(reservation(dataclasses.replace(FIRST, n=10 * n)).raw for n in range(4))
-    probe = r.core.post.write(stage.now, d.Probe(r.delegation, "", 1, 1, shown), lifetime_ms=1_000)
+    probe = r.core.post.write(stage.now, d.Probe(r.delegation, "", 1, 1, 1, shown), lifetime_ms=1_000)
     p.do(p.core.on_request(stage.now, r.peer, 1, probe.raw))
     assert spent == [r.peer] * 5

@@ -10,12 +10,12 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pcompute.protocol import hiring, recruiting
 from p2pcompute.protocol import ladder as ladder_module
-from p2pcompute.protocol import recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Environment, Now
-from p2pcompute.protocol.matching import Listing, Needs, distinct, quantities, rank, unmeasured
+from p2pcompute.protocol.matching import Listing, Needs, RankBy, distinct, price_per_tflop, quantities, rank, unmeasured
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.wire import codec, limits
@@ -50,7 +50,7 @@ def offers(draw: st.DrawFn) -> Listing:
         engine=draw(st.sampled_from(("cpu", "cuda", ""))),
         model=draw(st.sampled_from(("m", "n", ""))),
         memory_bytes_max=draw(st.integers(1, 4)),
-        mflops=draw(st.integers(1, 4)),
+        mflops=draw(st.integers(0, 4)),
         region=draw(st.sampled_from(("here", "there"))),
         addresses=(f"/ip4/198.51.{network}.1/tcp/1",) if network else ("/stage",),
     )
@@ -64,6 +64,7 @@ needs = st.builds(
     model=st.sampled_from(("", "m", "n")),
     regions=st.sampled_from(((), ("here",))),
     price_per_device_s_max=st.integers(0, 6),
+    rank_by=st.sampled_from(RankBy),
 )
 steps = st.lists(st.tuples(st.booleans(), offers()), max_size=60, unique_by=lambda row: row[1].peer)
 
@@ -80,14 +81,19 @@ def entered(rows: list[tuple[bool, Listing]], asked_after: int) -> tuple[Book, l
     book = Book(Post(env, NETWORK, bytes(8), b""))
     for count, (_, x) in enumerate(rows):
         if count == asked_after:
-            list(book.ranked(Needs(), seed=b"", demerits=nobody_has_any))
+            ask_every_order(book)
         book._enter(x)
     if asked_after >= len(rows):
-        list(book.ranked(Needs(), seed=b"", demerits=nobody_has_any))
+        ask_every_order(book)
     for stays, x in rows:
         if not stays:
             book._leave(x)
     return book, [x for stays, x in rows if stays]
+
+
+def ask_every_order(book: Book) -> None:
+    for by in RankBy:
+        list(book.ranked(Needs(rank_by=by), seed=b"", demerits=nobody_has_any))
 
 
 @settings(max_examples=300)
@@ -129,11 +135,15 @@ def test_the_query_chooses_whom_ranking_everything_chooses(
 
 
 @settings(max_examples=100)
-@given(st.lists(offers(), max_size=80, unique_by=lambda x: x.peer), st.randoms(use_true_random=False))
+@given(
+    st.lists(offers(), max_size=80, unique_by=lambda x: x.peer),
+    st.randoms(use_true_random=False),
+    st.sampled_from(RankBy),
+)
 def test_a_ladder_stays_sorted_and_its_chunks_true_whatever_comes_and_goes(
-    rows: list[Listing], chance: random.Random
+    rows: list[Listing], chance: random.Random, by: RankBy
 ) -> None:
-    ladder, standing = Ladder(), list[Listing]()
+    ladder, standing = Ladder(by=by), list[Listing]()
     for x in rows:
         ladder.add(x)
         standing.append(x)
@@ -142,7 +152,8 @@ def test_a_ladder_stays_sorted_and_its_chunks_true_whatever_comes_and_goes(
         assert bool(ladder) == bool(standing)
         if chance.random() < 0.3:
             continue  # nobody asks; more than one will wait
-        expected = sorted(standing, key=lambda y: (y.offer.body.price_per_device_s, y.peer))
+        rung = price_per_tflop if by is RankBy.GFLOP else lambda o: o.price_per_device_s
+        expected = sorted(standing, key=lambda y: (rung(y.offer.body), y.peer))
         assert list(ladder.walk()) == expected
         for chunk in ladder._chunks:
             assert 0 < len(chunk.keys) <= 2 * ladder_module.CHUNK
@@ -222,4 +233,36 @@ def test_what_is_cheaper_than_the_many_of_one_price_stays_first() -> None:
 
 def test_the_last_of_the_fruitless_rounds_sees_the_whole_book() -> None:
     assert limits.SCAN_MAX << recruiting.SCAN_DOUBLINGS_MAX >= limits.OFFERS_MAX
-    assert recruiting.SCAN_DOUBLINGS_MAX < requester.LONELY_ROUNDS_MAX
+    assert recruiting.SCAN_DOUBLINGS_MAX < hiring.LONELY_ROUNDS_MAX
+
+
+def test_by_gflop_the_fast_and_dear_may_come_before_the_slow_and_cheap() -> None:
+    rows = [
+        listing(0, price_per_device_s=10, mflops=1_000),
+        listing(1, price_per_device_s=30, mflops=4_000),
+        listing(2, price_per_device_s=1, mflops=0),
+        listing(3, price_per_device_s=90, mflops=90_000),
+    ]
+    book, left = entered([(True, x) for x in rows], 0)
+    need = Needs(rank_by=RankBy.GFLOP)
+    found = list(book.ranked(need, seed=b"s", demerits=nobody_has_any))
+    assert found == rank(left, need, seed=b"s", demerits=nobody_has_any) == [rows[3], rows[1], rows[0], rows[2]]
+    assert [x.offer.body.price_per_device_s for x in book.ranked(Needs(), seed=b"s", demerits=nobody_has_any)] == [
+        1, 10, 30, 90
+    ]  # fmt: skip
+
+
+def test_by_gflop_the_highest_price_of_a_device_second_still_counts() -> None:
+    rows = [listing(0, price_per_device_s=10, mflops=1), listing(1, price_per_device_s=30, mflops=4_000)]
+    book, _ = entered([(True, x) for x in rows], 0)
+    need = Needs(rank_by=RankBy.GFLOP, price_per_device_s_max=29)
+    assert list(book.ranked(need, seed=b"s", demerits=nobody_has_any)) == [rows[0]]
+
+
+def test_a_query_by_gflop_looks_at_so_many_and_no_more() -> None:
+    ladder = _Counted(by=RankBy.GFLOP)
+    for i in range(100):
+        ladder.add(listing(i, mflops=i + 1, region="there"))
+    need = Needs(regions=("here",), rank_by=RankBy.GFLOP)
+    assert list(ladder.ranked(need, seed=b"s", demerits=nobody_has_any, rtt=unmeasured, scan=20)) == []
+    assert ladder.looked <= 21

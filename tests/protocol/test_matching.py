@@ -76,6 +76,7 @@ OFFERED: dict[str, object] = {
     "jurisdictions": ("EU", "DE"),
     "watts": 250,
     "gco2_per_kwh": 40,
+    "price_per_gb": 2,
 }
 ME = key_of("offered").public
 
@@ -102,6 +103,7 @@ ME = key_of("offered").public
         ({"operators": (ME,)}, {"operators": (bytes(32),)}, "operator"),
         ({"operators_denied": (bytes(32),)}, {"operators_denied": (ME,)}, "denied operator"),
         ({"rtt_ms_max": 30}, {"rtt_ms_max": 29}, "round trip"),
+        ({"price_per_gb_max": 2}, {"price_per_gb_max": 1}, "price per gigabyte"),
         ({"price_per_device_s_max": 1_000_000}, {"price_per_device_s_max": 999_999}, "price"),
     ],
 )

@@ -27,14 +27,17 @@ from p2pcompute.protocol.machine import (
     RunJob,
 )
 from p2pcompute.protocol.reservation import NONE
+from p2pcompute.protocol.verification import nonce_commitment
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_id
+from p2pcompute.wire.policy import Policy
 from tests.protocol.stage import MANIFEST, NETWORK, Actor, Stage, delegation, key_of, right, terms, verify_once
 
 replace: Any = msgspec.structs.replace
 REQUESTER, STRANGER = key_of("requester"), key_of("stranger")
 DATA = encode_manifest(MANIFEST)
+NONCE = b"n" * 32
 REFUSED = "refused"
 LIFE_MS = 10 * 86_400_000
 
@@ -101,7 +104,7 @@ class Desk:
     # -- the way through an engagement -------------------------------------------------------------------------------
 
     def probe(self) -> d.Probe:
-        return d.Probe(delegation(key_of("buyer"), REQUESTER.public), "cpu", MANIFEST.memory_bytes_max, 1_000)
+        return d.Probe(delegation(key_of("buyer"), REQUESTER.public), "cpu", MANIFEST.memory_bytes_max, 1_000, 1_000)
 
     def reserve(self, lease_ms: int = 15_000) -> None:
         quote = self.ask(self.probe())
@@ -113,7 +116,7 @@ class Desk:
         return replace(  # type: ignore[no-any-return]
             d.Assignment(
                 self.held.get("reservation", NONE), manifest_id(DATA), merkle.blob_root(DATA), len(DATA),
-                1_000_000, 100, 1_000_000, self.stage.now.wall_ms + 61_000, 2, 2, bytes(32),
+                1_000_000, 0, 100, 1_000_000, self.stage.now.wall_ms + 61_000, Policy(), nonce_commitment(NONCE),
             ),
             **changes,
         )  # fmt: skip
@@ -142,7 +145,7 @@ class Desk:
 
     def reveal_request(self) -> d.RevealRequest:
         mine = self.held.get("commitment", NONE)
-        return d.RevealRequest(mine, (bytes([1]) * 32, mine))
+        return d.RevealRequest(mine, (bytes([1]) * 32, mine), NONCE)
 
     def verdict(self, **changes: object) -> d.Verdict:
         roots = tuple(root for root, _ in right(DATA))
@@ -306,7 +309,7 @@ def test_a_quote_states_the_offers_price_and_answers_its_probe() -> None:
     raw = desk.write(desk.probe())
     quote = desk.send(raw)
     assert isinstance(quote, d.Document)
-    assert quote.body == d.Quote(d.open_document(NETWORK, raw, verify_once).id, 1_000_000, 100)
+    assert quote.body == d.Quote(d.open_document(NETWORK, raw, verify_once).id, 1_000_000, 0, 100)
 
 
 def test_nothing_is_quoted_before_there_are_terms_or_while_draining() -> None:
@@ -412,6 +415,12 @@ def test_an_assignment_off_the_quoted_terms_is_declined(changes: dict[str, Any],
     desk = desk_at("reserved")
     assert code(desk.ask(desk.assignment(**changes))) is expected
     assert desk.state == "reserved"
+
+
+def test_an_assignment_below_the_quoted_price_of_a_gigabyte_is_declined() -> None:
+    desk = desk_at("reserved", price_per_gb=7)
+    assert code(desk.ask(desk.assignment(price_per_gb=6))) is d.DeclineCode.UNSUITABLE
+    assert desk.ask(desk.assignment(price_per_gb=7)) == ""
 
 
 def failure(desk: Desk) -> d.Failure:
@@ -529,7 +538,7 @@ def test_a_verdict_that_never_comes_ends_the_wait() -> None:
 
 def test_an_opening_needs_the_commitment_among_those_shown() -> None:
     desk = desk_at("committed")
-    hidden = d.RevealRequest(desk.held["commitment"], (b"?" * 32,))
+    hidden = d.RevealRequest(desk.held["commitment"], (b"?" * 32,), NONCE)
     assert code(desk.ask(hidden)) is d.DeclineCode.UNSUITABLE
     opening = desk.ask(desk.reveal_request())
     assert opening.body.commitment == desk.held["commitment"]

@@ -12,6 +12,7 @@ from p2pcompute.errors import HomeError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire import documents as d
+from p2pcompute.wire.policy import Policy
 
 NEEDS = Needs(engine="cpu", regions=("here",), operators=(b"o" * 32,))
 OPENING = d.RootReveal(b"c" * 32, b"s" * 32, "cpu", "exact", d.OutcomeStatus.TRAP, (), 1, "why")
@@ -21,6 +22,8 @@ def sample(kind: type) -> records.AnyRecord:
     """A record of this kind with plain contents."""
     values: dict[object, object] = {bytes: b"bytes", int: 7, str: "text", d.RootReveal: OPENING, Needs: NEEDS}
     values |= {
+        Policy: Policy(replicas=3),
+        tuple[tuple[int, ...], ...]: ((1, 2), (3,)),
         tuple[str, ...]: ("a", "b"),
         tuple[bytes, ...]: (b"a",),
         tuple[tuple[bytes, bytes], ...]: ((b"a", b"b"),),

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from p2pcompute.errors import DecodeError, UsageError
-from p2pcompute.protocol import jobs, records, recruiting, requester
+from p2pcompute.protocol import hiring, jobs, records, recruiting
 from p2pcompute.protocol.commands import Ban, StopJob, Submit
 from p2pcompute.protocol.job import JOB, REPLICA, Job
 from p2pcompute.protocol.machine import Effect, Grant, JobStatus, Reply, Request, RunJob
@@ -223,7 +223,7 @@ def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitm
     stage.play(r)
     assert job_of(r).state == "done"
     assert [x.error for x in job_of(r).team] == ["did not commit in time", "", ""]
-    assert stage.mono_ms >= MANIFEST.device_ms_max + requester.COMMIT_GRACE_MS
+    assert stage.mono_ms >= MANIFEST.device_ms_max + hiring.COMMIT_GRACE_MS
     before = len(r.journal)
     slow.mangle = lambda effect: effect
     slow.do(late)
@@ -242,7 +242,7 @@ def test_an_early_replicas_deadline_holds_though_others_were_assigned_later() ->
     stage.run(lambda: third.peer in engaged(r), for_ms=10_000)
     assert stage.mono_ms > 0
     stage.run(lambda: any(e.fields["peer"] == slow.peer for e in r.event("job.lost")))
-    assert stage.mono_ms == MANIFEST.device_ms_max + requester.COMMIT_GRACE_MS
+    assert stage.mono_ms == MANIFEST.device_ms_max + hiring.COMMIT_GRACE_MS
 
 
 def test_a_second_commitment_after_the_opening_ends_in_a_ban_too() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pcompute.protocol import equivocation, ledger, provider, recruiting, requester
+from p2pcompute.protocol import desk, equivocation, hiring, ledger, provider, recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
@@ -81,13 +81,13 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "letters": (provider.LETTER_MS, 600_000),
         "delivery": (provider.DELIVERY_MS, 3_600_000),
         "verdict": (VERDICT_WAIT_MS, 86_400_000),
-        "grace": (requester.COMMIT_GRACE_MS, 60_000),
+        "grace": (hiring.COMMIT_GRACE_MS, 60_000),
         "gone": (requester.LOST_MS, 2_000),
-        "attempts": (requester.ATTEMPTS_MAX, 5),
-        "attempts at what was judged": (requester.SETTLING_ATTEMPTS_MAX, 9),
+        "attempts": (desk.ATTEMPTS_MAX, 5),
+        "attempts at what was judged": (desk.SETTLING_ATTEMPTS_MAX, 9),
         "replicas": (limits.REPLICAS_MAX, 16),
-        "fruitless rounds": (requester.DRY_ROUNDS_MAX, 3),
-        "lonely rounds": (requester.LONELY_ROUNDS_MAX, 20),
+        "fruitless rounds": (hiring.DRY_ROUNDS_MAX, 3),
+        "lonely rounds": (hiring.LONELY_ROUNDS_MAX, 20),
     }
     assert {name: code for name, (code, _) in stated.items()} == {name: page for name, (_, page) in stated.items()}
 

@@ -29,6 +29,7 @@ from simnet.world import World
 
 REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
+TASKS = {"sleeper": 24}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
 
@@ -96,7 +97,7 @@ def world_with(name: str, seed: int) -> World:
         requesters=2,
         characters={} if name in REQUESTERS else share,
         requester_characters=share if name in REQUESTERS else {},
-        work=Work(tasks=8, outputs=3, every_ms=700),
+        work=Work(tasks=TASKS.get(name, 8), outputs=3, every_ms=700),
         linger_ms=3_000,
     )
     return World(scenario, seed, plan=PLAN)
@@ -122,6 +123,11 @@ def liar(it: Lived) -> bool:
 def subtle_liar(it: Lived) -> bool:
     wrong = [sum(a != b for a, b in zip(roots, due)) for _, roots, due in it.lies()]
     return bool(wrong) and set(wrong) == {1} and any(bad and ours == due for _, bad, ours, due in it.stated())
+
+
+def faker(it: Lived) -> bool:
+    faked = {root for node in it.bad for root in node.fakes}
+    return bool(it.lies()) and all(set(roots) <= faked for _, roots, _ in it.lies())
 
 
 def milker(it: Lived) -> bool:
@@ -278,7 +284,9 @@ def replayer(it: Lived) -> bool:
 EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "liar": liar,
     "subtle-liar": subtle_liar,
+    "faker": faker,
     "milker": milker,
+    "sleeper": milker,
     "lazy-copier": lazy_copier,
     "gang": gang,
     "hydra": hydra,

@@ -59,7 +59,7 @@ def rebook(world: World, **changes: int) -> None:
     body = opened(held.reservation).body
     n = changes.get("n", body.n)
     forged = p.core.post.write(p.now, d.Reservation(bytes(32), body.slot, n, body.previous, body.closes), lifetime_ms=1)
-    p.disk.records.append(records.encode_record(records.Reserved(held.requester, 1, 1, forged.raw)))
+    p.disk.records.append(records.encode_record(records.Reserved(held.requester, 1, 1, 1, forged.raw)))
 
 
 def spoil_result(world: World) -> None:

@@ -33,7 +33,7 @@ EXPECTED = {
     "the quorum is off by one": "no-wrong-result",
     "replicas of one operator": "within-budget",
     "a liar is no liar": "liars-are-out",
-    "a true result is outvoted": "no-honest-convicted",
+    "a true result is outvoted": "no-wrong-result",
     "claims are paid in full": "fair-price",
     "a stop stops nothing": "stop-is-final",
     "no anti-entropy": "books-converge",

@@ -17,7 +17,7 @@ SLOW = ("flash-crowd", "home-machines", "rush-hour", "sybil-attack", "ten-thousa
 """They take more than a few seconds."""
 WANTED = {
     "calm-market", "rush-hour", "partition-and-heal", "regional-outage", "sybil-attack", "eclipse", "gpu-farm",
-    "flash-crowd", "slow-disks", "home-machines", "ten-thousand",
+    "flash-crowd", "slow-disks", "home-machines", "ten-thousand", "sleepers",
 }  # fmt: skip
 
 

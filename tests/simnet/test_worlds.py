@@ -108,7 +108,7 @@ def test_a_deadbeat_gets_no_further_work_from_those_it_owes() -> None:
     codes = []
     for p in world.providers:
         assert p.core is not None
-        probe = deadbeat.core.post.write(p.now, d.Probe(deadbeat.delegation, "cpu", 1, 1), lifetime_ms=1_000)
+        probe = deadbeat.core.post.write(p.now, d.Probe(deadbeat.delegation, "cpu", 1, 1, 1), lifetime_ms=1_000)
         reply = next(e for e in p.core.on_request(p.now, deadbeat.peer, 10**6, probe.raw) if isinstance(e, Reply))
         assert reply.frame is not None
         answer = d.open_document(NETWORK, reply.frame, network_verify).body

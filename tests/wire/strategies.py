@@ -40,6 +40,8 @@ def of_type(kind: Any, meta: tuple[msgspec.Meta, ...] = ()) -> st.SearchStrategy
         return st.integers(0, max(kind).value * 2 - 1).map(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return st.sampled_from(list(kind))
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return body(kind)
     assert kind is int, kind
     return st.integers(bounds.get("ge", 0), bounds.get("le", bounds.get("lt", 2**53) - 1))
 

@@ -1,0 +1,205 @@
+"""From a job that lacks replicas to replicas at work: probe, reserve, assign, and watch that they commit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2pcompute.errors import BudgetError, NoPeersError, VerificationError
+from p2pcompute.protocol import matching, pricing, records, verification
+from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
+from p2pcompute.protocol.job import LIVE, PENDING, Job, Replica
+from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
+from p2pcompute.protocol.post import Tag
+from p2pcompute.protocol.recruiting import Recruiter
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.documents import AnyDocument
+
+LEASE_MS: Final = 15_000
+"""How long a slot is held while the assignment is on its way."""
+RESERVE_MS: Final = 3_000
+"""For a Reservation: docs/spec/documents.md."""
+REST_MS: Final = 1_000
+"""Pause before recruiting again when nobody could be had."""
+LONELY_ROUNDS_MAX: Final = 20
+"""With nobody at work, or replicas that disagree, so many fruitless rounds end the job: longer than a lease lasts."""
+DRY_ROUNDS_MAX: Final = 3
+"""With a quorum at work, this many fruitless rounds end the search for more."""
+COMMIT_GRACE_MS: Final = 60_000
+"""Time for fetching inputs and waiting for the engine, on top of the manifest's own limit."""
+INPUT_GRANT_MS: Final = 3_600_000
+
+
+class Hiring:
+    """Finds replicas for a job and puts them to work."""
+
+    def __init__(self, desk: Desk, book: Book) -> None:
+        self._desk = desk
+        self._recruiter = Recruiter(desk.post, book, desk.reputation)
+
+    def explain(self, job: Job) -> str:
+        """Why nobody (else) serves this job, in one sentence."""
+        return self._recruiter.explain(job)
+
+    # -- recruiting ------------------------------------------------------------------------------------------------
+
+    def recruit(self, now: Now, job: Job) -> list[Effect]:
+        """Begin a round, or note that nobody is left to ask."""
+        out = self._recruiter.begin(now, job)
+        return out if job.round is not None else self._dry(now, job)
+
+    def on_probed(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
+        """A probed provider answered, or did not."""
+        self._recruiter.take_quote(now, job, tag, answer)
+        return self.close_round(now, job)
+
+    def close_round(self, now: Now, job: Job) -> list[Effect]:
+        """When enough quotes are in, or time is up: reserve the best of them."""
+        if job.round is None:
+            return []
+        hurry_mono_ms, end_mono_ms = job.round.hurry_mono_ms, job.round.end_mono_ms
+        chosen = self._recruiter.close(now, job)
+        if chosen is None:
+            return [SetTimer(f"job.round:{job.name}", end_mono_ms)] if now.mono_ms >= hurry_mono_ms else []
+        out: list[Effect] = [SetTimer(f"job.round:{job.name}", None)]
+        if not chosen:
+            return out + self._dry(now, job)
+        job.dry_rounds = 0
+        ceilings = [self._ceiling(job, quote) for _, quote in chosen]
+        if job.committed_spend() + sum(ceilings) > job.budget:
+            text = f"{len(chosen)} more replica(s) could cost {sum(ceilings)} micro-credits"
+            over = BudgetError(f"{text}, more than is left of the budget of {job.budget}")
+            return out + self._desk.fail(now, job, over)
+        for (listing, quote), ceiling in zip(chosen, ceilings):
+            out += self._reserve(now, job, listing, quote, ceiling)
+        return out
+
+    @staticmethod
+    def _ceiling(job: Job, quote: AnyDocument) -> int:
+        return pricing.price_ceiling(quote.body, job.manifest.device_ms_max, job.traffic_bytes())
+
+    def _dry(self, now: Now, job: Job) -> list[Effect]:
+        """Nobody (else) could be had: go on with a quorum, or rest and try again; give up when nobody is at work."""
+        job.dry_rounds += 1
+        live = job.within(*LIVE)
+        lonely = len(live) < job.quorum and not job.within(*PENDING)
+        if lonely and job.dry_rounds >= LONELY_ROUNDS_MAX:
+            missing = f"{job.quorum} providers are needed, {len(live)} took the task; " if live else ""
+            return self._desk.fail(now, job, NoPeersError(missing + self.explain(job)))
+        if len(live) == len(job.within("revealed")) >= job.quorum:
+            if job.dry_rounds >= LONELY_ROUNDS_MAX:
+                best = verification.tally(job.votes(), job.quorum).best
+                text = f"{len(live)} replicas disagree (the largest group has {best} of the {job.quorum} needed)"
+                return self._desk.fail(now, job, VerificationError(f"{text}, and no further provider is to be had"))
+        elif job.dry_rounds >= DRY_ROUNDS_MAX and len(live) >= job.quorum:
+            job.target = len(live)
+            return []
+        job.resting = True
+        waiting = self._desk.event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
+        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
+
+    # -- reserving and assigning -------------------------------------------------------------------------------------
+
+    def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
+        post = self._desk.post
+        request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
+        offer = listing.offer.body
+        replica = Replica(
+            listing.peer,
+            listing.operator,
+            offer.addresses,
+            ceiling,
+            f"{offer.engine} {offer.model}",
+            quote=quote.body,
+            request=request.id,
+        )
+        job.team.append(replica)
+        tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
+        return [post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)]
+
+    def on_reservation(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
+        """The answer to a reservation request: assign, or turn to another."""
+        replica = next((r for r in job.within("reserving") if r.request == tag.subject[16:]), None)
+        if replica is None:
+            return []
+        if answer is None or not isinstance(answer.body, d.Reservation) or answer.body.request != tag.subject[16:]:
+            return self._on_no_reservation(now, job, replica, answer)
+        self._recruiter.show(answer)
+        if job.over or self._desk.reputation.demerits(replica.operator) < 0:
+            return self._give_back(now, job, replica, answer)
+        return self._assign(now, job, replica, answer)
+
+    def _give_back(self, now: Now, job: Job, replica: Replica, reservation: AnyDocument) -> list[Effect]:
+        post = self._desk.post
+        release = post.write(now, d.Release(reservation.id), lifetime_ms=LETTER_MS)
+        tag = Tag("requester", "courtesy", job.id, replica.peer)
+        given = post.ask(replica.peer, release.raw, tag, timeout_ms=REQUEST_MS)
+        return [given, *(self._desk.lose(now, job, replica, "banned meanwhile") if not job.over else [])]
+
+    def _assign(self, now: Now, job: Job, replica: Replica, reservation: AnyDocument) -> list[Effect]:
+        post = self._desk.post
+        commit_by = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
+        nonce = verification.nonce_of(post.env.secret, reservation.id)
+        body = job.assignment(replica, reservation.id, commit_by, verification.nonce_commitment(nonce))
+        assignment = post.write(now, body, lifetime_ms=LETTER_MS)
+        self._desk.jobs.take_assignment(job, replica, assignment)
+        record = records.Assigned(
+            job.id,
+            replica.peer,
+            replica.operator,
+            replica.device,
+            replica.addresses,
+            assignment.raw,
+            reservation.raw,
+        )
+        prices = {"price_per_device_s": body.price_per_device_s, "price_per_gb": body.price_per_gb}
+        assigned = self._desk.event(job, "job.assigned", replica, **prices)
+        return [
+            persist(record), assigned, *self.send_assignment(now, job, replica), *self.watch_commit_by(now, job)
+        ]  # fmt: skip
+
+    def _on_no_reservation(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
+        """Somebody else was quicker, or there is no answer: it may be asked again, a few times. It was never engaged,
+        so it takes none of the places that a job has for replicas."""
+        job.team.remove(replica)
+        job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
+        if answer is not None and isinstance(answer.body, d.Decline):
+            return [self._desk.event(job, "job.declined", replica, reason=answer.body.reason)]
+        self._desk.reputation.slow(replica.operator, now.mono_ms)
+        return [self._desk.event(job, "job.lost", replica, reason="no reservation")]
+
+    def send_assignment(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """The journaled assignment, and leave to read what it needs."""
+        roots = (job.manifest_root, job.manifest.ptx_root, *(b.root for b in job.manifest.inputs))
+        assert replica.assignment is not None
+        grant = Grant(f"inputs:{job.name}:{replica.peer.hex()}", replica.peer, roots, now.wall_ms + INPUT_GRANT_MS)
+        return [grant, self._desk.send(job, replica, "assign", replica.assignment)]
+
+    def on_assigned(
+        self, now: Now, job: Job, replica: Replica, outcome: Outcome, answer: AnyDocument | None
+    ) -> list[Effect]:
+        """The assignment was taken, declined, or not answered."""
+        if replica.state != "assigned":
+            return []
+        if isinstance(outcome, Missed):
+            return self._desk.retry_or_lose(now, job, replica, "assign", "did not take the assignment")
+        if answer is not None:
+            reason = answer.body.reason if isinstance(answer.body, d.Decline) else "did not take the assignment"
+            return self._desk.lose(now, job, replica, reason)
+        replica.step("accept")
+        return [self._desk.event(job, "job.running", replica)]
+
+    # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    def watch_commit_by(self, now: Now, job: Job) -> list[Effect]:
+        """Wake at the earliest deadline of those at work."""
+        due = min((r.terms.commit_by for r in job.within("assigned", "running")), default=0)
+        return [SetTimer(f"job.commit:{job.name}", now.mono_ms + max(0, due - now.wall_ms))] if due else []
+
+    def on_commit_by(self, now: Now, job: Job) -> list[Effect]:
+        """Somebody's time to commit is over."""
+        if job.state != "working":
+            return []
+        late = [r for r in job.within("assigned", "running") if now.wall_ms >= r.terms.commit_by]
+        lost = [effect for r in late for effect in self._desk.lose(now, job, r, "did not commit in time")]
+        return [*lost, *self.watch_commit_by(now, job)]

@@ -1,0 +1,154 @@
+"""From commitments to a verdict: have every commitment opened, compare what they say, pronounce."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2pcompute.errors import VerificationError
+from p2pcompute.protocol import pricing, records, sampling, verification
+from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
+from p2pcompute.protocol.job import COMMITTED, Job, Replica
+from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, Now
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.documents import AnyDocument
+from p2pcompute.wire.policy import Scheme
+
+INSPECTION_MS: Final = 60_000
+"""For recomputing blocks and fetching what they need, on top of what the whole task may take."""
+
+
+class Judging:
+    """Compares what the replicas of a job committed to."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    # -- openings ----------------------------------------------------------------------------------------------------
+
+    def ask_reveal(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """Have a commitment opened, for the first time."""
+        replica.step("ask")
+        return self.repeat_reveal(now, job, replica)
+
+    def repeat_reveal(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """The same again, showing all commitments that are held by now."""
+        assert replica.commitment is not None
+        everyone = tuple(r.commitment.id for r in job.within(*COMMITTED) if r.commitment is not None)
+        body = d.RevealRequest(replica.commitment.id, everyone, self._nonce(replica))
+        return [self._desk.send(job, replica, "reveal", self._desk.post.write(now, body, lifetime_ms=LETTER_MS))]
+
+    def _nonce(self, replica: Replica) -> bytes:
+        return verification.nonce_of(self._desk.post.env.secret, replica.terms.reservation)
+
+    def on_reveal(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
+        """An opening, or none. One that is not what was committed to ends the operator's business here."""
+        if replica.state != "revealing":
+            return []
+        if answer is None or not isinstance(answer.body, d.RootReveal):
+            return self._desk.retry_or_lose(now, job, replica, "reveal", "did not open its commitment")
+        assert replica.commitment is not None
+        assert replica.assignment is not None
+        root = verification.commitment_root(replica.assignment.id, job.manifest_id, job.manifest, answer.body)
+        fault = verification.opening_fault(answer.body, job.manifest, job.policy)
+        if root != replica.commitment.body.root or answer.body.commitment != replica.commitment.id or fault:
+            reason = fault or "its opening does not match its commitment"
+            return self._desk.ban(replica.operator, reason) + self._desk.lose(now, job, replica, reason)
+        replica.reveal = answer
+        replica.step("reveal")
+        return [self._desk.event(job, "job.revealed", replica, roots=answer.body.output_roots)]
+
+    # -- comparing ---------------------------------------------------------------------------------------------------
+
+    def judge(self, now: Now, job: Job, revealed: list[Replica]) -> list[Effect]:
+        """Pronounce what a quorum agrees on, or ask for more replicas."""
+        count = verification.tally(job.votes(), job.quorum)
+        failed = count.agreed is not None and count.agreed[0] is not d.OutcomeStatus.OK
+        if failed and job.quorum < job.policy.quorum:  # that a kernel failed is no single operator's word to give
+            job.replicate()
+            return [self._desk.event(job, "job.unconfirmed", revealed[0])]
+        if job.policy.scheme is Scheme.SAMPLE and not job.checked:
+            return self.inspect(now, job, revealed[0])
+        if count.agreed is not None:
+            agreed = count.agreed
+            judged = [(r, verification.judge(r.reveal.body, agreed)) for r in revealed if r.reveal is not None]
+            return self._pronounce(now, job, judged)
+        job.target = len(revealed) + max(1, job.quorum - count.best)
+        job.dry_rounds = 0
+        return [self._desk.event(job, "job.disagreement", replicas=len(revealed), best=count.best)]
+
+    # -- sampling ----------------------------------------------------------------------------------------------------
+
+    def inspect(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """Recompute blocks that nobody could know when the provider committed; again, when that could not be done."""
+        assert replica.assignment is not None
+        assert replica.commitment is not None
+        assert replica.reveal is not None
+        if replica.state == "revealed":
+            replica.step("inspect")
+        blocks = job.policy.samples
+        drawn = sampling.points(job.manifest, job.stored, self._nonce(replica), replica.commitment.id, blocks)
+        inspect = Inspect(
+            token=f"{job.name}:{replica.assignment.id.hex()}",
+            peer=replica.peer,
+            manifest=job.manifest_bytes,
+            states=replica.reveal.body.states,
+            points=drawn,
+            blocks=blocks,
+            timeout_ms=job.manifest.device_ms_max + INSPECTION_MS,
+            addresses=replica.addresses,
+        )
+        return [self._desk.event(job, "job.inspecting", replica, blocks=blocks), inspect]
+
+    def on_inspected(self, now: Now, job: Job, replica: Replica, outcome: InspectOutcome) -> list[Effect]:
+        """What the recomputed blocks show."""
+        if replica.state != "inspecting" or job.state != "working":
+            return []
+        assert replica.reveal is not None
+        facts = {"finding": outcome.finding.name, "reason": outcome.reason}
+        counts = {"blocks": outcome.blocks, "device_us": outcome.device_us, "leaves": outcome.leaves}
+        told = self._desk.event(job, "job.inspected", replica, **facts, **counts)
+        if outcome.finding is Finding.UNAVAILABLE:
+            return [told, *self._desk.retry_or_lose(now, job, replica, "inspect", outcome.reason)]
+        if outcome.finding is Finding.UNPROVEN:
+            text = f"blocks of this task cannot stand for it ({outcome.reason}); replicate it"
+            return [told, *self._desk.fail(now, job, VerificationError(text))]
+        if outcome.finding is Finding.WRONG:
+            return [told, *self._refute(now, job, replica)]
+        if outcome.finding is Finding.AT_FAULT:
+            job.fault = outcome.reason
+            return [told, *self._pronounce(now, job, [(replica, d.Judgement.KERNEL_AT_FAULT)])]
+        return [told, *self._pronounce(now, job, [(replica, d.Judgement.AGREED)])]
+
+    def _refute(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """A block of it is not what the kernel computes. Others take its place."""
+        assert replica.reveal is not None
+        assert replica.commitment is not None
+        body = d.Verdict(replica.commitment.id, d.Judgement.REFUTED, (), 0, 0)
+        verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
+        self._desk.jobs.take_verdict(job, replica, verdict)
+        record = persist(records.Refuted(job.id, replica.reveal.raw, verdict.raw))
+        told = self._desk.event(job, "job.verdict", replica, judgement=body.judgement.name, price=0)
+        return [record, told, self._desk.send(job, replica, "courtesy", verdict)]
+
+    # -- pronouncing -------------------------------------------------------------------------------------------------
+
+    def _pronounce(self, now: Now, job: Job, judged: list[tuple[Replica, d.Judgement]]) -> list[Effect]:
+        """All verdicts of a job, in one record."""
+        group = [r.reveal.body for r, judgement in judged if r.reveal and judgement is not d.Judgement.OUTVOTED]
+        lowest_us, roots = min(opening.device_us for opening in group), group[0].output_roots
+        moved = job.traffic_bytes(with_outputs=group[0].status is d.OutcomeStatus.OK)
+        pairs: list[tuple[bytes, bytes]] = []
+        letters: list[Effect] = []
+        for replica, judgement in judged:
+            assert replica.reveal is not None
+            assert replica.commitment is not None
+            paid = judgement is not d.Judgement.OUTVOTED
+            price = pricing.price_due(replica.terms, replica.reveal.body.device_us, lowest_us, moved) if paid else 0
+            body = d.Verdict(replica.commitment.id, judgement, roots, len(group), price)
+            verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
+            self._desk.jobs.take_verdict(job, replica, verdict)
+            pairs.append((replica.reveal.raw, verdict.raw))
+            letters.append(self._desk.event(job, "job.verdict", replica, judgement=judgement.name, price=price))
+            letters.append(self._desk.send(job, replica, "verdict", verdict))
+        job.step("judge")
+        return [persist(records.Judged(job.id, tuple(pairs))), *letters]

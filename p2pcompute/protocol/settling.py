@@ -1,0 +1,132 @@
+"""From a verdict to the end of a job: receipts, outputs, cheques."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2pcompute.errors import KernelError, RemoteError
+from p2pcompute.protocol import receipts, records
+from p2pcompute.protocol.desk import RETRY_MS, SETTLING_ATTEMPTS_MAX, Desk, persist
+from p2pcompute.protocol.job import Job, Replica
+from p2pcompute.protocol.machine import Effect, Fetch, Missed, Now, Outcome, SetTimer
+from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
+from p2pcompute.wire.documents import AnyDocument
+
+FETCH_MS: Final = 120_000
+FETCH_PAUSE_MS: Final = 200
+PATIENT_BYTES: Final = 16 * limits.MIB
+"""Outputs larger than this are fetched from all agreeing replicas together."""
+
+
+class Settling:
+    """Brings what was judged to its end: the outputs here, everybody paid."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def send_verdict(self, job: Job, replica: Replica) -> list[Effect]:
+        """The journaled verdict, until there is a receipt."""
+        assert replica.verdict is not None
+        return [self._desk.send(job, replica, "verdict", replica.verdict)]
+
+    def on_receipt(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
+        """The answer to a verdict."""
+        if replica.state != "judged":
+            return []
+        assert replica.verdict is not None
+        assert replica.assignment is not None
+        assert replica.reveal is not None
+        if answer is None or not receipts.holds(answer, replica.verdict, replica.assignment, replica.reveal):
+            return self._desk.retry_or_lose(now, job, replica, "verdict", "gave no valid receipt")
+        replica.receipt = answer
+        replica.step("receipt")
+        held = persist(records.ReceiptHeld(job.id, answer.raw))
+        return [held, self._desk.event(job, "job.receipt", replica, n=answer.body.n)]
+
+    def settle(self, now: Now, job: Job) -> list[Effect]:
+        """Fetch the outputs from one agreeing replica, then pay every receipt, then end the job."""
+        assert job.answer is not None
+        if job.answer[0] is not d.OutcomeStatus.OK:
+            job.fetched = True
+        if not job.fetched and not job.over:
+            return self._fetch_outputs(now, job)
+        out: list[Effect] = []
+        for replica in job.within("owed"):
+            out += self._pay(now, job, replica)
+        if not job.over and not job.within("judged"):
+            out += self._end(now, job)
+        return out
+
+    # -- outputs -----------------------------------------------------------------------------------------------------
+
+    def _fetch_outputs(self, now: Now, job: Job) -> list[Effect]:
+        if job.fetching:
+            return []
+        sources = [r for r in job.within("owed") if r.fetch_failures < SETTLING_ATTEMPTS_MAX]
+        if not sources:
+            if job.within("judged"):
+                return []
+            lost = RemoteError("the agreed result could not be fetched from any replica")
+            return self._desk.fail(now, job, lost)
+        assert job.answer is not None
+        blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
+        if job.within("judged") and sum(size for _, size in blobs) > PATIENT_BYTES:
+            return []  # worth waiting for every receipt: all replicas then send at once
+        source = min(sources, key=lambda r: r.fetch_failures)
+        job.fetching = source.peer
+        others = tuple((r.peer, r.addresses) for r in sources if r is not source)
+        fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses, others)
+        return [self._desk.event(job, "job.fetching", source), fetch]
+
+    def on_fetched(self, now: Now, job: Job, *, ok: bool) -> list[Effect]:
+        """The outputs are in the local store, or this source could not give them."""
+        if job.state != "settling" or not job.fetching:
+            return []
+        if ok:
+            job.fetching, job.fetched = b"", True
+            return []
+        source = next((r for r in job.within("owed") if r.peer == job.fetching), None)
+        if source is not None:
+            source.fetch_failures += 1
+            self._desk.reputation.slow(source.operator, now.mono_ms)
+        rounds = min((r.fetch_failures for r in job.within("owed")), default=0)
+        return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + (FETCH_PAUSE_MS << min(rounds, 6)))]
+
+    # -- cheques -----------------------------------------------------------------------------------------------------
+
+    def _pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        assert replica.receipt is not None
+        cumulative = self._desk.ledger.promise(replica.peer, replica.receipt.body.price)
+        body = d.Cheque(replica.peer, cumulative, replica.receipt.id)
+        replica.cheque = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+        replica.step("cheque")
+        paid = self._desk.event(job, "job.paid", replica, price=replica.receipt.body.price)
+        return [persist(records.Settled(job.id, replica.cheque.raw)), paid, *self.send_cheque(job, replica)]
+
+    def send_cheque(self, job: Job, replica: Replica) -> list[Effect]:
+        """The journaled cheque, until it is taken."""
+        assert replica.cheque is not None
+        return [self._desk.send(job, replica, "cheque", replica.cheque)]
+
+    def on_cheque_taken(self, now: Now, job: Job, replica: Replica, outcome: Outcome) -> list[Effect]:
+        """The payee has it, or did not answer."""
+        if replica.state != "paying":
+            return []
+        if isinstance(outcome, Missed):
+            replica.attempts += 1
+            delay = RETRY_MS << min(replica.attempts, 10)
+            return [SetTimer(self._desk.retry_key(job, replica, "cheque"), now.mono_ms + delay)]
+        assert replica.receipt is not None
+        replica.step("paid")
+        return [persist(records.ChequeTaken(job.id, replica.receipt.id))]
+
+    def _end(self, now: Now, job: Job) -> list[Effect]:
+        assert job.answer is not None
+        status, roots = job.answer
+        if status is not d.OutcomeStatus.OK:
+            reason = job.fault or next((r.reveal.body.reason for r in job.team if r.receipt and r.reveal), "")
+            return self._desk.fail(now, job, KernelError(reason or f"the kernel ended in a {status.name.lower()}"))
+        job.step("done")
+        ended = persist(records.JobEnded(job.id, roots, 0, ""))
+        return [ended, *self._desk.hush(job), self._desk.event(job, "job.done", roots=roots)]
