@@ -37,8 +37,6 @@ LEASE_MS: Final = 15_000
 REQUEST_MS: Final = 5_000
 RESERVE_MS: Final = 3_000
 """For a Reservation: docs/spec/documents.md."""
-REST_MS: Final = 1_000
-"""Pause before recruiting again when nobody could be had."""
 LONELY_ROUNDS_MAX: Final = 20
 """With nobody at work, or replicas that disagree, so many fruitless rounds end the job: longer than a lease lasts."""
 DRY_ROUNDS_MAX: Final = 3
@@ -149,6 +147,8 @@ class Requester:
     # -- recruiting ------------------------------------------------------------------------------------------------
 
     def _recruit(self, now: Now, job: Job) -> list[Effect]:
+        if others := self._recruiter.next_best(now, job, job.target - len(job.within(*LIVE))):
+            return self._engage(now, job, others)
         out = self._recruiter.begin(now, job)
         return out if job.round is not None else self._dry(now, job)
 
@@ -164,10 +164,15 @@ class Requester:
         if not chosen:
             return out + self._dry(now, job)
         job.dry_rounds = 0
+        return [*out, *self._engage(now, job, chosen), *self._advance(now, job)]  # more are probed after too few quotes
+
+    def _engage(self, now: Now, job: Job, chosen: list[tuple[matching.Listing, AnyDocument]]) -> list[Effect]:
+        """Ask these to reserve, if the budget allows."""
+        out: list[Effect] = []
         ceilings = [self._ceiling(job, quote) for _, quote in chosen]
         if job.committed_spend() + sum(ceilings) > job.budget:
             text = f"{len(chosen)} more replica(s) could cost {sum(ceilings)} micro-credits"
-            return out + self._fail(now, job, BudgetError(f"{text}, more than is left of the budget of {job.budget}"))
+            return self._fail(now, job, BudgetError(f"{text}, more than is left of the budget of {job.budget}"))
         for (listing, quote), ceiling in zip(chosen, ceilings):
             out += self._reserve(now, job, listing, quote, ceiling)
         return out
@@ -195,7 +200,7 @@ class Requester:
             return self._advance(now, job)
         job.resting = True
         waiting = self._event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
-        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
+        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
 
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
         request = self._post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
@@ -235,6 +240,7 @@ class Requester:
         job.team.remove(replica)
         job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
         if answer is not None and isinstance(answer.body, d.Decline):
+            self._recruiter.declined(job, replica.operator)
             return [self._event(job, "job.declined", replica, reason=answer.body.reason), *self._advance(now, job)]
         self._reputation.slow(replica.operator, now.mono_ms)
         return [self._event(job, "job.lost", replica, reason="no reservation"), *self._advance(now, job)]

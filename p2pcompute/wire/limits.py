@@ -66,6 +66,8 @@ PROOF_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
 """How long books refuse a convicted key; a new key costs nothing, so longer would gain nothing."""
 REPLICAS_MAX: Final = 16
 PROBES_MAX: Final = 16
+PROBES_BUSY_MAX: Final = 48
+"""Asked at once where few of them are free."""
 SCAN_MAX: Final = 1_024
 """Listings one query looks at before it is content with what it found: a millisecond or two."""
 NEEDS_LISTED_MAX: Final = 256

@@ -308,7 +308,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the budget is not looked at",
         "A task may cost more than its user allows.",
         "no budget",
-        (R, "_close_round", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
+        (R, "_engage", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
     ),
     _mutant(
         "the highest price is not looked at",

@@ -7,7 +7,19 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, cast
 
-NAMES: Final = ("ingest", "book", "gossip", "blobs", "ptx", "startup", "journal", "simnet", "hosts", "sampling")
+NAMES: Final = (
+    "ingest",
+    "book",
+    "gossip",
+    "blobs",
+    "ptx",
+    "startup",
+    "journal",
+    "simnet",
+    "hosts",
+    "sampling",
+    "market",
+)
 NEED_JS: Final = ("gossip",)
 """Those that compare with js-libp2p: ./dev bench installs it."""
 NEED_PEERS: Final = ("ptx",)
