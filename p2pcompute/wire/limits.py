@@ -72,6 +72,8 @@ PROOF_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
 """How long books refuse a convicted key; a new key costs nothing, so longer would gain nothing."""
 REPLICAS_MAX: Final = 16
 PROBES_MAX: Final = 16
+PROBES_BUSY_MAX: Final = 48
+"""Asked at once where few of them are free."""
 SAMPLES_MAX: Final = 4_096
 """Blocks recomputed of one task."""
 SCAN_MAX: Final = 1_024

@@ -314,7 +314,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the budget is not looked at",
         "A task may cost more than its user allows.",
         "no budget",
-        (H, "close_round", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
+        (H, "_engage", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
     ),
     _mutant(
         "the highest price is not looked at",

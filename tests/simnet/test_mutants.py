@@ -22,7 +22,7 @@ BY_NAME = {mutant.name: mutant for mutant in PLANTED}
 EXPECTED = {
     "reservation not journaled": "durable-first",
     "cheque taken but not journaled": "value-conserved",
-    "a slot's number does not grow": "no-honest-convicted",
+    "a slot's number does not grow": "no-double-booking",
     "the salt is a constant": "nothing-leaks",
     "openings for everybody": "nothing-leaks",
     "credit without end": "debt-bounded",
