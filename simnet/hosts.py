@@ -63,6 +63,8 @@ class SimulatedEngine:
         *,
         on_step: OnStep | None = None,
     ) -> EngineResult:
+        if on_step is not None:
+            return EngineResult(JobStatus.REFUSED, reason="simulated engines have no states to show")
         node, data = self._node, encode_manifest(manifest)
         took_ms, outcome = node.compute(data)
         node.runs += 1

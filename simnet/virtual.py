@@ -22,6 +22,8 @@ from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.machine import (
     Fetch,
     Grant,
+    Inspect,
+    InspectOutcome,
     JobOutcome,
     Missed,
     Now,
@@ -197,9 +199,18 @@ class SiteWork:
     async def run(self, effect: RunJob) -> JobOutcome:
         node = self._node
         node.runs += 1
-        took_ms, outcome = node.compute(effect.manifest)
+        took_ms, outcome = node.compute(effect.manifest, snapshots=effect.snapshots)
         reply = Reply[JobOutcome]()
         key = node.index, JOB, 0, node.runs
+        node.network.wheel.at(node.network.wheel.now_ms + took_ms, Phase.SETTLE, key, reply.give, outcome)
+        return await reply.wait()
+
+    async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome:
+        node = self._node
+        node.runs += 1
+        took_ms, outcome = node.inspect(effect)
+        reply = Reply[InspectOutcome]()
+        key = node.index, JOB, 1, node.runs
         node.network.wheel.at(node.network.wheel.now_ms + took_ms, Phase.SETTLE, key, reply.give, outcome)
         return await reply.wait()
 

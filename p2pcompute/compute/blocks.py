@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from p2pcompute.compute.engine import EngineResult
 from p2pcompute.compute.ptx.accesslog import BlockAccess, Intervals
 from p2pcompute.compute.ptx.blocklist import BlockList, Blocks, block_list
 from p2pcompute.compute.sampling import Eligibility, Reason, Tier
-from p2pcompute.compute.shared import sealed
+from p2pcompute.compute.shared import State, sealed
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest
@@ -34,9 +34,8 @@ JUDGE_ROOM_BYTES: Final = 64 << 10
 _HEAD_BYTES_MAX: Final = 64 << 10
 _ROW: Final = 5
 
-State = Mapping[str, bytes | memoryview]
 
-
+@runtime_checkable
 class Asked(Protocol):
     """compute.cpu.CpuEngine is one."""
 
@@ -53,10 +52,14 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoggedBlocks:
-    """`accesses`: block -> what it touched, buffers by their place in the manifest; only for OK."""
+    """`accesses`: block -> what it touched, buffers by their place in the manifest. `left`: block -> buffer -> what it
+    left in the bytes it stored, interval after interval. After a trap or when time is up some blocks may be missing,
+    and those that were stopped are there with what they did until then.
+    """
 
     result: EngineResult
     accesses: Mapping[int, BlockAccess] = field(default_factory=dict)
+    left: Mapping[int, Mapping[int, bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,16 @@ async def run_blocks(
 async def log_blocks(
     engine: Asked, manifest: Manifest, ptx_text: bytes, state: State, *, launch: int, blocks: Blocks
 ) -> LoggedBlocks:
-    """As `run_blocks`, and what each block touched."""
+    """Run these blocks on a state, as `run_blocks` does: what each touched, and what it left."""
     numbers = block_list(blocks, _grid(manifest, launch))
     order = (launch, jobs.Question.LOG)
     result, answer = await engine.ask(manifest, ptx_text, state, order, numbers, LOG_ROOM_BYTES)
-    if result.status is not JobStatus.OK:
+    if not answer:
         return LoggedBlocks(result)
     try:
-        return LoggedBlocks(result, _accesses(answer, numbers, manifest))
+        rows, left = _log_parts(answer)
+        accesses = _accesses(rows, numbers, manifest)
+        return LoggedBlocks(result, accesses, _left(accesses, left))
     except ValueError as error:
         return LoggedBlocks(_broken(error))
 
@@ -113,16 +118,21 @@ async def judge(engine: Asked, manifest: Manifest, ptx_text: bytes, *, launch: i
     try:
         said = msgspec.msgpack.decode(answer, type=Judgement)
         reasons = tuple(Reason(r.rule[:8], r.line, jobs.sentence(r.sentence)) for r in said.reasons)
-        return Judged(result, Eligibility(Tier(said.tier), reasons, said.stored))
+        hindrances = tuple(Reason(r.rule[:8], r.line, jobs.sentence(r.sentence)) for r in said.hindrances)
+        return Judged(result, Eligibility(Tier(said.tier), reasons, said.stored, hindrances))
     except (ValueError, msgspec.MsgspecError) as error:
         return Judged(_broken(error))
 
 
-async def map_writers(engine: Asked, manifest: Manifest, ptx_text: bytes, *, launch: int) -> MappedWriters:
-    """Which block writes which byte, by the address slice. No data is needed."""
+async def map_writers(
+    engine: Asked, manifest: Manifest, ptx_text: bytes, *, launch: int, is_proven: bool = False
+) -> MappedWriters:
+    """Which block writes which byte, by the address slice. No data is needed. `is_proven`: blocks are known not to
+    meet; nobody looks for conflicts.
+    """
     _grid(manifest, launch)
     room = _HEAD_BYTES_MAX + sum(4 * buffer.size_bytes for buffer in manifest.buffers)
-    order = (launch, jobs.Question.MAP)
+    order = (launch, jobs.Question.CLAIM if is_proven else jobs.Question.MAP)
     result, answer = await engine.ask(manifest, ptx_text, {}, order, np.zeros(0, np.uint64), room)
     if result.status is not JobStatus.OK:
         return MappedWriters(result)
@@ -152,16 +162,42 @@ def _broken(error: Exception) -> EngineResult:
     return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(f"the worker's answer makes no sense: {error}"))
 
 
-def _accesses(answer: bytes, numbers: BlockList, manifest: Manifest) -> dict[int, BlockAccess]:
-    rows = np.frombuffer(answer, np.int64).reshape(-1, _ROW)
+def _log_parts(answer: bytes) -> tuple[NDArray[np.int64], bytes]:
+    """The rows, and what the blocks left."""
+    count = int.from_bytes(answer[:8], "little")
+    end = 8 * (1 + _ROW * count)
+    if end > len(answer):
+        raise ValueError("the log is cut")
+    return np.frombuffer(answer, np.int64, _ROW * count, 8).reshape(-1, _ROW), answer[end:]
+
+
+def _left(accesses: Mapping[int, BlockAccess], data: bytes) -> dict[int, dict[int, bytes]]:
+    """Shared out in the order of the rows: by block, then by buffer."""
+    found: dict[int, dict[int, bytes]] = {}
+    place = 0
+    for number, access in accesses.items():
+        mine = found[number] = {}
+        for buffer, spans in access.stores.items():
+            if buffer >= 0:
+                size = int((spans[:, 1] - spans[:, 0]).sum())
+                mine[buffer] = data[place : place + size]
+                place += size
+    if place != len(data):
+        raise ValueError("what the blocks left has another size than what they stored")
+    return found
+
+
+def _accesses(rows: NDArray[np.int64], numbers: BlockList, manifest: Manifest) -> dict[int, BlockAccess]:
     found: dict[int, tuple[dict[int, Intervals], dict[int, Intervals]]] = {int(n): ({}, {}) for n in numbers}
     if not len(rows):
-        return {number: BlockAccess(*parts) for number, parts in found.items()}
+        return {number: BlockAccess(*parts) for number, parts in sorted(found.items())}
     changes = np.flatnonzero((rows[1:, :3] != rows[:-1, :3]).any(axis=1)) + 1
     for part in np.split(rows, changes):
         block, buffer, kind = (int(n) for n in part[0, :3])
         if block not in found or kind not in (0, 1) or not -1 <= buffer < len(manifest.buffers):
             raise ValueError("a row names no block, buffer or kind")
+        if buffer in found[block][kind] or (part[1:, 3] <= part[:-1, 4]).any():
+            raise ValueError("rows of a block are out of order")
         if not (part[:, 3] < part[:, 4]).all() or int(part[0, 3]) < 0:
             raise ValueError("a row is no interval")
         if buffer >= 0 and int(part[:, 4].max()) > manifest.buffers[buffer].size_bytes:

@@ -1,8 +1,9 @@
 """Questions about single blocks of one launch, answered inside the worker: run them, log them, judge, map.
 
-An answer is bytes in the shared room: for LOG rows of five 64-bit numbers (block, buffer, 0 load or 1 store, first
-byte, byte behind the last); for JUDGE a `Judgement`; for MAP the length of a `MapHead` in 4 bytes, the head, then the
-words of its buffers. Buffers are named by their place in the manifest; -1 stands for the module's global variables.
+An answer is bytes in the shared room: for LOG the number of rows, as all numbers here in 64 bits; rows of five (block,
+buffer, 0 load or 1 store, first byte, byte behind the last); then what the blocks left in the bytes they stored, row
+after row. For JUDGE a `Judgement`; for MAP and CLAIM the length of a `MapHead` in 4 bytes, the head, then the words of
+its buffers. Buffers are named by their place in the manifest; -1 stands for the module's global variables.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from p2pcompute.compute import jobs, ptx
-from p2pcompute.compute.ptx.accesslog import BlockAccess, log_accesses
+from p2pcompute.compute.ptx.accesslog import BlockAccess, Logged, log_accesses
 from p2pcompute.compute.ptx.blocklist import BLOCK_LIST_MAX
 from p2pcompute.compute.ptx.descriptors import HANDLES as TEXTURE_HANDLES
 from p2pcompute.compute.sampling import Eligibility, KernelLaunch, eligibility
@@ -29,8 +30,16 @@ from p2pcompute.wire.manifest import Launch, Manifest
 ROOM_BYTES_MAX: Final = 16 << 30
 """Of an answer: a map of the largest buffer in granules of four bytes."""
 _HEAD: Final = 4
+LOG_MAPS_BYTES: Final = 512 << 20
+"""Of the maps of all threads of a LOG, each as large as all buffers: more threads only while theirs fit."""
 
 Prepared = ptx.CompiledKernel | Mapper | None
+
+
+class Compiled(Protocol):
+    """What compiles a launch's kernel, or has it."""
+
+    def __call__(self, launch: Launch, *, is_logged: bool = False) -> ptx.CompiledKernel: ...
 
 
 class ReasonRow(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +54,7 @@ class Judgement(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fie
     tier: str
     reasons: tuple[ReasonRow, ...]
     stored: tuple[str, ...]
+    hindrances: tuple[ReasonRow, ...]
 
 
 class MapHead(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -117,15 +127,13 @@ class Work:
     def launch(self) -> KernelLaunch:
         return kernel_launch(self.manifest, self.module, self.number)
 
-    def prepare(self, question: jobs.Question) -> Prepared:
-        """Compile what the question needs, before its time begins to count."""
-        launch = self.launch
-        if question is jobs.Question.MAP:
-            return Mapper(self.module, launch)
+    def prepare(self, question: jobs.Question, compiled: Compiled) -> Prepared:
+        """What the question needs, compiled before its time begins to count."""
+        if question in (jobs.Question.MAP, jobs.Question.CLAIM):
+            return Mapper(self.module, self.launch)
         if question is jobs.Question.JUDGE:
             return None
-        is_logged = question is jobs.Question.LOG
-        return ptx.compile_entry(self.module, launch.entry, launch.block, is_logged=is_logged)
+        return compiled(self.manifest.launches[self.number], is_logged=question is jobs.Question.LOG)
 
     def answer(
         self, question: jobs.Question, prepared: Prepared, blocks: NDArray[np.uint64]
@@ -133,21 +141,33 @@ class Work:
         launch, shared_bytes = self.launch, self.manifest.launches[self.number].shared_bytes
         if isinstance(prepared, Mapper):
             sizes = {buffer.name: buffer.size_bytes for buffer in self.manifest.buffers}
-            found = prepared.run(launch, sizes, threads=self.threads, abort=self.abort)
+            is_proven = question is jobs.Question.CLAIM
+            found = prepared.run(launch, sizes, threads=self.threads, abort=self.abort, is_proven=is_proven)
             return found.result, self._map(found)
         if prepared is None:
             return ptx.LaunchResult(ptx.Status.OK), _judgement(eligibility(self.module, launch.entry, launch))
         if question is jobs.Question.LOG:
             logged = log_accesses(
                 prepared, self.memory, launch.parameters, launch.grid, shared_bytes,
-                blocks=blocks, threads=self.threads, abort=self.abort,
+                blocks=blocks, threads=self._log_threads, abort=self.abort,
             )  # fmt: skip
-            return logged.result, _rows(logged.blocks).tobytes()
+            return logged.result, self._log(logged)
         result = prepared.launch(
             self.memory, launch.parameters, launch.grid, shared_bytes,
             threads=self.threads, abort=self.abort, blocks=blocks,
         )  # fmt: skip
         return result, b""
+
+    @property
+    def _log_threads(self) -> int:
+        total = sum(buffer.size_bytes for buffer in self.manifest.buffers)
+        return max(1, min(self.threads, LOG_MAPS_BYTES // max(1, total)))
+
+    def _log(self, logged: Logged) -> bytes:
+        rows = _rows(logged.blocks)
+        stored = rows[(rows[:, 2] == 1) & (rows[:, 1] >= 0)]
+        left = [self.memory.array(buffer)[first:end].tobytes() for _, buffer, _, first, end in stored.tolist()]
+        return b"".join([len(rows).to_bytes(8, "little"), rows.tobytes(), *left])
 
     def _map(self, found: WriterMap) -> bytes:
         index = {buffer.name: n for n, buffer in enumerate(self.manifest.buffers)}
@@ -157,8 +177,11 @@ class Work:
 
 
 def _judgement(found: Eligibility) -> bytes:
-    reasons = tuple(ReasonRow(r.rule, r.line, jobs.sentence(r.sentence)) for r in found.reasons)
-    return msgspec.msgpack.encode(Judgement(found.tier.value, reasons, found.stored))
+    reasons, hindrances = (
+        tuple(ReasonRow(r.rule, r.line, jobs.sentence(r.sentence)) for r in rows)
+        for rows in (found.reasons, found.hindrances)
+    )
+    return msgspec.msgpack.encode(Judgement(found.tier.value, reasons, found.stored, hindrances))
 
 
 def _rows(blocks: Mapping[int, BlockAccess]) -> NDArray[np.int64]:

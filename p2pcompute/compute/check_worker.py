@@ -14,8 +14,8 @@ import numpy as np
 
 from p2pcompute.compute import ptx, sandbox, shared
 from p2pcompute.compute.channel import ChannelClosedError, ChildChannel
-from p2pcompute.compute.checker import REQUEST_BYTES_MAX, Answer, Failed, Found, Progressed, Request
-from p2pcompute.compute.preflight import preflight
+from p2pcompute.compute.checker import REQUEST_BYTES_MAX, Answer, Checked, Failed, Found, Progressed, Request
+from p2pcompute.compute.preflight import check_blocks, preflight
 from p2pcompute.errors import P2PComputeError, SandboxError
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import decode_manifest
@@ -28,12 +28,19 @@ def _checked(request: Request, descriptor: int, channel: ChildChannel) -> Answer
     manifest = decode_manifest(request.manifest)
     everything = np.frombuffer(shared.attach(descriptor, manifest), np.uint8)
     place = shared.layout(manifest)
+    text = everything[: place.ptx_size_bytes].tobytes().decode("ascii", errors="replace")
+    if request.blocks:
+        arrays = [everything[offset : offset + size] for offset, size in place.buffers]
+        return Checked(
+            check_blocks(
+                manifest, text, arrays, launch=request.launch, blocks=request.blocks, steps_max=request.steps_max
+            )
+        )
     inputs = {
         buffer.name: everything[offset : offset + size].data
         for buffer, (offset, size) in zip(manifest.buffers, place.buffers, strict=True)
         if buffer.is_input
     }
-    text = everything[: place.ptx_size_bytes].tobytes().decode("ascii", errors="replace")
 
     def progress(done: int, total: int) -> None:
         channel.send(msgspec.msgpack.encode(Progressed(done, total)))

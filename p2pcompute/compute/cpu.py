@@ -22,10 +22,10 @@ from p2pcompute.compute.channel import ChannelClosedError
 from p2pcompute.compute.child import Child
 from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.compute.ptx.blocklist import BlockList
-from p2pcompute.compute.shared import SharedMemory
+from p2pcompute.compute.shared import SharedMemory, State, content_fault
 from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
-from p2pcompute.wire.manifest import Buffer, Manifest, Role, encode_manifest, manifest_fault
+from p2pcompute.wire.manifest import Buffer, Manifest, encode_manifest, manifest_fault
 from p2pcompute.wire.steps import state_buffers, step_count
 
 _WORKER_MODULE = "p2pcompute.compute.worker"
@@ -117,13 +117,14 @@ class CpuEngine:
         self,
         manifest: Manifest,
         ptx_text: bytes,
-        state: Mapping[str, bytes | memoryview],
+        state: State,
         order: tuple[int, jobs.Question],
         numbers: BlockList,
         room_bytes: int,
     ) -> tuple[EngineResult, bytes]:
-        """A question about single blocks of one launch; what stands in the room afterwards. Use it through `blocks`,
-        which knows what that means. `outputs` has every buffer but pure inputs. Raises as `run` does.
+        """A question about single blocks of one launch; what stands in the room afterwards, for LOG also where blocks
+        trapped or were stopped. Use it through `blocks`, which knows what that means. `outputs` has every buffer but
+        pure inputs, for RUN only. Raises as `run` does.
         """
         fault = manifest_fault(manifest) or self._misfit(manifest, ptx_text)
         fault = fault or next((f for b in manifest.buffers if b.name in state and (f := _size_fault(b, state))), "")
@@ -145,7 +146,7 @@ class CpuEngine:
         child: Child,
         manifest: Manifest,
         ptx_text: bytes,
-        state: Mapping[str, bytes | memoryview],
+        state: State,
         order: tuple[int, jobs.Question],
         numbers: BlockList,
         room_bytes: int,
@@ -158,15 +159,14 @@ class CpuEngine:
         try:
             question = jobs.Blocks(encode_manifest(manifest), order[0], order[1], len(numbers), room_bytes)
             done = await self._drive(child, manifest, question, [memory.descriptor, room])
-            if done.status is not JobStatus.OK:
-                return EngineResult(done.status, {}, done.device_us, jobs.sentence(done.reason), done.log), b""
             if not 0 <= done.answer_bytes <= room_bytes:
                 raise ChannelClosedError("broke its protocol: its answer is larger than the room")
-            outputs: dict[str, bytes] = {}
-            if order[1] in (jobs.Question.RUN, jobs.Question.LOG):
-                outputs = {b.name: memory.read(i) for i, b in enumerate(manifest.buffers) if b.role is not Role.IN}
             answer = os.pread(room, done.answer_bytes, numbers.nbytes) if done.answer_bytes else b""
-            return EngineResult(JobStatus.OK, outputs, done.device_us, log=done.log), answer
+            outputs: dict[str, bytes] = {}
+            if order[1] is jobs.Question.RUN and done.status is JobStatus.OK:
+                wanted = [manifest.buffers[number] for number in state_buffers(manifest)]
+                outputs = await _read(memory, manifest, wanted)
+            return EngineResult(done.status, outputs, done.device_us, jobs.sentence(done.reason), done.log), answer
         finally:
             os.close(room)
             memory.close()
@@ -324,13 +324,9 @@ async def _read(memory: SharedMemory, manifest: Manifest, wanted: Sequence[Buffe
     return await _off_the_loop(size_bytes, lambda: {b.name: memory.read(manifest.buffers.index(b)) for b in wanted})
 
 
-def _size_fault(buffer: Buffer, given: Mapping[str, bytes | memoryview]) -> str:
-    size = memoryview(given[buffer.name]).nbytes
-    return (
-        ""
-        if size == buffer.size_bytes
-        else f"input {buffer.name} has {size} bytes; the manifest says {buffer.size_bytes}"
-    )
+def _size_fault(buffer: Buffer, given: State) -> str:
+    fault = content_fault(given[buffer.name], buffer.size_bytes)
+    return f"input {buffer.name} {fault}" if fault else ""
 
 
 async def _off_the_loop(size_bytes: int, function: Callable[[], _T]) -> _T:

@@ -25,12 +25,13 @@ class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown
 
 
 class Question(enum.IntEnum):
-    """What a `Blocks` order asks of one launch."""
+    """What a `Blocks` order asks of one launch. CLAIM is MAP without looking for blocks that meet."""
 
     RUN = 0
     LOG = 1
     JUDGE = 2
     MAP = 3
+    CLAIM = 4
 
 
 class Blocks(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):

@@ -6,11 +6,13 @@ looked up in a table. `checker` runs it in a jailed process all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2pcompute.compute import binding, ptx
 from p2pcompute.compute.blockwork import kernel_launch
@@ -72,6 +74,28 @@ def preflight(
         for number, launch in enumerate(manifest.launches)
     )
     return replace(judged, samples=samples)
+
+
+def check_blocks(
+    manifest: Manifest,
+    ptx_text: str,
+    arrays: Sequence[NDArray[np.uint8]],
+    *,
+    launch: int,
+    blocks: Sequence[int],
+    steps_max: int = interpret.STEPS_MAX,
+) -> CheckResult:
+    """Check these blocks of one launch on a state, one array for each buffer, which is changed. All of it counts as
+    written. Raises as `preflight` does.
+    """
+    module = ptx.parse(ptx_text)
+    memory = ptx.Memory(arrays)
+    notes = [interpret.BufferNote(b.name, True, DTYPES[b.dtype]) for b in manifest.buffers]
+    whole = next(itertools.islice(_launches(manifest, module, memory), launch, None), None)
+    if whole is None:
+        raise UsageError(f"there is no launch {launch}; the manifest has {len(manifest.launches)}")
+    some = replace(whole, repeats=1, listed=tuple(blocks))
+    return interpret.check(module, memory, notes, [some], steps_max=steps_max)
 
 
 def _array(size_bytes: int, data: bytes | memoryview | None) -> np.ndarray:

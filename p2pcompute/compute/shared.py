@@ -10,7 +10,7 @@ import dataclasses
 import fcntl
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from p2pcompute.wire.manifest import Manifest
@@ -38,12 +38,31 @@ def layout(manifest: Manifest) -> Layout:
     return Layout(manifest.ptx_size_bytes, tuple(buffers), end)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extents:
+    """Parts of a buffer's bytes, each with its first byte's place; all else is zero and takes no memory."""
+
+    parts: Sequence[tuple[int, bytes | memoryview]]
+
+
+Content = bytes | memoryview | Extents
+State = Mapping[str, Content]
+"""The bytes of some buffers, by name; the others are zero."""
+
+
+def content_fault(content: Content, size_bytes: int) -> str:
+    """Why this is no content of a buffer of this size, as the end of a sentence; empty when it is."""
+    if not isinstance(content, Extents):
+        size = memoryview(content).nbytes
+        return "" if size == size_bytes else f"has {size} bytes; the manifest says {size_bytes}"
+    fits = all(offset >= 0 and offset + memoryview(part).nbytes <= size_bytes for offset, part in content.parts)
+    return "" if fits else f"has parts outside of its {size_bytes} bytes"
+
+
 class SharedMemory:
     """The parent's side: made filled with the inputs, all else zero. Close it when the job is over."""
 
-    def __init__(
-        self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview], *, is_state: bool = False
-    ) -> None:
+    def __init__(self, manifest: Manifest, ptx_text: bytes, inputs: State, *, is_state: bool = False) -> None:
         """`is_state`: `inputs` may hold any buffer, not only those that a job starts from."""
         self._layout = layout(manifest)
         self.descriptor = sealed(self._layout.total_bytes)
@@ -51,7 +70,9 @@ class SharedMemory:
             _write_at(self.descriptor, memoryview(ptx_text), 0)
             for buffer, (offset, _) in zip(manifest.buffers, self._layout.buffers):
                 if (buffer.name in inputs) if is_state else buffer.is_input:
-                    _write_at(self.descriptor, memoryview(inputs[buffer.name]).cast("B"), offset)
+                    content = inputs[buffer.name]
+                    for start, part in content.parts if isinstance(content, Extents) else ((0, content),):
+                        _write_at(self.descriptor, memoryview(part).cast("B"), offset + start)
         except BaseException:
             self.close()
             raise

@@ -50,16 +50,16 @@ class Program:
         self.module = ptx.parse(text)
         if canonical_form(self.module)[0] != text:
             raise PtxError("the PTX is not in canonical form; engines load nothing else")
-        self._kernels: dict[tuple[str, tuple[int, int, int]], ptx.CompiledKernel] = {}
+        self._kernels: dict[tuple[str, tuple[int, int, int], bool], ptx.CompiledKernel] = {}
 
-    def kernel(self, launch: Launch) -> ptx.CompiledKernel:
+    def kernel(self, launch: Launch, *, is_logged: bool = False) -> ptx.CompiledKernel:
         """Raises PtxError for an unknown entry or an instruction the engine lacks."""
-        key = (launch.entry, launch.block)
+        key = (launch.entry, launch.block, is_logged)
         if key not in self._kernels:
             if launch.entry not in self.module.entries:
                 known = ", ".join(sorted(self.module.entries)[:8])
                 raise PtxError(f"the PTX has no entry {launch.entry[:64]!r}; it has {known}")
-            self._kernels[key] = ptx.compile_entry(self.module, launch.entry, launch.block)
+            self._kernels[key] = ptx.compile_entry(self.module, launch.entry, launch.block, is_logged=is_logged)
         return self._kernels[key]
 
 
@@ -117,7 +117,7 @@ class Worker:
         memory = ptx.Memory([everything[offset : offset + size] for offset, size in place.buffers])
         room = blockwork.Room(descriptors[1], order)
         work = blockwork.Work(manifest, program.module, memory, order.launch, self._threads, self._abort)
-        prepared = work.prepare(order.question)
+        prepared = work.prepare(order.question, program.kernel)
         self._channel.send(jobs.encode(jobs.Started()))
         start_ns = time.perf_counter_ns()
         result, answer = work.answer(order.question, prepared, room.blocks)
@@ -127,7 +127,7 @@ class Worker:
         if result.status is ptx.Status.OK:
             return jobs.Done(JobStatus.OK, device_us, "", log, size)
         stopped = _stopped(result, manifest.launches[order.launch], order.launch, 0, device_us)
-        return msgspec.structs.replace(stopped, log=log)
+        return msgspec.structs.replace(stopped, log=log, answer_bytes=size)
 
     def _run(self, job: jobs.Job, manifest: Manifest, descriptor: int) -> jobs.Done:
         """Raises P2PComputeError when the job cannot be run at all."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import trio
 
 from p2pcompute.compute.engine import EngineResult, OnStep
-from p2pcompute.errors import P2PComputeError
+from p2pcompute.errors import LocalError, P2PComputeError
 from p2pcompute.protocol.machine import JobOutcome, JobStatus
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire.manifest import Manifest, decode_manifest
@@ -48,13 +49,22 @@ class Engines:
 
         Never raises for what a task or this machine's limits could cause.
         """
+        try:
+            manifest = decode_manifest(manifest_bytes)
+            async with self.lend() as engine:
+                return await self._run_on(engine, manifest, _Keeper(blobs, token, manifest, snapshots=snapshots))
+        except P2PComputeError as error:
+            return JobOutcome(JobStatus.CRASHED, reason=str(error))
+
+    @contextlib.asynccontextmanager
+    async def lend(self) -> AsyncIterator[Engine]:
+        """An engine for as long as the block runs, when one is free. Raises LocalError when there is none at all."""
+        if not self._all:
+            raise LocalError("this node has no engine")
         async with self._room:
             engine = self._free.pop()
             try:
-                manifest = decode_manifest(manifest_bytes)
-                return await self._run_on(engine, manifest, _Keeper(blobs, token, manifest, snapshots=snapshots))
-            except P2PComputeError as error:
-                return JobOutcome(JobStatus.CRASHED, reason=str(error))
+                yield engine
             finally:
                 self._free.append(engine)
 

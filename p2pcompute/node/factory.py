@@ -99,9 +99,9 @@ def ensure_home(root: Path, passphrase: str, network: str) -> None:
 async def open_requester(
     root: Path, passphrase: Passphrase, changes: Mapping[str, object], *, attach: bool = True
 ) -> AsyncIterator[NodeApi]:
-    """A node that submits. When another process runs on this home, its node is used, with its own configuration: of
-    `changes`, bootstrap addresses are connected to, and the network must be its. Raises HomeError, LocalError,
-    UsageError."""
+    """A node that submits, and recomputes blocks of results. When another process runs on this home, its node is used,
+    with its own configuration: of `changes`, bootstrap addresses are connected to, and the network must be its. Raises
+    HomeError, LocalError, UsageError."""
     layout = Layout(root)
     config = with_changes(load_config(layout.config), {"listen": ("/ip4/127.0.0.1/tcp/0",), **changes})
     try:
@@ -115,7 +115,8 @@ async def open_requester(
         return
     with home:
         keyring = _keyring(home, passphrase, config)
-        async with open_peer(home, keyring, config, []) as peer:
+        engine = CpuEngine(threads=config.threads, memory_bytes_max=config.memory_bytes)  # its worker starts at need
+        async with open_peer(home, keyring, config, [engine]) as peer:
             yield LocalNode(peer)
 
 

@@ -56,8 +56,8 @@ async def fetch_leaves(source: Source, root: bytes, size: int, leaves: Sequence[
     all of them, CorruptError when it sends others; LocalError when it cannot be reached.
     """
     found: dict[int, bytes] = {}
-    for ranges in _requests(leaves):
-        request = PieceRequest(root, size, tuple(ranges))
+    for portion in portions(leaves):
+        request = PieceRequest(root, size, tuple(_ranges(portion)))
         try:
             async with opened(source) as stream:
                 with trio.fail_after(STALL_S):
@@ -91,19 +91,25 @@ async def _answer(reader: FrameReader, request: PieceRequest) -> dict[int, bytes
     return found
 
 
-def _requests(leaves: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Runs of leaves, no request larger than may be asked for."""
+def portions(leaves: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Leaves (ascending), cut into what one request may ask for."""
+    start = runs = 0
+    for place, leaf in enumerate(leaves):
+        begins_run = place == start or leaf != leaves[place - 1] + 1
+        if place - start == limits.PIECE_LEAVES_MAX or (begins_run and runs == limits.PIECE_RANGES_MAX):
+            yield leaves[start:place]
+            start, runs, begins_run = place, 0, True
+        runs += begins_run
+    if leaves:
+        yield leaves[start:]
+
+
+def _ranges(leaves: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, count) of each run."""
     ranges: list[tuple[int, int]] = []
-    count = 0
     for leaf in leaves:
-        joins = bool(ranges) and sum(ranges[-1]) == leaf
-        if count == limits.PIECE_LEAVES_MAX or (not joins and len(ranges) == limits.PIECE_RANGES_MAX):
-            yield ranges
-            ranges, count, joins = [], 0, False
-        if joins:
+        if ranges and sum(ranges[-1]) == leaf:
             ranges[-1] = ranges[-1][0], ranges[-1][1] + 1
         else:
             ranges.append((leaf, 1))
-        count += 1
-    if ranges:
-        yield ranges
+    return ranges

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from p2pcompute.protocol.machine import Fetch, Grant, JobOutcome, Now, Priority, RunJob
+from p2pcompute.protocol.machine import Fetch, Grant, Inspect, InspectOutcome, JobOutcome, Now, Priority, RunJob
 from p2pcompute.transport.mux import Stream
 
 
@@ -82,6 +82,7 @@ class Work(Protocol):
         """Have the blobs here; their bytes when they are a manifest's. Raises RemoteError or LocalError."""
 
     async def run(self, effect: RunJob) -> JobOutcome: ...
+    async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome: ...
     async def serve(self, peer: bytes, stream: Stream) -> None: ...
     async def run_retention(self) -> None:
         """For as long as the node lives: let go of what nobody waits for any more."""

@@ -29,6 +29,7 @@ from p2pcompute.protocol.machine import (
     Emit,
     Fetch,
     Grant,
+    Inspect,
     Missed,
     Now,
     Ok,
@@ -230,6 +231,8 @@ class Runtime:
                 scope = self._runs.get(effect.token)
                 if scope is not None:
                     scope.cancel()
+            case Inspect():
+                self._spawn(self._inspect, effect)
             case Fetch():
                 self._spawn(self._fetch, effect)
 
@@ -345,3 +348,7 @@ class Runtime:
             finally:
                 del self._runs[effect.token]
             self._do(self.core.on_job(self.now(), effect.token, outcome))
+
+    async def _inspect(self, effect: Inspect) -> None:
+        outcome = await self._work.inspect(effect, self)
+        self._do(self.core.on_inspected(self.now(), effect.token, outcome))

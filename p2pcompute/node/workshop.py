@@ -10,9 +10,10 @@ import trio
 
 from p2pcompute.node import exchange
 from p2pcompute.node.engines import Engines
+from p2pcompute.node.inspection import Inspector
 from p2pcompute.node.ports import Clock, Streams, SystemClock
 from p2pcompute.node.sources import PROTOCOL, Source
-from p2pcompute.protocol.machine import Fetch, Grant, JobOutcome, RunJob
+from p2pcompute.protocol.machine import Fetch, Grant, Inspect, InspectOutcome, JobOutcome, RunJob
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.mux import Stream
 
@@ -39,6 +40,7 @@ class Workshop:
         self._blobs, self._engines, self._clock = blobs, engines, clock or SystemClock()
         self._server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s, self._may_have)
         self._bans = exchange.Bans()
+        self._inspector = Inspector(engines, blobs)
         self._grants: dict[bytes, OrderedDict[str, _Granted]] = {}
         """Peer -> token -> grant."""
         self._pinned_until_ms: dict[str, int] = {}
@@ -104,6 +106,10 @@ class Workshop:
         finally:
             for what in ("manifest", "inputs"):
                 self._blobs.unpin(f"{what}:{effect.token}")
+
+    async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome:
+        """Recompute blocks of a provider's result on a free engine."""
+        return await self._inspector.inspect(effect, self._source(network, effect.peer, effect.addresses))
 
     # -- retention ---------------------------------------------------------------------------------------------------
 

@@ -206,7 +206,8 @@ class Point(msgspec.Struct, frozen=True, gc=False, array_like=True):
 class Inspect(msgspec.Struct, frozen=True, gc=False):
     """Recompute the blocks that wrote these points, up to `blocks` different ones in the order of the points, from the
     states that `peer` committed to (`states[i]`: the roots after step i) and serves pieces of; then
-    on_inspected(token). Nothing else of its result is believed here."""
+    on_inspected(token). Nothing else of its result is believed here. What was fetched under a token is kept while the
+    finding is UNAVAILABLE. `leaves_max`: what the peer gives in all; where more is needed, nothing is proven."""
 
     token: str
     peer: bytes
@@ -216,6 +217,7 @@ class Inspect(msgspec.Struct, frozen=True, gc=False):
     blocks: int
     timeout_ms: int
     addresses: tuple[str, ...] = ()
+    leaves_max: int = 1 << 62
 
 
 class Emit(msgspec.Struct, frozen=True, gc=False):
@@ -287,7 +289,7 @@ class Finding(enum.IntEnum):
 
 class InspectOutcome(msgspec.Struct, frozen=True, gc=False):
     """`blocks` were recomputed in `device_us` from `leaves` that were fetched. Where something is wrong: the step,
-    block and byte of a buffer, and a sentence."""
+    block (-1: none writes it) and byte of a buffer, and a sentence."""
 
     finding: Finding
     blocks: int = 0

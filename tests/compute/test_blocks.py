@@ -9,6 +9,7 @@ from p2pcompute.compute import blocks, jobs
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.engine import EngineResult
 from p2pcompute.compute.sampling import Tier
+from p2pcompute.compute.shared import Extents
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest, Role
@@ -46,6 +47,31 @@ async def test_the_log_names_the_bytes_of_each_block(engine: CpuEngine, saxpy: b
     assert found.result.status is JobStatus.OK
     assert {n: a.stores[1].tolist() for n, a in found.accesses.items()} == {2: [[256, 384]], 6: [[768, 800]]}
     assert {n: a.loads[0].tolist() for n, a in found.accesses.items()} == {2: [[256, 384]], 6: [[768, 800]]}
+    assert found.left == {2: {1: _state()["y"][256:384]}, 6: {1: _state()["y"][768:800]}}
+
+
+async def test_a_state_may_be_given_in_parts(engine: CpuEngine, saxpy: bytes) -> None:
+    five = np.full(32, 5, np.float32).tobytes()
+    state = {"y": Extents([(256, five), (768, five[:8])])}
+    found = await blocks.log_blocks(engine, _job(saxpy), saxpy, state, launch=0, blocks=[6, 2])
+    assert found.left == {2: {1: five}, 6: {1: five[:8] + bytes(24)}}
+    for part in ((-1, b"xx"), (799, b"xx")):
+        found = await blocks.log_blocks(engine, _job(saxpy), saxpy, {"y": Extents([part])}, launch=0, blocks=[6])
+        assert found.result.status is JobStatus.REFUSED
+        assert "outside" in found.result.reason
+
+
+async def test_blocks_that_trap_or_never_end_are_logged_until_then(engine: CpuEngine, compiled: Compiled) -> None:
+    cases = compiled("cases.cu").ptx.encode()
+    cast = [buffer("to", "i32", 2, Role.OUT), buffer("from", "i32", 4, Role.IN)]
+    trap = manifest(cases, cast, [launch("copy", "to", "from", threads=4)])
+    found = await blocks.log_blocks(engine, trap, cases, {}, launch=0, blocks=[0])
+    assert found.result.status is JobStatus.TRAP
+    assert found.accesses[0].loads[1].tolist() == [[0, 16]]
+    endless = manifest(cases, [buffer("out", "i32", 4, Role.OUT)], [launch("endless", "out")], device_ms_max=20)
+    found = await blocks.log_blocks(engine, endless, cases, {}, launch=0, blocks=[0])
+    assert found.result.status is JobStatus.TIMEOUT
+    assert found.accesses[0].loads[0].tolist() == [[0, 4]]
 
 
 async def test_a_launch_is_judged_without_running(engine: CpuEngine, saxpy: bytes) -> None:
@@ -58,6 +84,8 @@ async def test_the_map_names_the_writer_of_each_byte(engine: CpuEngine, saxpy: b
     found = await blocks.map_writers(engine, _job(saxpy), saxpy, launch=0)
     assert (found.result.status, found.conflicts, found.granules) == (JobStatus.OK, (), {"y": 4})
     assert found.words["y"].tolist() == [1 + n // SAXPY_BLOCK for n in range(200)]
+    claimed = await blocks.map_writers(engine, _job(saxpy), saxpy, launch=0, is_proven=True)
+    assert claimed.words["y"].tolist() == found.words["y"].tolist()
 
 
 async def test_blocks_that_do_not_exist_are_refused_before_the_worker(engine: CpuEngine, saxpy: bytes) -> None:
@@ -91,14 +119,15 @@ class _Liar:
         return EngineResult(JobStatus.OK), self._answer
 
 
-def _row(*numbers: int) -> bytes:
-    return np.array(numbers, np.int64).tobytes()
+def _row(*numbers: int, left: bytes = b"") -> bytes:
+    return np.array([len(numbers) // 5, *numbers], np.int64).tobytes() + left
 
 
 @pytest.mark.parametrize(
     "answer",
     [b"123", _row(1, 0, 0, 0, 4), _row(0, 2, 0, 0, 4), _row(0, 0, 2, 0, 4), _row(0, 0, 0, 4, 4),
-     _row(0, 0, 0, -4, 4), _row(0, 0, 0, 0, 801)],
+     _row(0, 0, 0, -4, 4), _row(0, 0, 0, 0, 801), _row(0, 0, 0, 4, 8, 0, 0, 0, 0, 4), _row(0, 0, 0, 0, 4)[:-1],
+     _row(0, 0, 0, 0, 4, 0, 1, 0, 0, 4, 0, 0, 0, 8, 12), _row(0, 1, 1, 0, 4), _row(0, 1, 1, 0, 4, left=bytes(5))],
 )  # fmt: skip
 async def test_a_log_that_makes_no_sense_counts_as_a_crash(saxpy: bytes, answer: bytes) -> None:
     found = await blocks.log_blocks(_Liar(answer), _job(saxpy), saxpy, {}, launch=0, blocks=[0])

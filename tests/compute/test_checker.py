@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pcompute.compute.checker import check_apart
+from p2pcompute.compute.checker import check_apart, check_blocks_apart
 from p2pcompute.compute.compiler import compile_cuda
+from p2pcompute.compute.shared import Extents
 from p2pcompute.errors import PtxError, UsageError
 from p2pcompute.wire.manifest import Role
 from tests.compute.manifests import buffer, launch, manifest
@@ -39,6 +40,36 @@ async def test_findings_and_progress_come_from_the_process() -> None:
     (finding,) = found.result.findings
     assert (finding.kind.value, finding.thread, finding.buffer) == ("out of bounds", (31, 0, 0), "x")
     assert (found.determinism, seen) == ("exact", [(1, 1)])
+
+
+RACY = """
+extern "C" __global__ void turn(const int *x, int *y) {
+  __shared__ int cells[64];
+  cells[threadIdx.x] = x[blockIdx.x * blockDim.x + threadIdx.x];
+  if (blockIdx.x == 1) __syncthreads();
+  y[blockIdx.x * blockDim.x + threadIdx.x] = cells[(threadIdx.x + 1) % 64];
+}
+"""
+
+
+async def test_single_blocks_are_checked_on_a_state() -> None:
+    text = (await compile_cuda({"turn.cu": RACY}, "turn.cu")).ptx.encode()
+    job = manifest(
+        text,
+        [buffer("x", "i32", 192, Role.IN), buffer("y", "i32", 192, Role.OUT)],
+        [launch("turn", "x", "y", threads=64, blocks=4)],
+    )
+    state = {"x": Extents([(512, bytes(256))])}
+    found = await check_blocks_apart(job, text, state, launch=0, blocks=[1])
+    assert (found.findings, found.blocks, found.is_complete) == ((), 1, True)
+    found = await check_blocks_apart(job, text, state, launch=0, blocks=[2])
+    assert ("race", (2, 0, 0)) in {(finding.kind.value, finding.block) for finding in found.findings}
+    found = await check_blocks_apart(job, text, state, launch=0, blocks=[3, 1])
+    assert found.findings[0].kind.value == "out of bounds"
+    found = await check_blocks_apart(job, text, state, launch=0, blocks=[1], steps_max=100)
+    assert not found.is_complete
+    with pytest.raises(UsageError, match="no launch 1"):
+        await check_blocks_apart(job, text, state, launch=1, blocks=[0])
 
 
 async def test_what_it_refuses_is_the_same_error_here() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import trio
 
 from p2pcompute.errors import RemoteError
 from p2pcompute.node import exchange, pieces
@@ -21,67 +20,16 @@ from p2pcompute.protocol.machine import Grant, Now
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.wire import limits, merkle
+from tests.node.pipes import PEER, Pipe, source
 
 LEAF = limits.BLOB_LEAF_BYTES
 DATA = bytes(n % 251 for n in range(300 * LEAF - 100))
 ROOT, SIZE = merkle.blob_root(DATA), len(DATA)
-PEER = b"p" * 32
 Leaves = list[int]
 
 
 def expected(leaves: Leaves) -> dict[int, bytes]:
     return {n: DATA[n * LEAF : (n + 1) * LEAF] for n in leaves}
-
-
-class Pipe:
-    """Both ends of a stream, in memory: what `serve` answers to the one request."""
-
-    def __init__(self, serve: Callable[[Pipe], object]) -> None:
-        self._serve, self._request, self._answer = serve, b"", bytearray()
-        self.was_reset = False
-        self.frames: list[bytes] = []
-
-    @property
-    def end(self) -> ServerEnd:
-        return ServerEnd(self)
-
-    async def send_all(self, data: bytes) -> None:
-        self._request = bytes(data)
-        try:
-            await self._serve(self)  # type: ignore[misc]
-        except RemoteError:
-            self.was_reset = True
-
-    async def receive_some(self, size: int | None = None) -> bytes:
-        if self.was_reset and not self._answer:
-            raise trio.BrokenResourceError
-        data = bytes(self._answer)
-        self._answer.clear()
-        return data
-
-    def reset(self) -> None: ...
-
-
-class ServerEnd:
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe = pipe
-
-    async def receive_some(self, size: int | None = None) -> bytes:
-        return self._pipe._request
-
-    async def send_all(self, data: bytes) -> None:
-        self._pipe.frames.append(bytes(data))
-        self._pipe._answer += data
-
-
-def source(serve: Callable[[Pipe], object]) -> tuple[Source, list[Pipe]]:
-    opened: list[Pipe] = []
-
-    async def open_stream() -> Pipe:
-        opened.append(Pipe(serve))
-        return opened[-1]
-
-    return Source(PEER, open_stream), opened  # type: ignore[arg-type]
 
 
 @pytest.fixture

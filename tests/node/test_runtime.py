@@ -17,6 +17,9 @@ from p2pcompute.protocol.core import NEIGHBOURS_MIN
 from p2pcompute.protocol.machine import (
     Effect,
     Emit,
+    Finding,
+    Inspect,
+    InspectOutcome,
     Now,
     PeerInfo,
     Persist,
@@ -65,6 +68,34 @@ class ScriptedCore:
     def on_timer(self, now: Now, key: str) -> list[Effect]:
         self.timers.append(key)
         return [Emit("timer", {"key": key})]
+
+
+class InspectingCore:
+    """Asks for an inspection, and remembers what came of it."""
+
+    def __init__(self, effect: Inspect) -> None:
+        self.effect, self.told = effect, list[tuple[str, Finding]]()
+        self.peers = dict[bytes, object]()
+
+    def start(self, now: Now, journal: Any) -> list[Effect]:
+        return [self.effect]
+
+    def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
+        self.told.append((token, outcome.finding))
+        return [Emit("told", {})]
+
+
+async def test_what_an_inspection_found_comes_back_to_the_core(tmp_path: Path) -> None:
+    core = InspectingCore(Inspect("token", b"peer", b"no manifest", (), (), 1, 1_000))
+    work = Workshop(BlobStore(tmp_path / "blobs", merkle.blob_root), Engines([]), BLOB_BYTES_PER_S)
+    runtime, told = Runtime(SlowCommitter(), work), trio.Event()
+    runtime.attach(core, FullTransport(set()))  # type: ignore[arg-type]
+    runtime.listen(lambda event: told.set())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: runtime.run([], ready=lambda: None))
+        await told.wait()
+        nursery.cancel_scope.cancel()
+    assert core.told == [("token", Finding.UNPROVEN)]
 
 
 class FullTransport:

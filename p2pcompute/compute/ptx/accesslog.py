@@ -55,7 +55,8 @@ class BlockAccess:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """How the blocks ended, and what those that ended well did. After a trap or an abort some blocks may be missing."""
+    """How the blocks ended, and what they did. After a trap or an abort some blocks may be missing, and those that were
+    stopped are there with what they did until then."""
 
     result: LaunchResult
     blocks: Mapping[int, BlockAccess]
@@ -149,13 +150,13 @@ def _share(
         one[0] = number
         work.launch.restart()
         status = work.step(run)
+        found[number] = maps.take()
+        budget.spend(found[number])
         if status == layout.TRAPPED:
             abort.set()
             return LaunchResult(Status.TRAP, run.trap()), found
         if status != layout.DONE:
             return LaunchResult(Status.ABORTED), found
-        found[number] = maps.take()
-        budget.spend(found[number])
     return LaunchResult(Status.OK), found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pcompute.compute.ptx import effects
+from p2pcompute.compute.ptx.classify import classify
 from p2pcompute.compute.ptx.ir import Entry, Module
 from p2pcompute.compute.ptx.launch import canonical_module
 from p2pcompute.compute.ptx.symbolic import (
@@ -68,15 +69,24 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """`reasons`: why it is no better tier. `stored`: the buffers that the launch may write."""
+    """`reasons`: why it is no better tier. `stored`: the buffers that the launch may write. `hindrances`: what keeps a
+    launch of independent blocks from being sampled all the same.
+    """
 
     tier: Tier
     reasons: tuple[Reason, ...]
     stored: tuple[str, ...] = ()
+    hindrances: tuple[Reason, ...] = ()
 
     @property
     def is_proven(self) -> bool:
         return self.tier in (Tier.STATIC, Tier.LAUNCH)
+
+    @property
+    def fault(self) -> str:
+        """Why this launch cannot be sampled, as a sentence; empty when it can (tier `map`: if its map is clean)."""
+        against = self.reasons if self.tier is Tier.NONE else self.hindrances
+        return str(against[0]) if against else ""
 
 
 def eligibility(module: Module, entry: str, launch: KernelLaunch) -> Eligibility:
@@ -101,16 +111,19 @@ def eligibility(module: Module, entry: str, launch: KernelLaunch) -> Eligibility
     stored = tuple(sorted({access.base for access in accesses if access.is_store and access.base}))
     if refused:
         return Eligibility(Tier.NONE, _shown(refused), stored)
+    inexact = [Reason("10", line, sentence) for line, sentence in classify(canonical, entry).reasons]
+    uncut = slices.obstacles(canonical, kernel, accesses)
+    hindrances = _shown([*inexact, *(Reason("11", line, sentence) for line, sentence in uncut)])
     why_not_static = _static(canonical, kernel, launch, pointers)
     if not why_not_static:
-        return Eligibility(Tier.STATIC, (), stored)
+        return Eligibility(Tier.STATIC, (), stored, hindrances)
     why_not_launch = list(_meetings(numbers, accesses, launch.grid))
     if not why_not_launch:
-        return Eligibility(Tier.LAUNCH, _shown(why_not_static), stored)
-    uncut = [Reason("9", line, sentence) for line, sentence in slices.obstacles(canonical, kernel, accesses)]
+        return Eligibility(Tier.LAUNCH, _shown(why_not_static), stored, hindrances)
     if uncut:
-        return Eligibility(Tier.NONE, _shown([*why_not_launch, *uncut]), stored)
-    return Eligibility(Tier.MAP, _shown(why_not_launch), stored)
+        unmapped = [Reason("9", line, sentence) for line, sentence in uncut]
+        return Eligibility(Tier.NONE, _shown([*why_not_launch, *unmapped]), stored)
+    return Eligibility(Tier.MAP, _shown(why_not_launch), stored, hindrances)
 
 
 def _shown(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

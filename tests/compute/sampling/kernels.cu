@@ -68,6 +68,13 @@ K either_buffer ARGS { float *p = n > m ? a : b; p[X] = 1; }
 K either_buffer_by_thread ARGS { float *p = threadIdx.x < 4 ? a : b; p[X] = 1; }
 K moving_pointer ARGS { float *p = a + X * 8; for (int k = 0; k < 8; k++) *p++ = k; }
 K atomic ARGS { atomicAdd((int *)a, 1); }
+K unordered ARGS
+{
+    __shared__ float sum;
+    if (threadIdx.x == 0) sum = 0;
+    __syncthreads(); atomicAdd(&sum, b[X]); __syncthreads();
+    a[X] = sum;
+}
 K volatile_store ARGS { ((volatile float *)a)[X] = 1; }
 __device__ float kept[64];
 K module_variable ARGS { kept[threadIdx.x] = 1; a[X] = 2; }

@@ -125,6 +125,21 @@ def test_a_launch_of_one_block_meets_nobody(kernels: ptx.Module) -> None:
     assert judged(kernels, "neighbour_in_place", ((1, 1, 1), (32, 1, 1))).is_proven
 
 
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [("flat", set()), ("guard_from_memory", {"11"}), ("unordered", {"10"})],
+)
+def test_independent_blocks_may_be_hindered_all_the_same(kernels: ptx.Module, name: str, rules: set[str]) -> None:
+    found = judged(kernels, name, LINE)
+    assert found.is_proven
+    assert {reason.rule for reason in found.hindrances} == rules
+    assert bool(found.fault) == bool(rules)
+
+
+def test_a_launch_without_a_proof_says_why_not(kernels: ptx.Module) -> None:
+    assert "rule 2" in judged(kernels, "atomic", LINE).fault
+
+
 def test_unknown_entries_are_refused(kernels: ptx.Module) -> None:
     with pytest.raises(UsageError, match="no kernel 'nothing'"):
         eligibility(kernels, "nothing", KernelLaunch("nothing", (1, 1, 1), (1, 1, 1), b"", {}))

@@ -32,7 +32,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckedLaunch:
-    """One launch, `repeats` times. `parameters` is their packed block, `shared_bytes` the dynamic shared memory."""
+    """One launch, `repeats` times. `parameters` is their packed block, `shared_bytes` the dynamic shared memory. With
+    `listed` only blocks of these numbers (x fastest) run.
+    """
 
     entry: str
     grid: Index
@@ -40,12 +42,18 @@ class CheckedLaunch:
     parameters: bytes
     shared_bytes: int = 0
     repeats: int = 1
+    listed: tuple[int, ...] | None = None
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Of the blocks that run in each repeat."""
+        x, y, z = self.grid
+        return range(x * y * z) if self.listed is None else self.listed
 
     @property
     def blocks(self) -> int:
         """Of all repeats together."""
-        x, y, z = self.grid
-        return x * y * z * self.repeats
+        return len(self.numbers) * self.repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +135,16 @@ class _Checker:
         shared_bytes = program.shared_bytes + launch.shared_bytes
         if shared_bytes > SHARED_BYTES_MAX:
             raise UsageError(f"Kernel '{launch.entry}' asks for {shared_bytes} bytes of shared memory.")
-        for number in range(launch.blocks):
-            linear = number % (launch.blocks // launch.repeats)
-            if linear == 0:
-                self._arena.begin_launch()
-                watch.ordering = Ordering()
-            block = Block(program, launch.grid, launch.block, linear, shared_bytes)
-            block.run(self._budget)
-            self.blocks += 1
-            self.threads += block.size
-            if self._progress is not None:
-                self._progress(self.blocks, total)
+        for _ in range(launch.repeats):
+            self._arena.begin_launch()
+            watch.ordering = Ordering()
+            for linear in launch.numbers:
+                block = Block(program, launch.grid, launch.block, linear, shared_bytes)
+                block.run(self._budget)
+                self.blocks += 1
+                self.threads += block.size
+                if self._progress is not None:
+                    self._progress(self.blocks, total)
 
 
 def _check_shape(launch: CheckedLaunch, module: Module) -> None:
