@@ -31,6 +31,7 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealed", "lose"): "lost",
     ("revealed", "inspect"): "inspecting",
     ("inspecting", "inspect"): "inspecting",
+    ("inspecting", "compare"): "revealed",
     ("inspecting", "agree"): "judged",
     ("inspecting", "reject"): "rejected",
     ("inspecting", "lose"): "lost",

@@ -9,6 +9,7 @@ from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, Now
+from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.policy import Scheme
@@ -96,6 +97,7 @@ class Judging:
             blocks=blocks,
             timeout_ms=job.manifest.device_ms_max + INSPECTION_MS,
             addresses=replica.addresses,
+            leaves_max=blocks * LEAVES_PER_SAMPLE,
         )
         return [self._desk.event(job, "job.inspecting", replica, blocks=blocks), inspect]
 
@@ -114,6 +116,10 @@ class Judging:
             return [told, *self._desk.fail(now, job, VerificationError(text))]
         if outcome.finding is Finding.WRONG:
             return [told, *self._refute(now, job, replica)]
+        if outcome.finding is Finding.AT_FAULT and outcome.step:
+            job.replicate()  # the block ran on a state that rests on this provider's word
+            replica.step("compare")
+            return [told]
         if outcome.finding is Finding.AT_FAULT:
             job.fault = outcome.reason
             return [told, *self._pronounce(now, job, [(replica, d.Judgement.KERNEL_AT_FAULT)])]

@@ -51,8 +51,6 @@ DELIVERY_MS: Final = 3_600_000
 """How long outputs stay readable by their requester after the verdict."""
 LEASE_MS_MAX: Final = 30_000
 """An unassigned reservation holds a slot no longer than this, whatever the requester asks for."""
-LEAVES_PER_SAMPLE: Final = 64
-"""Leaves of 4 KiB that a requester may read for each block it samples, before it judges and pays."""
 QUOTES_MAX: Final = 4_096
 ENGAGEMENTS_MAX: Final = 65_536
 """Reservations remembered; when none of them is closed, no new one is made."""
@@ -344,7 +342,7 @@ class Provider:
         assert e.opening is not None
         assert e.assignment is not None
         roots = tuple(dict.fromkeys(root for state in e.opening.states for root in state))
-        leaves = e.assignment.body.policy.samples * LEAVES_PER_SAMPLE
+        leaves = e.assignment.body.policy.samples * verification.LEAVES_PER_SAMPLE
         return [Grant(e.token, e.requester, roots, e.verdict_by_wall_ms, leaves)] if roots else []
 
     def _on_verdict(self, now: Now, verdict: AnyDocument) -> Answered:

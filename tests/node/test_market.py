@@ -15,6 +15,7 @@ from p2pcompute.client.kernel import Kernel
 from p2pcompute.errors import BudgetError, KernelError, NoPeersError
 from p2pcompute.identity import keys
 from p2pcompute.protocol.receipts import audit
+from p2pcompute.wire.policy import sample
 from tests.node.market import SAXPY, open_market
 
 N = 10_000
@@ -52,6 +53,19 @@ async def test_the_cheapest_liar_is_outvoted_and_gets_no_more_work(tmp_path: Pat
         assert peers[0].core.provider.chain.receipts() == []
         jobs = await client.node.table("jobs")
         assert [len(row["replicas"]) for row in jobs if isinstance(row["replicas"], dict)] == [3, 2]
+
+
+async def test_the_cheapest_liar_is_refuted_by_a_block_recomputed_here(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [LyingEngine, None], prices=[1, 500]) as (client, peers):
+        arguments, expected = saxpy_arguments()
+        with trio.fail_after(60):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, policy=sample(40))
+            result = await job.result()
+        assert np.array_equal(result["y"], expected)
+        assert len(result.receipts) == 1
+        assert [peer.core.provider.chain.next_link()[0] for peer in peers] == [0, 1]
+        (ban,) = await client.node.table("bans")
+        assert "refuted" in str(ban["reason"])
 
 
 async def test_faulty_kernels_end_in_one_sentence(tmp_path: Path) -> None:
