@@ -197,8 +197,8 @@ LEFT_OUT: Final[dict[str, str]] = {
 """Mutations that change nothing, or nothing that the trials come to: with the reason."""
 
 SURVIVE: Final = (
-    "Provider._assignment_fault #5 and for or: body.price_per_device_s < lease.price_per_device_s or body.p",
-    "Provider._assignment_fault #6 comparison swapped: body.commit_by <= now.wall_ms",
+    "Provider._assignment_fault #6 and for or: body.price_per_device_s < lease.price_per_device_s or body.p",
+    "Provider._assignment_fault #7 comparison swapped: body.commit_by <= now.wall_ms",
     "Book._is_news #4 comparison swapped: order_of(document) <= order_of(listing.offer)",
     "Book._is_news #6 comparison swapped: order_of(document) > self._tombstones[signer][0]",
     "Jobs.take_verdict #3 dropped: self._reputation.good(replica.operator)",
