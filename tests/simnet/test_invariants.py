@@ -176,7 +176,9 @@ def assign_more(world: World, **changes: Any) -> None:
     body = msgspec.structs.replace(opened(held.assignment).body, **changes)
     assignment = core_of(node).post.write(node.now, body, lifetime_ms=1)
     operator = held.operator if not changes else b"o" * 32
-    more = records.Assigned(held.job, held.peer, operator, held.addresses, assignment.raw, held.reservation)
+    more = records.Assigned(
+        held.job, held.peer, operator, held.device, held.addresses, assignment.raw, held.reservation
+    )
     node.disk.records.append(records.encode_record(more))
 
 
