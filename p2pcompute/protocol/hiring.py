@@ -107,7 +107,7 @@ class Hiring:
 
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
         post = self._desk.post
-        request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
+        request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS, 1), lifetime_ms=LETTER_MS)
         offer = listing.offer.body
         replica = Replica(
             listing.peer,
@@ -144,7 +144,7 @@ class Hiring:
     def _assign(self, now: Now, job: Job, replica: Replica, reservation: AnyDocument) -> list[Effect]:
         post = self._desk.post
         commit_by = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
-        nonce = verification.nonce_of(post.env.secret, reservation.id)
+        nonce = verification.nonce_of(post.env.secret, reservation.id, job.id)
         body = job.assignment(replica, reservation.id, commit_by, verification.nonce_commitment(nonce))
         assignment = post.write(now, body, lifetime_ms=LETTER_MS)
         self._desk.jobs.take_assignment(job, replica, assignment)

@@ -35,11 +35,11 @@ class Judging:
         """The same again, showing all commitments that are held by now."""
         assert replica.commitment is not None
         everyone = tuple(r.commitment.id for r in job.within(*COMMITTED) if r.commitment is not None)
-        body = d.RevealRequest(replica.commitment.id, everyone, self._nonce(replica))
+        body = d.RevealRequest(replica.commitment.id, everyone, self._nonce(job, replica))
         return [self._desk.send(job, replica, "reveal", self._desk.post.write(now, body, lifetime_ms=LETTER_MS))]
 
-    def _nonce(self, replica: Replica) -> bytes:
-        return verification.nonce_of(self._desk.post.env.secret, replica.terms.reservation)
+    def _nonce(self, job: Job, replica: Replica) -> bytes:
+        return verification.nonce_of(self._desk.post.env.secret, replica.terms.reservation, job.id)
 
     def on_reveal(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
         """An opening, or none. One that is not what was committed to ends the operator's business here."""
@@ -87,7 +87,7 @@ class Judging:
         if replica.state == "revealed":
             replica.step("inspect")
         blocks = job.policy.samples
-        drawn = sampling.points(job.manifest, job.stored, self._nonce(replica), replica.commitment.id, blocks)
+        drawn = sampling.points(job.manifest, job.stored, self._nonce(job, replica), replica.commitment.id, blocks)
         inspect = Inspect(
             token=f"{job.name}:{replica.assignment.id.hex()}",
             peer=replica.peer,

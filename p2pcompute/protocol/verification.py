@@ -115,9 +115,9 @@ def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment,
     return ""
 
 
-def nonce_of(secret: bytes, reservation: bytes) -> bytes:
+def nonce_of(secret: bytes, reservation: bytes, job: bytes) -> bytes:
     """What a requester draws samples with: 32 bytes only it can make, the same after every crash."""
-    return blake3(reservation, key=secret).digest()
+    return blake3(reservation + job, key=secret).digest()
 
 
 def nonce_commitment(nonce: bytes) -> bytes:

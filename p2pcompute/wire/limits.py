@@ -83,6 +83,10 @@ NEEDS_LISTED_MAX: Final = 256
 SIGHTINGS_MAX: Final = 4
 """Reservations shown in a probe: those of the last task or two, some 350 bytes each."""
 SLOTS_MAX: Final = 1_024
+ASSIGNMENTS_MAX: Final = 4_096
+"""Assignments that one reservation is good for."""
+RENEWALS_MAX: Final = 64
+"""The most that an operator can let a lease without work be renewed: half an hour of 30 s each."""
 PRICE_MAX: Final = 10**15
 """Micro-credits. Keeps every product with a duration inside 64 bits."""
 

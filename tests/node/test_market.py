@@ -92,7 +92,7 @@ async def test_a_budget_too_small_signs_nothing(tmp_path: Path) -> None:
 
 
 async def test_nobody_to_ask_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pcompute.protocol.requester.LONELY_ROUNDS_MAX", 1)
+    monkeypatch.setattr("p2pcompute.protocol.hiring.LONELY_ROUNDS_MAX", 1)
     async with open_client(tmp_path / "client") as client:
         arguments, _ = saxpy_arguments()
         with trio.fail_after(30):

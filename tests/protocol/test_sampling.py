@@ -140,7 +140,7 @@ def test_one_provider_is_believed_after_its_blocks_were_recomputed() -> None:
     assert (inspection.peer, inspection.blocks) == (cheap.peer, 5)
     assert inspection.states == replica.reveal.body.states == (tuple(root for root, _ in right(inspection.manifest)),)
     assert {p.buffer for p in inspection.points} == {1}
-    nonce = verification.nonce_of(r.core.post.env.secret, replica.terms.reservation)
+    nonce = verification.nonce_of(r.core.post.env.secret, replica.terms.reservation, job.id)
     assert inspection.points == points(MANIFEST, STORED, nonce, replica.commitment.id, 5)
 
 

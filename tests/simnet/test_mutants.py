@@ -83,8 +83,8 @@ def test_afterwards_everything_is_as_before() -> None:
 
 
 def test_a_world_that_hangs_is_caught() -> None:
-    spin = rewritten(Slots, "free", "unassigned = sum", "while True: pass\n    unassigned = sum")
-    assert catch(Mutant("spins", "It spins.", lambda: planted(Slots, "free", spin), ("calm",))).by == "it hangs"
+    spin = rewritten(Slots, "hold", "slot = self", "while True: pass\n    slot = self")
+    assert catch(Mutant("spins", "It spins.", lambda: planted(Slots, "hold", spin), ("calm",))).by == "it hangs"
 
 
 def test_mechanical_mutations_are_all_different_and_all_run() -> None:
