@@ -24,7 +24,8 @@ from p2pcompute.node.api import Event, JobResult, NodeApi
 from p2pcompute.node.config import DEFAULT_NETWORK
 from p2pcompute.protocol.commands import DEFAULT, Submit
 from p2pcompute.protocol.matching import ANYBODY, Needs
-from p2pcompute.wire.policy import Policy, policy_fault, replicate
+from p2pcompute.wire.manifest import decode_manifest
+from p2pcompute.wire.policy import Policy, Scheme, policy_fault, replicate
 
 COMPILED_MAX: Final = 256
 BUDGET_DEFAULT: Final = 10_000_000_000
@@ -155,6 +156,7 @@ class AsyncClient:
         fault = policy_fault(policy)
         if fault:
             raise errors.UsageError(fault)
+        stored = await _stored(task) if policy.scheme is Scheme.SAMPLE else ()
         for blob in task.blobs:
             await self.node.put(blob)
         job = secrets.token_bytes(16)
@@ -163,6 +165,7 @@ class AsyncClient:
                 job,
                 task.manifest,
                 policy=policy,
+                stored=stored,
                 budget=budget,
                 needs=needs,
                 timeout_ms=max(1, int(timeout_s * 1000)),
@@ -208,6 +211,25 @@ class AsyncJob:
     async def evidence(self) -> tuple[bytes, ...]:
         """All signed documents of the job, for `p2pcompute audit`."""
         return await self._node.bundle(self.id)
+
+
+async def _stored(task: Task) -> tuple[tuple[int, ...], ...]:
+    """What each launch stores to, where blocks of the task may be sampled. Raises UsageError, with the reason, where
+    they may not."""
+    from p2pcompute.compute.sampling.task import map_fault, sampled
+
+    manifest = decode_manifest(task.manifest)
+    found = await trio.to_thread.run_sync(sampled, manifest, task.ptx)
+    fault = found.fault
+    if not fault and found.unproven:
+        engine = factory.cpu_engine(manifest.memory_bytes_max)
+        try:
+            fault = await map_fault(engine, manifest, task.ptx, found.unproven)
+        finally:
+            await engine.aclose()
+    if fault:
+        raise errors.UsageError(f"blocks of {manifest.name} cannot stand for it: {fault}; replicate it instead")
+    return found.stored
 
 
 def error_of(ended: JobResult) -> P2PComputeError:

@@ -28,9 +28,11 @@ Dim = int | Sequence[int]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Ready to submit: `manifest` bytes, the `blobs` it names, and where outputs go (name, dtype, shape, array)."""
+    """Ready to submit: `manifest` bytes, the `blobs` it names, its canonical PTX among them, and where outputs go
+    (name, dtype, shape, array)."""
 
     manifest: bytes
+    ptx: bytes
     blobs: tuple[bytes | memoryview, ...]
     outputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...], Array], ...]
 
@@ -125,7 +127,7 @@ def make_task(
         defines=tuple(sorted(kernel.defines.items())),
         instances=(kernel.entry,) if "<" in kernel.entry else (),
     )
-    return Task(encode_manifest(manifest), tuple(blobs), tuple(outputs))
+    return Task(encode_manifest(manifest), text, tuple(blobs), tuple(outputs))
 
 
 def _in_order(

@@ -15,6 +15,7 @@ from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.budget import Budget
 from p2pcompute.protocol.equivocation import Witness
+from p2pcompute.protocol.lease import CAPS, Caps
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
     Connect,
@@ -80,15 +81,23 @@ class PeerCore:
     """All state of one peer. Every method returns effects in the order they must happen."""
 
     def __init__(
-        self, env: Environment, gossip: GossipPort, *, network: str, epoch: bytes, delegation: bytes, credit: int
+        self,
+        env: Environment,
+        gossip: GossipPort,
+        *,
+        network: str,
+        epoch: bytes,
+        delegation: bytes,
+        credit: int,
+        caps: Caps = CAPS,
     ) -> None:
         """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`:
-        micro-credits of unpaid receipts carried for one requester."""
+        micro-credits of unpaid receipts carried for one requester. `caps`: what may be held without work."""
         self.post = Post(env, network, epoch, delegation)
         self.book = Book(self.post)
         self.ledger = Ledger(credit)
         self.reputation = Reputation()
-        self.provider = Provider(self.post, self.ledger)
+        self.provider = Provider(self.post, self.ledger, caps)
         self.requester = Requester(self.post, self.book, self.ledger, self.reputation)
         self._witness = Witness()
         self.peers: dict[bytes, PeerInfo] = {}
@@ -137,7 +146,8 @@ class PeerCore:
                 self.provider.open_for_business(command.terms)
                 return self._publish_offer(now)
             case c.Withdraw():
-                self.provider.draining = self.provider.draining or command.drain
+                if command.drain:
+                    self.provider.drain()
                 return self._withdraw_offer(now)
             case c.Announce():
                 ruling, _, events = self.book.judge(now, command.document)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from p2pcompute.protocol.lease import Lease
 from p2pcompute.protocol.machine import follow
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -16,9 +17,6 @@ VERDICT_WAIT_MS: Final = limits.DEVICE_MS_MAX
 disagree may run as long as any job may."""
 
 TRANSITIONS: Final[dict[tuple[str, str], str]] = {
-    ("reserved", "assign"): "fetching",
-    ("reserved", "release"): "closed",
-    ("reserved", "expire"): "closed",
     ("fetching", "fetched manifest"): "fetching",
     ("fetching", "fetched inputs"): "running",
     ("fetching", "fail"): "failed",
@@ -47,15 +45,12 @@ TRANSITIONS: Final[dict[tuple[str, str], str]] = {
 
 @dataclasses.dataclass(slots=True)
 class Engagement:
-    """One reservation and all that grew from it."""
+    """One assignment and all that grew from it. `lease` is the one whose slot it works on, while it does."""
 
     requester: bytes
-    reservation: AnyDocument
-    price_per_device_s: int
-    price_per_gb: int
-    price_minimum: int
-    state: str = "reserved"
-    assignment: AnyDocument | None = None
+    assignment: AnyDocument
+    lease: Lease | None
+    state: str = "fetching"
     manifest: Manifest | None = None
     manifest_bytes: bytes = b""
     opening: d.RootReveal | None = None
@@ -71,11 +66,10 @@ class Engagement:
     @property
     def verdict_by_wall_ms(self) -> int:
         """After this time no verdict is waited for; only once committed."""
-        assert self.assignment is not None
         assert self.commitment is not None
         return max(int(self.assignment.body.commit_by), self.commitment.expires_at) + VERDICT_WAIT_MS
 
     @property
     def token(self) -> str:
         """Names the engagement's jobs, fetches and grants."""
-        return self.reservation.id.hex()
+        return self.assignment.id.hex()

@@ -19,8 +19,6 @@ LEASE_MS: Final = 15_000
 """How long a slot is held while the assignment is on its way."""
 RESERVE_MS: Final = 3_000
 """For a Reservation: docs/spec/documents.md."""
-REST_MS: Final = 1_000
-"""Pause before recruiting again when nobody could be had."""
 LONELY_ROUNDS_MAX: Final = 20
 """With nobody at work, or replicas that disagree, so many fruitless rounds end the job: longer than a lease lasts."""
 DRY_ROUNDS_MAX: Final = 3
@@ -44,7 +42,9 @@ class Hiring:
     # -- recruiting ------------------------------------------------------------------------------------------------
 
     def recruit(self, now: Now, job: Job) -> list[Effect]:
-        """Begin a round, or note that nobody is left to ask."""
+        """Take who quoted before, begin a round, or note that nobody is left to ask."""
+        if others := self._recruiter.next_best(now, job, job.target - len(job.within(*LIVE))):
+            return self._engage(now, job, others)
         out = self._recruiter.begin(now, job)
         return out if job.round is not None else self._dry(now, job)
 
@@ -65,11 +65,16 @@ class Hiring:
         if not chosen:
             return out + self._dry(now, job)
         job.dry_rounds = 0
+        return out + self._engage(now, job, chosen)
+
+    def _engage(self, now: Now, job: Job, chosen: list[tuple[matching.Listing, AnyDocument]]) -> list[Effect]:
+        """Ask these to reserve, if the budget allows."""
         ceilings = [self._ceiling(job, quote) for _, quote in chosen]
         if job.committed_spend() + sum(ceilings) > job.budget:
             text = f"{len(chosen)} more replica(s) could cost {sum(ceilings)} micro-credits"
             over = BudgetError(f"{text}, more than is left of the budget of {job.budget}")
-            return out + self._desk.fail(now, job, over)
+            return self._desk.fail(now, job, over)
+        out: list[Effect] = []
         for (listing, quote), ceiling in zip(chosen, ceilings):
             out += self._reserve(now, job, listing, quote, ceiling)
         return out
@@ -96,13 +101,13 @@ class Hiring:
             return []
         job.resting = True
         waiting = self._desk.event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
-        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
+        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
 
     # -- reserving and assigning -------------------------------------------------------------------------------------
 
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
         post = self._desk.post
-        request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS), lifetime_ms=LETTER_MS)
+        request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS, 1), lifetime_ms=LETTER_MS)
         offer = listing.offer.body
         replica = Replica(
             listing.peer,
@@ -139,7 +144,7 @@ class Hiring:
     def _assign(self, now: Now, job: Job, replica: Replica, reservation: AnyDocument) -> list[Effect]:
         post = self._desk.post
         commit_by = now.wall_ms + job.manifest.device_ms_max + COMMIT_GRACE_MS
-        nonce = verification.nonce_of(post.env.secret, reservation.id)
+        nonce = verification.nonce_of(post.env.secret, reservation.id, job.id)
         body = job.assignment(replica, reservation.id, commit_by, verification.nonce_commitment(nonce))
         assignment = post.write(now, body, lifetime_ms=LETTER_MS)
         self._desk.jobs.take_assignment(job, replica, assignment)
@@ -164,6 +169,7 @@ class Hiring:
         job.team.remove(replica)
         job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
         if answer is not None and isinstance(answer.body, d.Decline):
+            self._recruiter.declined(job, replica.operator)
             return [self._desk.event(job, "job.declined", replica, reason=answer.body.reason)]
         self._desk.reputation.slow(replica.operator, now.mono_ms)
         return [self._desk.event(job, "job.lost", replica, reason="no reservation")]

@@ -31,6 +31,7 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealed", "lose"): "lost",
     ("revealed", "inspect"): "inspecting",
     ("inspecting", "inspect"): "inspecting",
+    ("inspecting", "compare"): "revealed",
     ("inspecting", "agree"): "judged",
     ("inspecting", "reject"): "rejected",
     ("inspecting", "lose"): "lost",
@@ -100,6 +101,9 @@ class Round:
     begin_mono_ms: int
     hurry_mono_ms: int
     end_mono_ms: int
+    known: int
+    """From how many those asked could be drawn."""
+    probes: int
 
 
 @dataclasses.dataclass(slots=True)
@@ -127,6 +131,11 @@ class Job:
     why_waiting: str = ""
     refusals: list[str] = dataclasses.field(default_factory=list)
     declines: dict[bytes, int] = dataclasses.field(default_factory=dict)
+    busy: dict[bytes, None] = dataclasses.field(default_factory=dict)
+    """Operators that gave no quote, until all were asked; `more`: whether the last round left somebody out."""
+    more: bool = False
+    spare: list[tuple[Listing, AnyDocument]] = dataclasses.field(default_factory=list)
+    """Quotes of the last round that were not chosen, the cheapest first."""
     answer: Answer | None = None
     fetching: bytes = b""
     fetched: bool = False

@@ -9,6 +9,7 @@ from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, Now
+from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.policy import Scheme
@@ -34,11 +35,11 @@ class Judging:
         """The same again, showing all commitments that are held by now."""
         assert replica.commitment is not None
         everyone = tuple(r.commitment.id for r in job.within(*COMMITTED) if r.commitment is not None)
-        body = d.RevealRequest(replica.commitment.id, everyone, self._nonce(replica))
+        body = d.RevealRequest(replica.commitment.id, everyone, self._nonce(job, replica))
         return [self._desk.send(job, replica, "reveal", self._desk.post.write(now, body, lifetime_ms=LETTER_MS))]
 
-    def _nonce(self, replica: Replica) -> bytes:
-        return verification.nonce_of(self._desk.post.env.secret, replica.terms.reservation)
+    def _nonce(self, job: Job, replica: Replica) -> bytes:
+        return verification.nonce_of(self._desk.post.env.secret, replica.terms.reservation, job.id)
 
     def on_reveal(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
         """An opening, or none. One that is not what was committed to ends the operator's business here."""
@@ -86,7 +87,7 @@ class Judging:
         if replica.state == "revealed":
             replica.step("inspect")
         blocks = job.policy.samples
-        drawn = sampling.points(job.manifest, job.stored, self._nonce(replica), replica.commitment.id, blocks)
+        drawn = sampling.points(job.manifest, job.stored, self._nonce(job, replica), replica.commitment.id, blocks)
         inspect = Inspect(
             token=f"{job.name}:{replica.assignment.id.hex()}",
             peer=replica.peer,
@@ -96,6 +97,7 @@ class Judging:
             blocks=blocks,
             timeout_ms=job.manifest.device_ms_max + INSPECTION_MS,
             addresses=replica.addresses,
+            leaves_max=blocks * LEAVES_PER_SAMPLE,
         )
         return [self._desk.event(job, "job.inspecting", replica, blocks=blocks), inspect]
 
@@ -114,6 +116,10 @@ class Judging:
             return [told, *self._desk.fail(now, job, VerificationError(text))]
         if outcome.finding is Finding.WRONG:
             return [told, *self._refute(now, job, replica)]
+        if outcome.finding is Finding.AT_FAULT and outcome.step:
+            job.replicate()  # the block ran on a state that rests on this provider's word
+            replica.step("compare")
+            return [told]
         if outcome.finding is Finding.AT_FAULT:
             job.fault = outcome.reason
             return [told, *self._pronounce(now, job, [(replica, d.Judgement.KERNEL_AT_FAULT)])]

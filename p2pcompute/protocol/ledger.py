@@ -71,6 +71,11 @@ class Ledger:
         self.account(payer).covered += max(0, cumulative - before)
         return True
 
+    def has_paid(self, payer: bytes) -> bool:
+        """Whether a cheque of this payer was ever good for something here."""
+        account = self._accounts.get(payer)
+        return account is not None and account.covered > 0
+
     def trusts(self, payer: bytes, price_ceiling: int) -> bool:
         """Whether a further job of at most this price stays inside the payer's credit. A first job always may."""
         account = self._accounts.get(payer)

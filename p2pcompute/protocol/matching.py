@@ -181,12 +181,12 @@ def misfit(x: Listing, tests: Iterable[tuple[str, Test]]) -> str:
     return next((name for name, holds in tests if not holds(offer, x)), "")
 
 
-MFLOP_IN_TFLOP: Final = 10**6
-
-
 def rendezvous(seed: bytes, peer: bytes) -> bytes:
     """Highest-random-weight hash (Thaler and Ravishankar, 1998)."""
     return blake3(seed + peer).digest(length=8)
+
+
+MFLOP_IN_TFLOP: Final = 10**6
 
 
 def price_per_tflop(offer: Offer) -> int:

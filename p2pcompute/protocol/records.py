@@ -102,13 +102,23 @@ class JobEnded(Record, frozen=True, tag="ended"):
 
 
 class Reserved(Record, frozen=True, tag="reserved"):
-    """Provider: a slot is promised. `price` fields are those of the quote it answers."""
+    """Provider: a slot is promised, for so many assignments. `price` fields are those of the quote it answers. `renews`
+    is the id of the reservation that this one prolongs; empty for a new one."""
 
     requester: bytes
     price_per_device_s: int
     price_per_gb: int
     price_minimum: int
+    assignments: int
+    renews: bytes
     reservation: bytes
+
+
+class Released(Record, frozen=True, tag="released"):
+    """Provider: the requester gave a reservation back, by this document."""
+
+    reservation: bytes
+    by: bytes
 
 
 class Accepted(Record, frozen=True, tag="accepted"):
@@ -118,9 +128,9 @@ class Accepted(Record, frozen=True, tag="accepted"):
 
 
 class Ended(Record, frozen=True, tag="closed"):
-    """Provider: a reservation or assignment ended without a commitment, by this document (empty: it expired)."""
+    """Provider: an assignment ended without a commitment, by this document."""
 
-    reservation: bytes
+    assignment: bytes
     by: bytes
 
 
@@ -171,6 +181,7 @@ AnyRecord = (
     | ChequeTaken
     | JobEnded
     | Reserved
+    | Released
     | Accepted
     | Ended
     | Committed

@@ -18,7 +18,7 @@ NONE: Final = bytes(32)
 @dataclasses.dataclass(slots=True)
 class Slot:
     """One unit of capacity. `holder` is the id of the reservation in force; `closes` the document that ended the last
-    one. `until_wall_ms` ends an unassigned reservation; an assigned one has no end of its own (0)."""
+    one. `until_wall_ms` ends a reservation without work; one that is at work has no end of its own (0)."""
 
     n: int = 0
     previous: bytes = NONE
@@ -31,8 +31,6 @@ class Slot:
 class Slots:
     """All slots of a provider."""
 
-    UNASSIGNED_PER_REQUESTER_MAX: Final = 8
-
     def __init__(self, count: int) -> None:
         self._slots = [Slot() for _ in range(count)]
 
@@ -40,37 +38,34 @@ class Slots:
         """One more slot."""
         self._slots.append(Slot())
 
-    def expire(self, now: Now) -> list[bytes]:
-        """Free the slots whose unassigned reservation ran out; their reservation ids."""
-        gone = []
-        for slot in self._slots:
-            if slot.holder and 0 < slot.until_wall_ms <= now.wall_ms:
-                gone.append(slot.holder)
-                slot.holder, slot.closes = b"", NONE
-        return gone
+    def expired(self, now: Now) -> list[bytes]:
+        """The reservations without work that ran out."""
+        return [s.holder for s in self._slots if s.holder and 0 < s.until_wall_ms <= now.wall_ms]
 
-    def free(self, requester: bytes) -> int | None:
-        """The number of a slot this requester may have now; None when there is none."""
-        unassigned = sum(1 for s in self._slots if s.holder and s.until_wall_ms and s.requester == requester)
-        if unassigned >= self.UNASSIGNED_PER_REQUESTER_MAX:
-            return None
+    def free(self) -> int | None:
+        """The number of a slot that nobody holds; None when there is none."""
         return next((i for i, s in enumerate(self._slots) if not s.holder), None)
+
+    def unassigned(self) -> list[bytes]:
+        """Who holds a slot without work for it, once for each."""
+        return [s.requester for s in self._slots if s.holder and s.until_wall_ms]
 
     def link(self, number: int) -> tuple[int, bytes, bytes]:
         """(n, previous, closes) of the next reservation of a slot."""
         slot = self._slots[number]
         return slot.n, slot.previous, slot.closes
 
-    def hold(self, number: int, reservation: bytes, requester: bytes, until_wall_ms: int) -> bytes:
-        """The signed reservation is in force. Also replays one from the journal; since nobody journals an expiry, the
-        slot may then still be held by one that had run out: its id, else empty."""
+    def holder(self, number: int) -> bytes:
+        """The reservation that holds a slot; empty when none does."""
+        return self._slots[number].holder if number < len(self._slots) else b""
+
+    def hold(self, number: int, reservation: bytes, requester: bytes, until_wall_ms: int) -> None:
+        """The signed reservation is in force: of a free slot, or in place of the one that it renews."""
         while number >= len(self._slots):
             self.add()
         slot = self._slots[number]
-        displaced = slot.holder
         slot.n, slot.previous, slot.closes = slot.n + 1, reservation, NONE
         slot.holder, slot.requester, slot.until_wall_ms = reservation, requester, until_wall_ms
-        return displaced
 
     def assign(self, reservation: bytes) -> None:
         """The reservation no longer runs out by itself."""
@@ -78,8 +73,14 @@ class Slots:
             if slot.holder == reservation:
                 slot.until_wall_ms = 0
 
+    def idle(self, reservation: bytes, until_wall_ms: int) -> None:
+        """The reservation is without work again."""
+        for slot in self._slots:
+            if slot.holder == reservation:
+                slot.until_wall_ms = until_wall_ms
+
     def close(self, reservation: bytes, by: bytes) -> None:
-        """The document `by` ended the reservation: its slot is free."""
+        """The document `by` ended the reservation, or (NONE) it ran out: its slot is free."""
         for slot in self._slots:
             if slot.holder == reservation:
                 slot.holder, slot.closes = b"", by

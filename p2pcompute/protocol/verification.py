@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Final
 
 from blake3 import blake3
 
@@ -13,6 +14,9 @@ from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, Root
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import Policy, Scheme
 from p2pcompute.wire.steps import state_buffers, step_count
+
+LEAVES_PER_SAMPLE: Final = 64
+"""Leaves of 4 KiB that a requester may read for each block it samples, before it judges and pays."""
 
 
 def salt_of(secret: bytes, assignment_id: bytes) -> bytes:
@@ -111,9 +115,9 @@ def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment,
     return ""
 
 
-def nonce_of(secret: bytes, reservation: bytes) -> bytes:
+def nonce_of(secret: bytes, reservation: bytes, job: bytes) -> bytes:
     """What a requester draws samples with: 32 bytes only it can make, the same after every crash."""
-    return blake3(reservation, key=secret).digest()
+    return blake3(reservation + job, key=secret).digest()
 
 
 def nonce_commitment(nonce: bytes) -> bytes:

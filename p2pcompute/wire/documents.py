@@ -25,6 +25,7 @@ Money = Annotated[int, msgspec.Meta(ge=0, le=limits.PRICE_MAX)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Raw = Annotated[bytes, msgspec.Meta(max_length=1024)]
 """A whole signed document inside another: a delegation or a reservation."""
+LeaseMs = Annotated[int, msgspec.Meta(ge=1, le=600_000)]
 
 
 class Kind(enum.IntEnum):
@@ -41,6 +42,7 @@ class Kind(enum.IntEnum):
     DECLINE = 24
     RELEASE = 25
     EQUIVOCATION_PROOF = 26
+    RENEW = 27
     ASSIGNMENT = 30
     ABORT = 31
     FAILURE = 32
@@ -121,16 +123,26 @@ class Quote(Body, frozen=True):
 
 
 class ReservationRequest(Body, frozen=True):
-    """Keep a slot for me for `lease_ms`, at this quote."""
+    """Keep a slot for me for `lease_ms`, at this quote, for so many assignments, one after the other."""
 
     quote: Hash
-    lease_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)]
+    lease_ms: LeaseMs
+    assignments: Annotated[int, msgspec.Meta(ge=1, le=limits.ASSIGNMENTS_MAX)]
+
+
+class Renew(Body, frozen=True):
+    """Keep the slot of this reservation for me for `lease_ms` from now. The answer is a Reservation of the same slot
+    that follows the one it replaces, which this document closes."""
+
+    reservation: Hash
+    lease_ms: LeaseMs
 
 
 class Reservation(Body, frozen=True):
-    """Slot `slot` is yours until this document expires, or until an Assignment ends. `n` counts the reservations of the
-    slot in this epoch, `previous` is the one before, `closes` names the document that ended it (zeros: it expired or
-    there was none). Two different reservations with one (signer, epoch, slot, n) are an equivocation."""
+    """Slot `slot` is yours until this document expires, or until the last Assignment on it ends. `n` counts the
+    reservations of the slot in this epoch, `previous` is the one before, `closes` names the document that ended it
+    (zeros: it expired or there was none). Two different reservations with one (signer, epoch, slot, n) are an
+    equivocation."""
 
     request: Hash
     slot: Annotated[int, msgspec.Meta(ge=0, lt=limits.SLOTS_MAX)]
@@ -158,6 +170,9 @@ class DeclineCode(enum.IntEnum):
     UNKNOWN_RESERVATION = 5
     DRAINING = 6
     TOO_LATE = 7
+    IDLE_LEASES = 8
+    STRANGERS_LEASES = 9
+    RENEWED_TOO_OFTEN = 10
 
 
 class Decline(Body, frozen=True):
@@ -169,7 +184,7 @@ class Decline(Body, frozen=True):
 
 
 class Release(Body, frozen=True):
-    """The requester gives an unassigned reservation back."""
+    """The requester gives a reservation back on which nothing is at work."""
 
     reservation: Hash
 
@@ -320,6 +335,7 @@ SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.DECLINE: Decline,
     Kind.RELEASE: Release,
     Kind.EQUIVOCATION_PROOF: EquivocationProof,
+    Kind.RENEW: Renew,
     Kind.ASSIGNMENT: Assignment,
     Kind.ABORT: Abort,
     Kind.FAILURE: Failure,

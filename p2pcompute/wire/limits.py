@@ -72,6 +72,8 @@ PROOF_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
 """How long books refuse a convicted key; a new key costs nothing, so longer would gain nothing."""
 REPLICAS_MAX: Final = 16
 PROBES_MAX: Final = 16
+PROBES_BUSY_MAX: Final = 48
+"""Asked at once where few of them are free."""
 SAMPLES_MAX: Final = 4_096
 """Blocks recomputed of one task."""
 SCAN_MAX: Final = 1_024
@@ -81,6 +83,10 @@ NEEDS_LISTED_MAX: Final = 256
 SIGHTINGS_MAX: Final = 4
 """Reservations shown in a probe: those of the last task or two, some 350 bytes each."""
 SLOTS_MAX: Final = 1_024
+ASSIGNMENTS_MAX: Final = 4_096
+"""Assignments that one reservation is good for."""
+RENEWALS_MAX: Final = 64
+"""The most that an operator can let a lease without work be renewed: half an hour of 30 s each."""
 PRICE_MAX: Final = 10**15
 """Micro-credits. Keeps every product with a duration inside 64 bits."""
 

@@ -23,8 +23,8 @@ class DoubleBooker(Character):
     def __init__(self, core: PeerCore, site: object) -> None:
         super().__init__(core, site)  # type: ignore[arg-type]
         self._links: dict[int, tuple[int, bytes, bytes]] = {}
-        self._link = core.provider._slots.link
-        core.provider._slots.link = self._twice  # type: ignore[method-assign]
+        self._link = core.provider.leasing.slots.link
+        core.provider.leasing.slots.link = self._twice  # type: ignore[method-assign]
 
     def _twice(self, number: int) -> tuple[int, bytes, bytes]:
         if number in self._links:
@@ -62,7 +62,7 @@ class Turncoat(Character):
             return effects
         post, provider = self.core.post, self.core.provider
         e = provider._by_commitment.get(post.open(frame).body.commitment)
-        if e is None or e.opening is None or e.assignment is None or e.manifest is None:
+        if e is None or e.opening is None or e.manifest is None:
             return effects
         roots = tuple(blake3(root).digest() for root in e.opening.output_roots)
         opening = msgspec.structs.replace(e.opening, output_roots=roots)
@@ -70,7 +70,7 @@ class Turncoat(Character):
         second = post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=600_000)
         if self.falls_on(e.assignment.id, 3):
             return [*effects, self.ask(peer, second.raw)]
-        twice = self.falls_on(e.reservation.id, 2)
+        twice = self.falls_on(e.assignment.body.reservation, 2)
         opening = msgspec.structs.replace(opening, commitment=second.id) if twice else opening
         reveal = post.write(now, opening, lifetime_ms=600_000).raw
         rest = [Reply(x.request_id, reveal) if isinstance(x, Reply) else x for x in effects]

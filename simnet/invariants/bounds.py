@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sized
 from typing import Final
 
-from p2pcompute.protocol import budget, post, provider, reputation
+from p2pcompute.protocol import budget, leasing, post, provider, reputation
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip import Gossip
@@ -34,8 +34,10 @@ TABLES: Final[dict[str, Callable[[PeerCore], Sized]]] = {
     "tombstones": lambda core: core.book._tombstones,
     "requests under way": lambda core: core.post._pending,
     "delegations": lambda core: core.post._grants,
-    "quotes": lambda core: core.provider._quotes,
+    "quotes": lambda core: core.provider.leasing._quotes,
     "engagements": lambda core: core.provider._engagements,
+    "leases": lambda core: core.provider.leasing._leases,
+    "reservations answered": lambda core: core.provider.leasing._answers,
     "tasks": lambda core: core.requester.jobs._jobs,
     "budgets": lambda core: core._budget._buckets,
     "demerits": lambda core: core.reputation._demerits,
@@ -48,8 +50,10 @@ LIMITS: Final[dict[str, int]] = {
     "tombstones": Book.TOMBSTONES_MAX,
     "requests under way": post.PENDING_MAX,
     "delegations": post.Post.GRANTS_MAX,
-    "quotes": provider.QUOTES_MAX,
+    "quotes": leasing.QUOTES_MAX,
     "engagements": provider.ENGAGEMENTS_MAX,
+    "leases": limits.SLOTS_MAX,
+    "reservations answered": leasing.ANSWERS_MAX,
     "tasks": JOBS_MAX,
     "budgets": budget.PEERS_MAX,
     "demerits": reputation.OPERATORS_MAX,

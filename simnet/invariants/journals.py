@@ -119,7 +119,7 @@ class JournalTellsAll(Invariant):
 
 def _slots(core: PeerCore) -> object:
     """The next link of each slot: what a reservation will name."""
-    slots = [core.provider._slots.link(i) for i in range(len(core.provider._slots))]
+    slots = [core.provider.leasing.slots.link(i) for i in range(len(core.provider.leasing.slots))]
     while slots and slots[-1][0] == 0:
         slots.pop()
     return slots
@@ -127,9 +127,15 @@ def _slots(core: PeerCore) -> object:
 
 def _engagements(core: PeerCore) -> object:
     return {
-        short(e.reservation): [short(x) for x in (e.assignment, e.commitment, e.failure, e.receipt) if x is not None]
+        short(e.assignment): [short(x) for x in (e.commitment, e.failure, e.receipt) if x is not None]
         for e in core.provider._engagements.values()
     }
+
+
+def _leases(core: PeerCore) -> object:
+    """Those with work on them: what only waits may have run out, which nobody journals."""
+    leases = core.provider.leasing._leases.values()
+    return {short(x.reservation): (x.assignments, x.renewals) for x in leases if x.state == "working"}
 
 
 def _chain(core: PeerCore) -> object:
@@ -165,7 +171,8 @@ def _bans(core: PeerCore) -> object:
 
 MEMORY: Final[dict[str, Callable[[PeerCore], object]]] = {
     "slots": _slots,
-    "reservations": _engagements,
+    "assignments": _engagements,
+    "leases": _leases,
     "receipts and cheques": _chain,
     "accounts": _accounts,
     "tasks": _jobs,

@@ -63,12 +63,12 @@ class SlotsShared(Invariant):
         running = sum(e.state in ("fetching", "running") for e in core.provider._engagements.values())
         if node.terms is not None and running > node.terms.slots:
             raise Violation(f"{node.name} runs {running} tasks at once in {node.terms.slots} slots")
-        if running > core.provider._slots.busy:
-            raise Violation(f"{node.name} runs {running} tasks and holds {core.provider._slots.busy} slots for them")
+        if running > core.provider.busy_slots:
+            raise Violation(f"{node.name} runs {running} tasks and holds {core.provider.busy_slots} slots for them")
         idle: dict[bytes, int] = {}
-        for e in core.provider._engagements.values():
-            if e.state == "reserved" and e.reservation.expires_at > node.now.wall_ms:
-                idle[e.requester] = idle.get(e.requester, 0) + 1
+        for lease in core.provider.leasing._leases.values():
+            if lease.state == "held" and lease.reservation.expires_at > node.now.wall_ms:
+                idle[lease.requester] = idle.get(lease.requester, 0) + 1
         if max(idle.values(), default=0) > UNASSIGNED_MAX:
             raise Violation(f"{node.name} keeps {max(idle.values())} slots for one requester that has no work for them")
 

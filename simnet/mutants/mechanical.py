@@ -12,6 +12,7 @@ from p2pcompute.protocol import matching, pricing, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.judging import Judging
+from p2pcompute.protocol.leasing import Leasing
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.receipts import Chain
@@ -29,11 +30,13 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Ledger, "promise"),
     (Ledger, "take_cheque"),
     (Ledger, "trusts"),
-    (Slots, "free"),
+    (Leasing, "_slot_fault"),
+    (Leasing, "begin"),
+    (Leasing, "end"),
     (Slots, "hold"),
     (Slots, "close"),
     (Slots, "assign"),
-    (Slots, "expire"),
+    (Slots, "expired"),
     (Chain, "append"),
     (Book, "_is_news"),
     (Book, "_bury"),
@@ -44,6 +47,7 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Provider, "_commit"),
     (Provider, "_issue"),
     (Provider, "_on_assignment"),
+    (Provider, "_assignment_fault"),
     (Judging, "judge"),
     (Settling, "_pay"),
     (Settling, "_end"),
@@ -178,16 +182,23 @@ LEFT_OUT: Final[dict[str, str]] = {
         "The very last micro-credit of a credit; no trial comes to it."
     ),
     "Ledger.take_cheque #6 off by one: 0": "A micro-credit when cheques overtake each other; in no trial they do.",
-    "Slots.free #2 off by one: 1": "Stricter than P5 asks for: a requester is told to wait, and does.",
-    "Slots.free #3 and for or: s.holder and s.until_wall_ms and (s.requester == requester)": (
+    "Slots.expired #1 off by one: 0": "Changes nothing: no lease ends in the first millisecond of 1970.",
+    "Leasing._slot_fault #4 comparison swapped: idle.count(requester) >= self._caps.per_requester": (
         "Stricter than P5 asks for: a requester is told to wait, and does."
     ),
-    "Slots.expire #2 dropped: gone.append(slot.holder)": "Shows when an assignment comes after its lease.",
-    "Slots.expire #3 off by one: 0": "Changes nothing: no lease ends in the first millisecond of 1970.",
+    "Leasing._slot_fault #6 comparison swapped: strangers >= self._caps.strangers": (
+        "One stranger more or fewer; no trial comes to the cap."
+    ),
+    "Leasing._slot_fault #5 branch negated: if strangers >= self._caps.strangers:": "No trial comes to the cap.",
+    "Leasing._slot_fault #2 branch negated: if not self._ledger.has_paid(requester):": "No trial comes to the cap.",
+    "Leasing.begin #2 dropped: lease.renewals = 0": "Nobody renews in the trials.",
+    "Leasing.begin #5 off by one: 0": "Nobody renews in the trials.",
 }
 """Mutations that change nothing, or nothing that the trials come to: with the reason."""
 
 SURVIVE: Final = (
+    "Provider._assignment_fault #6 and for or: body.price_per_device_s < lease.price_per_device_s or body.p",
+    "Provider._assignment_fault #7 comparison swapped: body.commit_by <= now.wall_ms",
     "Book._is_news #4 comparison swapped: order_of(document) <= order_of(listing.offer)",
     "Book._is_news #6 comparison swapped: order_of(document) > self._tombstones[signer][0]",
     "Jobs.take_verdict #3 dropped: self._reputation.good(replica.operator)",
@@ -196,9 +207,6 @@ SURVIVE: Final = (
     "Jobs._replay_end #0 dropped: job.fetched = True",
     "Jobs._replay_end #6 dropped: job.fetched = not record.error",
     "Provider._issue #0 dropped: e.step('issue')",
-    "Provider._on_assignment #6 and for or: e is None or e.requester != assignment.signer or e.state != ",
-    "Provider._on_assignment #7 and for or: body.price_per_device_s < e.price_per_device_s or body.price",
-    "Provider._on_assignment #8 comparison swapped: body.commit_by <= now.wall_ms",
     "Judging.judge #3 dropped: job.dry_rounds = 0",
     "Judging.judge #8 off by one: 0",
     "Judging.judge #12 off by one: 1",

@@ -15,6 +15,7 @@ from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ladder import Ladder
+from p2pcompute.protocol.leasing import Leasing
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.reservation import Slots
 from p2pcompute.protocol.settling import Settling
@@ -49,7 +50,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "reservation not journaled",
         "A provider promises a slot that it would not know of after a crash.",
         "calm",
-        (P, "_on_reservation_request", "[_persist(record)], reservation", "[], reservation"),
+        (Leasing, "on_reservation_request", "[persist(record)], reservation", "[], reservation"),
     ),
     _mutant(
         "journal after the reply",
@@ -66,19 +67,19 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "assignment taken but not journaled",
         "A provider acknowledges an assignment that it would not know of after a crash.",
         "calm",
-        (P, "_on_assignment", "[_persist(records.Accepted(assignment.raw))], None", "[], None"),
+        (P, "_on_assignment", "[persist(records.Accepted(assignment.raw))], None", "[], None"),
     ),
     _mutant(
         "outcome not journaled",
         "A provider commits to an outcome that it would not know of after a crash.",
         "calm",
-        (P, "_make_commitment", "[_persist(record), done,", "[done,"),
+        (P, "_make_commitment", "[persist(record), done,", "[done,"),
     ),
     _mutant(
         "failure not journaled",
         "A provider gives an assignment up and would not know it after a crash.",
         "crashes, late crash, storm",
-        (P, "_fail", "[_persist(records.Ended(e.reservation.id, e.failure.raw)), said,", "[said,"),
+        (P, "_fail", "[persist(records.Ended(e.assignment.id, e.failure.raw)), said,", "[said,"),
     ),
     _mutant(
         "receipt not journaled",
@@ -90,7 +91,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "cheque taken but not journaled",
         "A provider acknowledges a cheque that it would not hold after a crash.",
         "calm",
-        (P, "_on_cheque", "[_persist(records.Covered(cheque.raw))], None", "[], None"),
+        (P, "_on_cheque", "[persist(records.Covered(cheque.raw))], None", "[], None"),
     ),
     _mutant(
         "a slot's number does not grow",
@@ -108,19 +109,19 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "a lease never runs out",
         "A slot that a requester reserved and forgot is lost for ever.",
         "lost reservation",
-        (Slots, "expire", "if slot.holder and 0 <", "if False and 0 <"),
+        (Slots, "expired", "if s.holder and 0 <", "if False and 0 <"),
     ),
     _mutant(
         "a commitment does not free its slot",
         "A provider is full after as many runs as it has slots.",
         "stops, loss",
-        (P, "_commit", "self._slots.close(e.reservation.id, commitment.id)", "pass"),
+        (P, "_commit", "self._vacate(e, commitment)", "pass"),
     ),
     _mutant(
         "an abort does not free its slot",
         "A slot whose task was stopped is lost for ever.",
         "stops",
-        (P, "_on_abort", "self._slots.close(e.reservation.id, abort.id)", "pass"),
+        (P, "_on_abort", "self._vacate(e, abort)", "pass"),
     ),
     _mutant(
         "the salt is a constant",
@@ -242,7 +243,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "replay skips failures",
         "A restarted provider does not know what it gave up.",
         "calm, stops, crashes, late crash",
-        (P, "replay", "self._replay_end(e, record.by)", "pass"),
+        (P, "replay", "self._replay_end(self._engagements[record.assignment], self._post.open(record.by))", "pass"),
     ),
     _mutant(
         "the quorum is off by one",
@@ -314,7 +315,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the budget is not looked at",
         "A task may cost more than its user allows.",
         "no budget",
-        (H, "close_round", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
+        (H, "_engage", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
     ),
     _mutant(
         "the highest price is not looked at",
@@ -421,6 +422,6 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "quotes are never forgotten",
         "Who asks often enough for a price fills the memory.",
         "spammer",
-        (P, "_on_probe", "while len(self._quotes) > QUOTES_MAX:", "while False:"),
+        (Leasing, "on_probe", "while len(self._quotes) > QUOTES_MAX:", "while False:"),
     ),
 )

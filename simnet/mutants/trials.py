@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from p2pcompute.protocol import provider
+from p2pcompute.protocol import leasing
 from simnet.chance import plan_of, scenario_of
 from simnet.disk import CrashState
 from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Quit, Restore, SlowDisk, Storm, Straggle
@@ -36,13 +36,13 @@ class Trial:
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
         """While its worlds run."""
-        before = provider.QUOTES_MAX, bounds.LIMITS["quotes"]
+        before = leasing.QUOTES_MAX, bounds.LIMITS["quotes"]
         if self.quotes_max:
-            provider.QUOTES_MAX = bounds.LIMITS["quotes"] = self.quotes_max  # type: ignore[misc]
+            leasing.QUOTES_MAX = bounds.LIMITS["quotes"] = self.quotes_max  # type: ignore[misc]
         try:
             yield
         finally:
-            provider.QUOTES_MAX, bounds.LIMITS["quotes"] = before  # type: ignore[misc]
+            leasing.QUOTES_MAX, bounds.LIMITS["quotes"] = before  # type: ignore[misc]
 
 
 def _mixed(**kinds: float) -> dict[str, float]:

@@ -19,6 +19,7 @@ NAMES: Final = (
     "hosts",
     "sampling",
     "verify",
+    "market",
 )
 NEED_JS: Final = ("gossip",)
 """Those that compare with js-libp2p: ./dev bench installs it."""

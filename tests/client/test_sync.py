@@ -11,7 +11,11 @@ import trio
 
 import p2pcompute
 from p2pcompute import Client, In, InOut, LocalError, as_completed
+from p2pcompute.errors import UsageError
+from p2pcompute.identity.keys import verify
 from p2pcompute.node import factory
+from p2pcompute.wire import documents as d
+from p2pcompute.wire.policy import sample
 from tests.node.market import LOOPBACK, SAXPY
 
 
@@ -55,6 +59,18 @@ def test_jobs_behave_like_futures_and_fill_arrays(address: str) -> None:
         assert client.status()["offers"] == 1
     with pytest.raises(LocalError, match="closed"):
         client.status()
+
+
+def test_a_sample_of_blocks_is_recomputed_by_the_clients_own_engine(address: str) -> None:
+    y = np.arange(1000, dtype=np.float32)
+    with Client(bootstrap=[address]) as client:
+        job = client.submit(SAXPY, n=1000, a=1.0, x=In(y.copy()), y=InOut(y), grid=4, block=256, policy=sample(3))
+        assert job.result(60)["y"].tolist() == (2 * np.arange(1000, dtype=np.float32)).tolist()
+        (assignment, *_) = job.evidence()
+        assert d.body_of(d.open_document("main", assignment, verify), d.Assignment).policy == sample(3)
+        counter = p2pcompute.Kernel('extern "C" __global__ void count(int* p) { atomicAdd(p, 1); }', "count")
+        with pytest.raises(UsageError, match="replicate it instead"):
+            client.submit(counter, p=InOut(np.zeros(1, np.int32)), grid=1, block=32, policy=sample(3))
 
 
 def test_an_error_of_a_job_is_raised_by_its_result(address: str) -> None:

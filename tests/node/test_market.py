@@ -15,6 +15,7 @@ from p2pcompute.client.kernel import Kernel
 from p2pcompute.errors import BudgetError, KernelError, NoPeersError
 from p2pcompute.identity import keys
 from p2pcompute.protocol.receipts import audit
+from p2pcompute.wire.policy import sample
 from tests.node.market import SAXPY, open_market
 
 N = 10_000
@@ -54,6 +55,19 @@ async def test_the_cheapest_liar_is_outvoted_and_gets_no_more_work(tmp_path: Pat
         assert [len(row["replicas"]) for row in jobs if isinstance(row["replicas"], dict)] == [3, 2]
 
 
+async def test_the_cheapest_liar_is_refuted_by_a_block_recomputed_here(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [LyingEngine, None], prices=[1, 500]) as (client, peers):
+        arguments, expected = saxpy_arguments()
+        with trio.fail_after(60):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, policy=sample(40))
+            result = await job.result()
+        assert np.array_equal(result["y"], expected)
+        assert len(result.receipts) == 1
+        assert [peer.core.provider.chain.next_link()[0] for peer in peers] == [0, 1]
+        (ban,) = await client.node.table("bans")
+        assert "refuted" in str(ban["reason"])
+
+
 async def test_faulty_kernels_end_in_one_sentence(tmp_path: Path) -> None:
     wild = Kernel('extern "C" __global__ void wild(int* p) { p[threadIdx.x + 1] = 1; }', "wild")
     endless = Kernel('extern "C" __global__ void endless(volatile int* p) { while (p[0] == 0) {} }', "endless")
@@ -78,7 +92,7 @@ async def test_a_budget_too_small_signs_nothing(tmp_path: Path) -> None:
 
 
 async def test_nobody_to_ask_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pcompute.protocol.requester.LONELY_ROUNDS_MAX", 1)
+    monkeypatch.setattr("p2pcompute.protocol.hiring.LONELY_ROUNDS_MAX", 1)
     async with open_client(tmp_path / "client") as client:
         arguments, _ = saxpy_arguments()
         with trio.fail_after(30):

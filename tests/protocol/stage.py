@@ -19,6 +19,7 @@ from p2pcompute.identity.keys import KeyPair, verify
 from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import Publish, Submit
 from p2pcompute.protocol.core import PeerCore, offers_topic
+from p2pcompute.protocol.lease import CAPS, Caps
 from p2pcompute.protocol.machine import (
     CancelJob,
     Effect,
@@ -167,8 +168,8 @@ def inspecting(effect: Inspect) -> InspectOutcome:
 class Actor:
     """One peer and its surroundings. `journal` and `blobs` survive `crash`; nothing else does."""
 
-    def __init__(self, stage: Stage, name: str, *, credit: int = 10**9) -> None:
-        self.stage, self.name, self.credit = stage, name, credit
+    def __init__(self, stage: Stage, name: str, *, credit: int = 10**9, caps: Caps = CAPS) -> None:
+        self.stage, self.name, self.credit, self.caps = stage, name, credit, caps
         self.key = key_of(name)
         self.epoch = name.encode()[:8].ljust(8)
         self.operator = key_of("operator of " + name)
@@ -201,9 +202,8 @@ class Actor:
         secret = blake3(b"secret of " + self.name.encode()).digest()
         env = Environment(self.peer, self.key.sign, verify_once, rng, secret)
         gossip = SilentGossip()
-        self.core = PeerCore(
-            env, gossip, network=NETWORK, epoch=self.epoch, delegation=self.delegation, credit=self.credit
-        )
+        home = {"network": NETWORK, "epoch": self.epoch, "delegation": self.delegation}
+        self.core = PeerCore(env, gossip, **home, credit=self.credit, caps=self.caps)  # type: ignore[arg-type]
         self.do(self.core.start(self.stage.now, list(self.journal)))
 
     def crash(self) -> None:
@@ -329,8 +329,8 @@ class Stage:
     def now(self) -> Now:
         return Now(self.mono_ms, WALL_MS + self.mono_ms)
 
-    def actor(self, name: str, **options: int) -> Actor:
-        new = Actor(self, name, **options)
+    def actor(self, name: str, *, credit: int = 10**9, caps: Caps = CAPS) -> Actor:
+        new = Actor(self, name, credit=credit, caps=caps)
         self.actors[new.peer] = new
         return new
 

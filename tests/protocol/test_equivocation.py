@@ -194,7 +194,7 @@ def test_a_full_table_takes_only_proofs_against_listed_keys(monkeypatch: pytest.
 
 def double_booker(actor: Actor) -> None:
     """From now on it gives every place in a slot's chain away twice."""
-    slots = actor.core.provider._slots
+    slots = actor.core.provider.leasing.slots
     link, given = slots.link, dict[int, tuple[int, bytes, bytes]]()
 
     def twice(number: int) -> tuple[int, bytes, bytes]:

@@ -10,8 +10,9 @@ import pytest
 
 from p2pcompute.identity.delegation import Capability
 from p2pcompute.identity.keys import KeyPair
-from p2pcompute.protocol import engagement, provider, records
+from p2pcompute.protocol import engagement, leasing, provider, records
 from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
+from p2pcompute.protocol.lease import CAPS, Caps, Lease
 from p2pcompute.protocol.machine import (
     Effect,
     Emit,
@@ -45,9 +46,9 @@ LIFE_MS = 10 * 86_400_000
 class Desk:
     """A provider, everything it was asked, and what it said."""
 
-    def __init__(self, *, credit: int = 10**9, **offer: object) -> None:
+    def __init__(self, *, credit: int = 10**9, caps: Caps = CAPS, **offer: object) -> None:
         self.stage = Stage()
-        self.actor: Actor = self.stage.actor("provider", credit=credit)
+        self.actor: Actor = self.stage.actor("provider", credit=credit, caps=caps)
         self.actor.publish(terms(delegation=self.actor.delegation, **offer))
         self.stage.settle()
         self.held: dict[str, bytes] = {}
@@ -60,8 +61,13 @@ class Desk:
 
     @property
     def state(self) -> str:
-        e = self.engagement
-        return e.state if e is not None else "none"
+        e, lease = self.engagement, self.lease
+        return e.state if e is not None else lease.state if lease is not None else "none"
+
+    @property
+    def lease(self) -> Lease | None:
+        rows = list(self.core.provider.leasing._leases.values())
+        return rows[-1] if rows else None
 
     @property
     def engagement(self) -> Engagement | None:
@@ -106,10 +112,10 @@ class Desk:
     def probe(self) -> d.Probe:
         return d.Probe(delegation(key_of("buyer"), REQUESTER.public), "cpu", MANIFEST.memory_bytes_max, 1_000, 1_000)
 
-    def reserve(self, lease_ms: int = 15_000) -> None:
+    def reserve(self, lease_ms: int = 15_000, assignments: int = 1) -> None:
         quote = self.ask(self.probe())
         self.held["quote"] = quote.id
-        self.held["request"] = self.write(d.ReservationRequest(quote.id, lease_ms))
+        self.held["request"] = self.write(d.ReservationRequest(quote.id, lease_ms, assignments))
         self.held["reservation"] = self.send(self.held["request"]).id  # type: ignore[union-attr]
 
     def assignment(self, **changes: object) -> d.Assignment:
@@ -161,7 +167,7 @@ class Desk:
 
 
 STEPS: dict[str, Callable[[Desk], object]] = {
-    "reserved": Desk.reserve,
+    "held": Desk.reserve,
     "fetching": Desk.assign,
     "running": lambda desk: (desk.fetched(), desk.fetched()),
     "committed": Desk.ran,
@@ -174,7 +180,7 @@ STEPS: dict[str, Callable[[Desk], object]] = {
 ENDS: dict[str, tuple[str, Callable[[Desk], object]]] = {
     "failed": ("fetching", lambda desk: desk.fetched(None)),
     "crashed": ("running", lambda desk: desk.ran(JobOutcome(JobStatus.CRASHED, reason="power"))),
-    "released": ("reserved", lambda desk: desk.ask(d.Release(desk.held["reservation"]))),
+    "released": ("held", lambda desk: desk.ask(d.Release(desk.held["reservation"]))),
     "aborted": ("running", lambda desk: desk.ask(d.Abort(desk.held["assignment"], "no more"))),
     "acknowledged": ("committed", Desk.acknowledge),
     "outvoted": ("awaiting verdict", lambda desk: desk.ask(desk.verdict(judgement=d.Judgement.OUTVOTED, price=0))),
@@ -204,7 +210,8 @@ def desk_at(where: str, **options: Any) -> Desk:
 
 REQUESTS: dict[str, Callable[[Desk], msgspec.Struct]] = {
     "probe": Desk.probe,
-    "reservation request": lambda desk: d.ReservationRequest(desk.held.get("quote", NONE), 15_000),
+    "reservation request": lambda desk: d.ReservationRequest(desk.held.get("quote", NONE), 15_000, 1),
+    "renew": lambda desk: d.Renew(desk.held.get("reservation", NONE), 15_000),
     "release": lambda desk: d.Release(desk.held.get("reservation", NONE)),
     "assignment": Desk.assignment,
     "abort": lambda desk: d.Abort(desk.held.get("assignment", NONE), ""),
@@ -314,7 +321,7 @@ def test_a_quote_states_the_offers_price_and_answers_its_probe() -> None:
 
 def test_nothing_is_quoted_before_there_are_terms_or_while_draining() -> None:
     desk = Desk()
-    desk.core.provider.draining = True
+    desk.core.provider.drain()
     assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
     desk.actor.boot()
     assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
@@ -323,23 +330,23 @@ def test_nothing_is_quoted_before_there_are_terms_or_while_draining() -> None:
 def test_a_quote_buys_one_reservation_for_the_one_who_asked() -> None:
     desk = Desk()
     quote = desk.ask(desk.probe())
-    assert code(desk.ask(d.ReservationRequest(quote.id, 1), STRANGER)) is d.DeclineCode.UNKNOWN_QUOTE
-    assert isinstance(desk.ask(d.ReservationRequest(quote.id, 1)).body, d.Reservation)
-    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.UNKNOWN_QUOTE
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1, 1), STRANGER)) is d.DeclineCode.UNKNOWN_QUOTE
+    assert isinstance(desk.ask(d.ReservationRequest(quote.id, 1, 1)).body, d.Reservation)
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1, 1))) is d.DeclineCode.UNKNOWN_QUOTE
 
 
 def test_a_quote_runs_out() -> None:
     desk = Desk()
     quote = desk.ask(desk.probe())
     desk.stage.mono_ms += 2_000
-    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.UNKNOWN_QUOTE
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1, 1))) is d.DeclineCode.UNKNOWN_QUOTE
 
 
 def test_a_lease_is_no_longer_than_the_provider_allows() -> None:
     desk = Desk()
     quote = desk.ask(desk.probe())
-    reservation = desk.ask(d.ReservationRequest(quote.id, 600_000))
-    assert reservation.expires_at - reservation.issued_at == provider.LEASE_MS_MAX
+    reservation = desk.ask(d.ReservationRequest(quote.id, 600_000, 1))
+    assert reservation.expires_at - reservation.issued_at == leasing.LEASE_MS_MAX
 
 
 def test_a_full_house_is_busy_until_a_lease_runs_out() -> None:
@@ -347,10 +354,10 @@ def test_a_full_house_is_busy_until_a_lease_runs_out() -> None:
     spare = desk.ask(desk.probe())
     desk.reserve(1_000)
     assert code(desk.ask(desk.probe())) is d.DeclineCode.BUSY
-    assert code(desk.ask(d.ReservationRequest(spare.id, 1))) is d.DeclineCode.BUSY
+    assert code(desk.ask(d.ReservationRequest(spare.id, 1, 1))) is d.DeclineCode.BUSY
     desk.stage.mono_ms += 1_000
     assert isinstance(desk.ask(desk.probe()).body, d.Quote)
-    assert desk.state == "closed"
+    assert desk.state == "none"
     assert code(desk.ask(desk.assignment())) is d.DeclineCode.UNKNOWN_RESERVATION
 
 
@@ -374,8 +381,8 @@ def test_reservations_of_a_slot_form_a_chain_across_restarts() -> None:
     bodies = []
     for i in range(3):
         desk.reserve()
-        assert desk.engagement is not None
-        bodies.append(desk.engagement.reservation)
+        assert desk.lease is not None
+        bodies.append(desk.lease.reservation)
         release = desk.write(d.Release(desk.held["reservation"]))
         desk.send(release)
         desk.held[f"release {i}"] = d.open_document(NETWORK, release, verify_once).id
@@ -390,11 +397,14 @@ def test_a_memory_full_of_open_engagements_takes_no_more(monkeypatch: pytest.Mon
     monkeypatch.setattr(provider, "ENGAGEMENTS_MAX", 1)
     desk = Desk(slots=4)
     desk.reserve()
+    spare = dict(desk.held)
+    desk.reserve()
+    desk.assign()
     quote = desk.ask(desk.probe())
-    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.BUSY
-    desk.ask(d.Release(desk.held["reservation"]))
-    quote = desk.ask(desk.probe())
-    assert isinstance(desk.ask(d.ReservationRequest(quote.id, 1)).body, d.Reservation)
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1, 1))) is d.DeclineCode.BUSY
+    assert code(desk.ask(desk.assignment(reservation=spare["reservation"]))) is d.DeclineCode.BUSY
+    desk.ask(d.Abort(desk.held["assignment"], ""))
+    assert desk.ask(desk.assignment(reservation=spare["reservation"])) == ""
     assert len(desk.core.provider._engagements) == 1
 
 
@@ -412,13 +422,13 @@ def test_a_memory_full_of_open_engagements_takes_no_more(monkeypatch: pytest.Mon
     ],
 )
 def test_an_assignment_off_the_quoted_terms_is_declined(changes: dict[str, Any], expected: d.DeclineCode) -> None:
-    desk = desk_at("reserved")
+    desk = desk_at("held")
     assert code(desk.ask(desk.assignment(**changes))) is expected
-    assert desk.state == "reserved"
+    assert desk.state == "held"
 
 
 def test_an_assignment_below_the_quoted_price_of_a_gigabyte_is_declined() -> None:
-    desk = desk_at("reserved", price_per_gb=7)
+    desk = desk_at("held", price_per_gb=7)
     assert code(desk.ask(desk.assignment(price_per_gb=6))) is d.DeclineCode.UNSUITABLE
     assert desk.ask(desk.assignment(price_per_gb=7)) == ""
 
@@ -463,7 +473,7 @@ def test_a_manifest_other_than_the_assigned_one_is_refused(manifest: bytes, reas
 )
 def test_a_manifest_beyond_the_terms_is_refused(changes: dict[str, Any], ceiling: int, reason: str) -> None:
     data = encode_manifest(replace(MANIFEST, **changes))
-    desk = desk_at("reserved")
+    desk = desk_at("held")
     desk.ask(desk.assignment(manifest=manifest_id(data), price_ceiling=ceiling))
     desk.fetched(data)
     assert reason in failure(desk).reason
@@ -603,13 +613,13 @@ def test_a_quote_from_before_the_debt_is_no_way_around_it() -> None:
     desk = desk_at("awaiting verdict", credit=50_000)
     quote = desk.ask(desk.probe())
     desk.agree()
-    assert code(desk.ask(d.ReservationRequest(quote.id, 1))) is d.DeclineCode.NO_CREDIT
+    assert code(desk.ask(d.ReservationRequest(quote.id, 1, 1))) is d.DeclineCode.NO_CREDIT
 
 
 def test_a_restart_within_the_same_millisecond_reuses_no_sequence() -> None:
-    desk = desk_at("reserved")
-    assert desk.engagement is not None
-    last = desk.engagement.reservation.sequence
+    desk = desk_at("held")
+    assert desk.lease is not None
+    last = desk.lease.reservation.sequence
     desk.actor.boot()
     assert desk.core.post.write(desk.stage.now, desk.probe(), lifetime_ms=1).sequence > last
 
@@ -629,7 +639,7 @@ def test_every_transition_of_the_table_leads_somewhere_known() -> None:
     states = {state for state, _ in TRANSITIONS}
     assert set(TRANSITIONS.values()) <= states | {"closed"}
     assert "closed" not in states
-    assert states == {"reserved", "fetching", "running", "failed", "committed", "awaiting verdict", "unpaid"}
+    assert states == {"fetching", "running", "failed", "committed", "awaiting verdict", "unpaid"}
 
 
 def test_a_requester_that_comes_back_is_told_what_it_missed() -> None:

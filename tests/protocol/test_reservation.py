@@ -37,14 +37,32 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule(requester=st.sampled_from((b"a", b"b", b"c")), lease=st.integers(1, 5))
     def reserve(self, requester: bytes, lease: int) -> None:
-        number = self.slots.free(requester)
+        number = self.slots.free()
         assert (number is None) == (len(self.held) == 2)
         if number is not None:
             assert number not in self.held.values()
-            promise = Promise(self.new_id(), number, *self.slots.link(number))
-            assert self.slots.hold(number, promise.id, requester, self.wall_ms + lease) == b""
-            self.chains[number].append(promise)
-            self.held[promise.id] = number
+            self.promise(number, requester, self.slots.link(number), lease)
+
+    def promise(self, number: int, requester: bytes, link: tuple[int, bytes, bytes], lease: int) -> None:
+        promise = Promise(self.new_id(), number, *link)
+        self.slots.hold(number, promise.id, requester, self.wall_ms + lease)
+        assert self.slots.holder(number) == promise.id
+        self.chains[number].append(promise)
+        self.held[promise.id] = number
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), lease=st.integers(1, 5))
+    def renew(self, data: st.DataObject, lease: int) -> None:
+        reservation, by = data.draw(st.sampled_from(sorted(self.held))), self.new_id()
+        number = self.held.pop(reservation)
+        self.ended[reservation] = by
+        n, previous, _ = self.slots.link(number)
+        self.promise(number, b"a", (n, previous, by), lease)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), lease=st.integers(1, 5))
+    def idle(self, data: st.DataObject, lease: int) -> None:
+        self.slots.idle(data.draw(st.sampled_from(sorted(self.held))), self.wall_ms + lease)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -62,7 +80,8 @@ class SlotsMachine(RuleBasedStateMachine):
     @rule(later=st.integers(0, 4))
     def expire(self, later: int) -> None:
         self.wall_ms += later
-        for reservation in self.slots.expire(Now(0, self.wall_ms)):
+        for reservation in self.slots.expired(Now(0, self.wall_ms)):
+            self.slots.close(reservation, NONE)
             del self.held[reservation]
             self.ended[reservation] = NONE
 
@@ -84,30 +103,23 @@ TestSlots = SlotsMachine.TestCase
 TestSlots.settings = settings(max_examples=40, stateful_step_count=30)
 
 
-def test_an_assigned_reservation_does_not_run_out() -> None:
+def test_a_reservation_at_work_does_not_run_out_before_it_is_idle_again() -> None:
     slots = Slots(1)
     slots.hold(0, b"r", b"a", 10)
+    assert slots.unassigned() == [b"a"]
     slots.assign(b"r")
-    assert slots.expire(Now(0, 99)) == []
-    assert slots.free(b"a") is None
+    assert (slots.expired(Now(0, 99)), slots.unassigned(), slots.free()) == ([], [], None)
+    slots.idle(b"r", 10)
+    assert slots.expired(Now(0, 9)) == []
+    assert (slots.expired(Now(0, 10)), slots.unassigned()) == ([b"r"], [b"a"])
 
 
-def test_a_requester_holds_only_so_many_unassigned_slots() -> None:
-    slots = Slots(20)
-    for i in range(slots.UNASSIGNED_PER_REQUESTER_MAX):
-        slots.hold(i, bytes([i]), b"a", 10)
-    assert slots.free(b"a") is None
-    assert slots.free(b"b") == slots.UNASSIGNED_PER_REQUESTER_MAX
-    slots.assign(bytes([0]))
-    assert slots.free(b"a") is not None
-
-
-def test_a_replayed_reservation_displaces_the_one_that_had_run_out() -> None:
+def test_a_slot_beyond_those_there_are_is_made() -> None:
     slots = Slots(0)
-    assert slots.hold(1, b"first", b"a", 10) == b""
-    assert slots.hold(1, b"second", b"b", 20) == b"first"
+    assert slots.holder(1) == b""
+    slots.hold(1, b"r", b"a", 10)
     assert len(slots) == 2
-    assert slots.link(1)[:2] == (2, b"second")
+    assert slots.link(1)[:2] == (1, b"r")
 
 
 def test_ending_what_is_not_held_changes_nothing() -> None:

@@ -12,8 +12,8 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records, verification
 from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.machine import Finding, Grant, InspectOutcome, JobOutcome, JobStatus
-from p2pcompute.protocol.provider import LEAVES_PER_SAMPLE
 from p2pcompute.protocol.sampling import POINTS_PER_BLOCK, points, stored_fault
+from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role
 from p2pcompute.wire.policy import Policy, sample
@@ -140,7 +140,7 @@ def test_one_provider_is_believed_after_its_blocks_were_recomputed() -> None:
     assert (inspection.peer, inspection.blocks) == (cheap.peer, 5)
     assert inspection.states == replica.reveal.body.states == (tuple(root for root, _ in right(inspection.manifest)),)
     assert {p.buffer for p in inspection.points} == {1}
-    nonce = verification.nonce_of(r.core.post.env.secret, replica.terms.reservation)
+    nonce = verification.nonce_of(r.core.post.env.secret, replica.terms.reservation, job.id)
     assert inspection.points == points(MANIFEST, STORED, nonce, replica.commitment.id, 5)
 
 
@@ -180,6 +180,17 @@ def test_a_kernel_that_races_is_nobodys_fault_but_its_own() -> None:
     assert r.core.reputation.demerits(p.operator.public) == 0
     r.crash()
     assert (job_of(r).state, job_of(r).answer) == ("failed", (d.OutcomeStatus.TRAP, ()))
+
+
+def test_a_fault_on_a_state_of_the_providers_own_is_compared_with_others() -> None:
+    """Garbage in the state before would make any block trap."""
+    stage, r, (liar, *_) = scene(3)
+    liar.compute = lying(b"alone")
+    r.inspect = lambda effect: InspectOutcome(Finding.AT_FAULT, 1, step=1, reason="step 1: out of bounds")
+    job = play(stage, r)
+    assert (job.state, job.checked) == ("done", True)
+    assert [x.state for x in job.team] == ["rejected", "paid", "paid"]
+    assert len(r.inspections) == 1
 
 
 def test_a_provider_that_proves_nothing_is_lost_after_five_tries() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from p2pcompute.protocol import desk, equivocation, hiring, ledger, provider, recruiting, requester
+from p2pcompute.protocol import desk, equivocation, hiring, leasing, ledger, provider, recruiting, requester
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
+from p2pcompute.protocol.lease import CAPS, LEASE
 from p2pcompute.protocol.matching import CONSTRAINTS
 from p2pcompute.wire import limits
 
@@ -30,7 +31,7 @@ def tables(page: str) -> list[dict[tuple[str, str], str]]:
 
 
 def test_the_providers_table_is_the_codes() -> None:
-    assert tables("provider.md") == [TRANSITIONS]
+    assert tables("provider.md") == [LEASE, TRANSITIONS]
 
 
 def test_the_requesters_tables_are_the_codes() -> None:
@@ -75,10 +76,16 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "round": (recruiting.PROBE_MS, 1_500),
         "declines": (recruiting.DECLINES_MAX, 3),
         "credit": (ledger.CREDIT_STRANGER, 5_000_000),
-        "lease": (provider.LEASE_MS_MAX, 30_000),
-        "quotes": (provider.QUOTES_MAX, 4_096),
+        "lease": (leasing.LEASE_MS_MAX, 30_000),
+        "slots without work of one requester": (CAPS.per_requester, 8),
+        "of all strangers": (CAPS.strangers, 16),
+        "renewals": (CAPS.renewals, 8),
+        "renewals at most": (limits.RENEWALS_MAX, 64),
+        "slots": (limits.SLOTS_MAX, 1_024),
+        "assignments of a reservation": (limits.ASSIGNMENTS_MAX, 4_096),
+        "quotes": (leasing.QUOTES_MAX, 4_096),
         "engagements": (provider.ENGAGEMENTS_MAX, 65_536),
-        "letters": (provider.LETTER_MS, 600_000),
+        "letters": (leasing.LETTER_MS, 600_000),
         "delivery": (provider.DELIVERY_MS, 3_600_000),
         "verdict": (VERDICT_WAIT_MS, 86_400_000),
         "grace": (hiring.COMMIT_GRACE_MS, 60_000),

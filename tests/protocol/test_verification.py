@@ -164,6 +164,7 @@ def test_a_provider_accepts_no_price_below_that_of_the_bytes_it_moved() -> None:
 
 
 def test_the_nonce_commitment_hides_the_nonce_and_survives_a_crash() -> None:
-    nonce = v.nonce_of(b"k" * 32, b"r")
-    assert v.nonce_of(b"k" * 32, b"r") == nonce != v.nonce_of(b"k" * 32, b"s")
+    nonce = v.nonce_of(b"k" * 32, b"r", b"j")
+    assert v.nonce_of(b"k" * 32, b"r", b"j") == nonce != v.nonce_of(b"k" * 32, b"s", b"j")
+    assert nonce != v.nonce_of(b"k" * 32, b"r", b"k"), "two jobs on one lease"
     assert nonce != v.nonce_commitment(nonce) != v.nonce_commitment(b"n" * 32)

@@ -59,7 +59,7 @@ def rebook(world: World, **changes: int) -> None:
     body = opened(held.reservation).body
     n = changes.get("n", body.n)
     forged = p.core.post.write(p.now, d.Reservation(bytes(32), body.slot, n, body.previous, body.closes), lifetime_ms=1)
-    p.disk.records.append(records.encode_record(records.Reserved(held.requester, 1, 1, 1, forged.raw)))
+    p.disk.records.append(records.encode_record(records.Reserved(held.requester, 1, 1, 1, 1, b"", forged.raw)))
 
 
 def spoil_result(world: World) -> None:
@@ -176,7 +176,9 @@ def assign_more(world: World, **changes: Any) -> None:
     body = msgspec.structs.replace(opened(held.assignment).body, **changes)
     assignment = core_of(node).post.write(node.now, body, lifetime_ms=1)
     operator = held.operator if not changes else b"o" * 32
-    more = records.Assigned(held.job, held.peer, operator, held.addresses, assignment.raw, held.reservation)
+    more = records.Assigned(
+        held.job, held.peer, operator, held.device, held.addresses, assignment.raw, held.reservation
+    )
     node.disk.records.append(records.encode_record(more))
 
 
@@ -201,7 +203,7 @@ def skew_account(world: World) -> None:
 
 
 def skew_slots(world: World) -> None:
-    core_of(busy(world)).provider._slots._slots[0].n += 1
+    core_of(busy(world)).provider.leasing.slots._slots[0].n += 1
 
 
 def forget_cheques(world: World) -> None:
@@ -266,7 +268,7 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "assignment not in the journal": (acknowledge_unwritten, "durable-first", "took a assignment"),
     "slot not in the journal": (skew_slots, "journal-tells-all", "its slots"),
     "cheques not in memory": (forget_cheques, "journal-tells-all", "its receipts and cheques"),
-    "outcome not in memory": (forget_outcome, "journal-tells-all", "its reservations"),
+    "outcome not in memory": (forget_outcome, "journal-tells-all", "its assignments"),
     "account not in the journal": (skew_account, "journal-tells-all", "its accounts"),
     "state not in the journal": (reopen_task, "journal-tells-all", "its tasks"),
     "replica not in the journal": (rejudge, "journal-tells-all", "its replicas"),
