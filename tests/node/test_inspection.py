@@ -121,7 +121,7 @@ async def test_a_single_changed_byte_is_named_and_found_by_its_block_alone(tmp_p
         found = await bench.inspect((1, "b", 4 * 9 * BLOCK), (1, "b", 0))
         assert (found.finding, found.blocks) == (Finding.CLEAN, 2)
         found = await bench.inspect((1, "b", 4 * 7 * BLOCK), (1, "b", 0))
-        assert found.finding is Finding.WRONG
+        assert (found.finding, found.blocks) == (Finding.WRONG, 2)
         assert (found.step, found.block, found.buffer, found.byte) == (1, 7, bench.place("b"), byte)
         assert "block 7" in found.reason
         found = await bench.inspect((2, "y", 0), (3, "y", 4 * COUNT - 1))
@@ -193,7 +193,7 @@ async def test_a_state_that_the_provider_does_not_have_is_unavailable(tmp_path: 
         point = (1, "b", 0)
         bench.state(1, "b", bytes(range(32)))
         found = await bench.inspect(point)
-        assert (found.finding, found.blocks) == (Finding.UNAVAILABLE, 0)
+        assert (found.finding, found.blocks) == (Finding.UNAVAILABLE, 1)
         bench.state(1, "b", bench.theirs.put(b"of another size", "lie")[0])
         assert (await bench.inspect(point)).finding is Finding.UNAVAILABLE
 
@@ -482,6 +482,18 @@ async def test_more_leaves_than_a_provider_gives_are_not_asked_for(tmp_path: Pat
         found = await bench.inspect((4, "y", 0), leaves_max=2)
         assert (found.finding, found.leaves) == (Finding.UNPROVEN, 2)
         assert "more than 2 leaves" in found.reason
+
+
+async def test_bytes_that_no_block_writes_are_asked_for_together(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, await pipeline()) as bench:
+        opened = bench.opened
+        found = await bench.inspect(*((1, "y", byte) for byte in range(0, 4 * COUNT, 99)))
+        assert (found.finding, found.blocks, found.leaves) == (Finding.CLEAN, 0, 0)  # the same root before and after
+        found = await bench.inspect(*((2, "b", byte) for byte in range(0, 4 * COUNT, 99)))
+        assert (found.finding, found.leaves, bench.opened) == (Finding.CLEAN, 0, opened)
+        bench.tamper(2, "b", lambda data: data.__setitem__(4 * COUNT - 1, 99))
+        found = await bench.inspect(*((2, "b", byte) for byte in range(3, 4 * COUNT, 4)))
+        assert (found.finding, found.byte, bench.opened - opened) == (Finding.WRONG, 4 * COUNT - 1, 2)
 
 
 async def test_another_try_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
