@@ -8,7 +8,7 @@ from p2pcompute.errors import BudgetError, NoPeersError, VerificationError
 from p2pcompute.protocol import matching, pricing, records, verification
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
-from p2pcompute.protocol.job import LIVE, PENDING, Job, Replica
+from p2pcompute.protocol.job import LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
 from p2pcompute.protocol.recruiting import Recruiter
@@ -91,7 +91,7 @@ class Hiring:
         if lonely and job.dry_rounds >= LONELY_ROUNDS_MAX:
             missing = f"{job.quorum} providers are needed, {len(live)} took the task; " if live else ""
             return self._desk.fail(now, job, NoPeersError(missing + self.explain(job)))
-        if len(live) == len(job.within("revealed")) >= job.quorum:
+        if len(live) == len(job.within(*OPENED)) >= job.quorum:
             if job.dry_rounds >= LONELY_ROUNDS_MAX:
                 best = verification.tally(job.votes(), job.quorum).best
                 text = f"{len(live)} replicas disagree (the largest group has {best} of the {job.quorum} needed)"
@@ -115,6 +115,7 @@ class Hiring:
             offer.addresses,
             ceiling,
             f"{offer.engine} {offer.model}",
+            offer.numeric_class,
             quote=quote.body,
             request=request.id,
         )
@@ -153,6 +154,7 @@ class Hiring:
             replica.peer,
             replica.operator,
             replica.device,
+            replica.numeric_class,
             replica.addresses,
             assignment.raw,
             reservation.raw,

@@ -29,6 +29,12 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealing", "reveal"): "revealed",
     ("revealing", "lose"): "lost",
     ("revealed", "lose"): "lost",
+    ("revealed", "fetch"): "showing",
+    ("showing", "fetched"): "shown",
+    ("showing", "lose"): "lost",
+    ("shown", "agree"): "judged",
+    ("shown", "reject"): "rejected",
+    ("shown", "lose"): "lost",
     ("revealed", "inspect"): "inspecting",
     ("inspecting", "inspect"): "inspecting",
     ("inspecting", "compare"): "revealed",
@@ -52,7 +58,8 @@ JOB: Final[dict[tuple[str, str], str]] = {
 }
 
 PENDING: Final = ("reserving", "assigned", "running")
-COMMITTED: Final = ("committed", "revealing", "revealed", "inspecting")
+COMMITTED: Final = ("committed", "revealing", "revealed", "showing", "shown", "inspecting")
+OPENED: Final = ("revealed", "shown")
 LIVE: Final = PENDING + COMMITTED
 
 
@@ -65,6 +72,7 @@ class Replica:
     addresses: tuple[str, ...]
     price_ceiling: int
     device: str = ""
+    numeric_class: str = ""
     state: str = "reserving"
     attempts: int = 0
     fetch_failures: int = 0
@@ -141,6 +149,8 @@ class Job:
     fetched: bool = False
     code: int = 0
     error: str = ""
+    compared: list[Replica] = dataclasses.field(default_factory=list)
+    """Whose results are being compared, in the order in which they are named."""
     fault: str = ""
     """What recomputing a block showed to be wrong with the kernel."""
     doubt: str = ""
@@ -187,13 +197,19 @@ class Job:
             self.quorum = self.policy.quorum
             self.target = max(self.target, self.policy.replicas)
 
+    @property
+    def numeric_class(self) -> str:
+        """In which results of this job are compared by their values; "" where none is settled."""
+        engaged = (r.numeric_class for r in self.team if r.state not in ("reserving", "lost"))
+        return next(engaged, "") if self.manifest.is_tolerant else ""
+
     def kind_of(self, replica: Replica) -> Kind:
         """What trust in this replica's result is about."""
         return Kind(replica.operator, replica.device, self.manifest.ptx_root)
 
     def votes(self) -> list[tuple[bytes, RootReveal]]:
         """(operator, opening) of every replica that opened its commitment and is still in the running."""
-        return [(r.operator, r.reveal.body) for r in self.within("revealed") if r.reveal is not None]
+        return [(r.operator, r.reveal.body) for r in self.within(*OPENED) if r.reveal is not None]
 
     def replica_of(self, assignment_id: bytes) -> Replica | None:
         return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)

@@ -137,8 +137,8 @@ class Jobs:
                 self.add(record)
             case records.Assigned():
                 assignment = self._post.open(record.assignment)
-                ceiling = assignment.body.price_ceiling
-                replica = Replica(record.peer, record.operator, record.addresses, ceiling, record.device)
+                terms = assignment.body.price_ceiling, record.device, record.numeric_class
+                replica = Replica(record.peer, record.operator, record.addresses, *terms)
                 self._jobs[record.job].team.append(replica)
                 self.take_assignment(self._jobs[record.job], replica, assignment)
             case records.CommitmentHeld():

@@ -30,12 +30,14 @@ class JobSubmitted(Record, frozen=True, tag="job"):
 
 
 class Assigned(Record, frozen=True, tag="assigned"):
-    """Requester: this assignment may be on its way. `device` is the class of device that was offered."""
+    """Requester: this assignment may be on its way. `device` is the class of device that was offered,
+    `numeric_class` that of its numbers."""
 
     job: bytes
     peer: bytes
     operator: bytes
     device: str
+    numeric_class: str
     addresses: tuple[str, ...]
     assignment: bytes
     reservation: bytes
@@ -135,12 +137,14 @@ class Ended(Record, frozen=True, tag="closed"):
 
 
 class Committed(Record, frozen=True, tag="committed"):
-    """Provider: the outcome, its opening, the commitment to it, and the bytes that are to be paid for."""
+    """Provider: the outcome, its opening, the commitment to it, the bytes that are to be paid for, and whether the
+    outputs are compared by their values."""
 
     assignment: bytes
     opening: RootReveal
     commitment: bytes
     moved_bytes: int
+    is_shown: bool
 
 
 class Issued(Record, frozen=True, tag="issued"):

@@ -60,8 +60,9 @@ class Recruiter:
             known = self._best(now, job, awake=False, lost=True)
         if not known:  # a crash is no crime: with nobody else left, those who were lost get another try
             known = self._best(now, job, awake=False, lost=False)
-        if not known or len(job.team) + wanted > limits.REPLICAS_MAX:
+        if not known or not _of_one_class(job, known) or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
+        known = _of_one_class(job, known)
         reach, all_known = self._reach(job), len(known)
         if all_known > reach.window:
             all_known, known = limits.SCAN_MAX, known[: reach.window]
@@ -206,6 +207,15 @@ class Recruiter:
         """Why nobody (else) serves this job, in one sentence."""
         others = [x for x in self._book.listings() if x.peer != self._post.env.me]
         return matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
+
+
+def _of_one_class(job: Job, known: list[Listing]) -> list[Listing]:
+    """Where results are compared by their values: those whose numbers are of one class, that of the replicas at work or
+    else of the first."""
+    if not job.manifest.is_tolerant:
+        return known
+    wanted = job.numeric_class or known[0].offer.body.numeric_class
+    return [x for x in known if x.offer.body.numeric_class == wanted]
 
 
 def _drawn(window: list[Listing], count: int, seed: bytes) -> list[Listing]:

@@ -15,7 +15,7 @@ from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.desk import Desk, persist
 from p2pcompute.protocol.hiring import Hiring
-from p2pcompute.protocol.job import COMMITTED, LIVE, PENDING, Job, Replica
+from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, InspectOutcome, Now, Outcome, Reply, SetTimer
@@ -114,7 +114,7 @@ class Requester:
             return out
         for replica in job.within("committed"):
             out += self._judging.ask_reveal(now, job, replica)
-        if all(r.state == "revealed" for r in committed):
+        if all(r.state in OPENED for r in committed) and not job.compared:
             out += self._judging.judge(now, job, committed)
             out += self._advance(now, job) if len(committed) < job.target else []
         return out
@@ -181,9 +181,15 @@ class Requester:
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
         """The outputs are in the local store, or this source could not give them."""
-        job = self.jobs.get(bytes.fromhex(token.partition(":")[2]))
+        what, job_name, *rest = token.split(":")
+        job = self.jobs.get(bytes.fromhex(job_name))
         if job is None:
             return []
+        if what == "compare":
+            replica = job.replica_of(bytes.fromhex(rest[0]))
+            assert replica is not None
+            shown = self._judging.comparing.on_fetched(now, job, replica, ok=blobs is not None)
+            return [*shown, *self._advance(now, job)]
         return [*self._settling.on_fetched(now, job, ok=blobs is not None), *self._advance(now, job)]
 
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
@@ -194,6 +200,11 @@ class Requester:
         if job is None or replica is None:
             return []
         return [*self._judging.on_inspected(now, job, replica, outcome), *self._advance(now, job)]
+
+    def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
+        """A Compare ended."""
+        job = self.jobs.get(bytes.fromhex(token))
+        return [*self._judging.on_compared(now, job, pairs), *self._advance(now, job)] if job is not None else []
 
     def on_timer(self, now: Now, what: str, name: str) -> list[Effect]:
         """A timer `job.<what>:<name>` is due."""
@@ -224,6 +235,8 @@ class Requester:
             return self._hiring.send_assignment(now, job, replica)
         if step == "reveal" and replica.state == "revealing" and not job.over:
             return self._judging.repeat_reveal(now, job, replica)
+        if step == "show" and replica.state == "showing" and not job.over:
+            return self._judging.comparing.fetch(job, replica)
         if step == "inspect" and replica.state == "inspecting" and not job.over:
             return self._judging.inspect(now, job, replica)
         if step == "verdict" and replica.state == "judged":
