@@ -1,9 +1,9 @@
 """Questions about single blocks of one launch, answered inside the worker: run them, log them, judge, map.
 
-An answer is bytes in the shared room: for LOG the number of rows, as all numbers here in 64 bits; rows of five (block,
-buffer, 0 load or 1 store, first byte, byte behind the last); then what the blocks left in the bytes they stored, row
-after row. For JUDGE a `Judgement`; for MAP and CLAIM the length of a `MapHead` in 4 bytes, the head, then the words of
-its buffers. Buffers are named by their place in the manifest; -1 stands for the module's global variables.
+An answer is bytes in the shared room. For LOG and PAGES the number of rows, as all numbers here in 64 bits; rows of
+five (block, buffer, 0 load or 1 store, first byte, byte behind the last); then what the blocks left in the bytes they
+stored, row after row. For JUDGE a `Judgement`; for MAP and CLAIM the length of a `MapHead` in 4 bytes, the head, then
+the words of its buffers. Buffers are named by their place in the manifest; -1 stands for the module's global variables.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Work:
             return Mapper(self.module, self.launch)
         if question is jobs.Question.JUDGE:
             return None
-        return compiled(self.manifest.launches[self.number], is_logged=question is jobs.Question.LOG)
+        return compiled(self.manifest.launches[self.number], is_logged=question is not jobs.Question.RUN)
 
     def answer(
         self, question: jobs.Question, prepared: Prepared, blocks: NDArray[np.uint64]
@@ -146,10 +146,10 @@ class Work:
             return found.result, self._map(found)
         if prepared is None:
             return ptx.LaunchResult(ptx.Status.OK), _judgement(eligibility(self.module, launch.entry, launch))
-        if question is jobs.Question.LOG:
+        if question is not jobs.Question.RUN:
             logged = log_accesses(
                 prepared, self.memory, launch.parameters, launch.grid, shared_bytes,
-                blocks=blocks, threads=self._log_threads, abort=self.abort,
+                blocks=blocks, by_page=question is jobs.Question.PAGES, threads=self._log_threads, abort=self.abort,
             )  # fmt: skip
             return logged.result, self._log(logged)
         result = prepared.launch(

@@ -25,13 +25,15 @@ class Job(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown
 
 
 class Question(enum.IntEnum):
-    """What a `Blocks` order asks of one launch. CLAIM is MAP without looking for blocks that meet."""
+    """What a `Blocks` order asks of one launch. CLAIM is MAP without looking for blocks that meet; PAGES is LOG with
+    what was loaded told in whole pages."""
 
     RUN = 0
     LOG = 1
     JUDGE = 2
     MAP = 3
     CLAIM = 4
+    PAGES = 5
 
 
 class Blocks(msgspec.Struct, tag=True, array_like=True, frozen=True, forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ from p2pcompute.compute.sampling.pages import first_difference
 from p2pcompute.compute.shared import State
 from p2pcompute.errors import LocalError, P2PComputeError
 from p2pcompute.node.engines import Engines
-from p2pcompute.node.ownership import Ownerships
+from p2pcompute.node.ownership import Ownership, Ownerships
 from p2pcompute.node.sources import Source
 from p2pcompute.node.states import MissingError, States, before
 from p2pcompute.protocol.machine import Finding, Inspect, InspectOutcome, JobStatus, Point
@@ -135,13 +135,15 @@ class _Inspection:
     async def run(self, engine: Asked, ownerships: Ownerships, effect: Inspect) -> None:
         """Returns when nothing is wrong. Raises _End, MissingError, P2PComputeError where this machine cannot say."""
         steps: dict[int, dict[int, None]] = {}
+        known: dict[int, Ownership] = {}
         drawn = 0
         for point in effect.points:
             launch = launch_of(self.manifest, point.step)
-            owned = await ownerships.of(engine, self.manifest, self.ptx_text, launch)
-            if owned.fault:
-                raise _End(Finding.UNPROVEN, owned.fault, point.step)
-            writer = owned.writer(self.manifest.buffers[point.buffer].name, point.byte)
+            if launch not in known:
+                known[launch] = await ownerships.of(engine, self.manifest, self.ptx_text, launch)
+            if known[launch].fault:
+                raise _End(Finding.UNPROVEN, known[launch].fault, point.step)
+            writer = known[launch].writer(self.manifest.buffers[point.buffer].name, point.byte)
             if writer is None:
                 await self._compare_unwritten(point)
             elif writer not in steps.get(point.step, ()):
@@ -211,7 +213,7 @@ class _Step:
     async def _log(self, blocks: Sequence[int], limit_ms: int) -> LoggedBlocks:
         task = msgspec.structs.replace(self._manifest, device_ms_max=limit_ms)
         ptx_text, state = self._inspection.ptx_text, self._state()
-        logged = await log_blocks(self._engine, task, ptx_text, state, launch=self._launch, blocks=blocks)
+        logged = await log_blocks(self._engine, task, ptx_text, state, launch=self._launch, blocks=blocks, by_page=True)
         self._inspection.device_us += logged.result.device_us
         return logged
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from p2pcompute.compute.ptx.accesslog import log_accesses
 from p2pcompute.compute.sampling import KernelLaunch, Tier, eligibility
 from p2pcompute.compute.sampling.writers import Mapper
 from p2pcompute.errors import UsageError
-from tests.bench import ptx_cases
+from tests.bench import inspections, ptx_cases
 from tests.bench.ptx_cases import Case
 from tests.bench.timing import side_by_side_thread
 
@@ -44,7 +44,31 @@ def measure(*, quick: bool) -> dict[str, object]:
     maps = {case.name: row["map_over_full"] for case, row in zip(cases, rows, strict=True) if "map_over_full" in row}
     figures["map_over_full"] = statistics.median(maps.values())
     figures["claim_over_full"] = statistics.median(row["claim_over_full"] for row in rows if "claim_over_full" in row)
-    return {**figures, **{f"map_{name}": ratio for name, ratio in maps.items()}}
+    figures.update({f"map_{name}": ratio for name, ratio in maps.items()})
+    return {**figures, **_inspections(cases, texts, 1 if quick else ROUNDS, quick=quick)}
+
+
+def _inspections(cases: Sequence[Case], texts: Mapping[str, str], rounds: int, *, quick: bool) -> dict[str, object]:
+    """`inspect_ms` of 44 blocks, `inspect_over_run` (with the writers' map known) and `inspect_uncached_over_run`, by
+    the wall clock: medians over the kernels of the list that can be sampled. `longer_…`: over compute-bound ones in
+    launches of thousands of blocks, each with its own ratio and `_run_s`."""
+    found = inspections.costs(cases, texts, rounds)
+    figures: dict[str, object] = {
+        "inspected": len(found),
+        "inspect_ms": 1000 * statistics.median(row["cached"] for row in found.values()),
+        "inspect_over_run": statistics.median(row["cached"] / row["run"] for row in found.values()),
+        "inspect_uncached_over_run": statistics.median(row["uncached"] / row["run"] for row in found.values()),
+    }
+    if quick:
+        return figures
+    longer = inspections.longer()
+    rows = inspections.costs(longer, texts, rounds)
+    for key, way in (("longer_over_run", "cached"), ("longer_uncached_over_run", "uncached")):
+        ratios = {name: row[way] / row["run"] for name, row in rows.items()}
+        figures[key] = statistics.median(ratios.values())
+        figures.update({f"{key}_{name}": ratio for name, ratio in ratios.items()})
+    figures.update({f"longer_run_s_{name}": row["run"] for name, row in rows.items()})
+    return figures
 
 
 def _row(case: Case, module: ptx.Module, tiers: Counter[str], rounds: int) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.node.config import BLOB_BYTES_PER_S
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.ports import SystemClock
+from p2pcompute.node.sources import Source
 from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol.machine import Grant, Inspect, InspectOutcome, JobOutcome, JobStatus, Point, RunJob
 from p2pcompute.storage.blobs import BlobStore
@@ -24,7 +26,10 @@ from tests.node.pipes import PEER, Pipe
 from tests.node.tasks import compiled_ptx
 
 ENGINE_BYTES = 256 * limits.MIB
+DTYPES = {"float32": "f32", "int32": "i32", "uint32": "u32", "uint8": "u8", "float64": "f64"}
 Change = Callable[[bytearray], None]
+Place = tuple[int, str, int]
+"""Step, buffer, byte."""
 
 
 @dataclasses.dataclass
@@ -45,8 +50,12 @@ def scalar(value: int | float | bytes) -> Argument:
 
 
 async def task(source: str, buffers: Mapping[str, Input], launches: Sequence[Launch]) -> tuple[Manifest, list[bytes]]:
-    """A manifest and the blobs it names."""
-    ptx = await compiled_ptx(source)
+    """A manifest of compiled kernels, and the blobs it names."""
+    return task_of(await compiled_ptx(source), buffers, launches)
+
+
+def task_of(ptx: bytes, buffers: Mapping[str, Input], launches: Sequence[Launch]) -> tuple[Manifest, list[bytes]]:
+    """The same of canonical PTX."""
     blobs, made = [ptx], []
     for name, each in buffers.items():
         if each.array is None:
@@ -54,7 +63,7 @@ async def task(source: str, buffers: Mapping[str, Input], launches: Sequence[Lau
             continue
         data = each.array.tobytes()
         blobs.append(data)
-        kind = {"float32": "f32", "int32": "i32", "uint8": "u8", "float64": "f64"}[each.array.dtype.name]
+        kind = DTYPES[each.array.dtype.name]
         made.append(Buffer(name, kind, each.array.shape, each.role, merkle.blob_root(data)))
     manifest = Manifest(
         "test", "", (), merkle.blob_root(ptx), len(ptx), tuple(made), tuple(launches), 60_000, ENGINE_BYTES
@@ -71,6 +80,8 @@ class Bench:
     requester: Workshop
     provider: Workshop
     manifest: Manifest
+    pool: Engines
+    """The requester's."""
     outcome: JobOutcome = dataclasses.field(default_factory=lambda: JobOutcome(JobStatus.CANCELLED))
     states: list[list[bytes]] = dataclasses.field(default_factory=list)
     leaves_max: int = 1_000_000
@@ -99,16 +110,26 @@ class Bench:
         """State another root."""
         self.states[step][state_buffers(self.manifest).index(self.place(name))] = root
 
-    async def inspect(
-        self, *points: tuple[int, str, int], timeout_ms: int = 60_000, blocks: int = 100_000, leaves_max: int = 1 << 62
-    ) -> InspectOutcome:
-        """Points by the name of their buffer."""
+    def source(self) -> Source:
+        """Where the requester has pieces from."""
+        return Source(PEER, functools.partial(self.open_stream_to, PEER, (), ""))
+
+    def effect(
+        self, points: Sequence[Place], *, timeout_ms: int = 60_000, blocks: int = 100_000, leaves_max: int = 1 << 62
+    ) -> Inspect:
+        """Points by the name of their buffer; pieces of the states are granted."""
         roots = tuple(root for state in self.states for root in state)
         until_ms = SystemClock().now().wall_ms + 3_600_000
         self.provider.grant(Grant("inspect", PEER, roots, until_ms, self.leaves_max))
         chosen = tuple(Point(step, self.place(name), byte) for step, name, byte in points)
         states = tuple(tuple(state) for state in self.states)
-        effect = Inspect("i", PEER, encode_manifest(self.manifest), states, chosen, blocks, timeout_ms, (), leaves_max)
+        return Inspect("i", PEER, encode_manifest(self.manifest), states, chosen, blocks, timeout_ms, (), leaves_max)
+
+    async def inspect(
+        self, *points: Place, timeout_ms: int = 60_000, blocks: int = 100_000, leaves_max: int = 1 << 62
+    ) -> InspectOutcome:
+        """As the requester's node does it."""
+        effect = self.effect(points, timeout_ms=timeout_ms, blocks=blocks, leaves_max=leaves_max)
         return await self.requester.inspect(effect, self)
 
     async def inspect_all(self, step: int, names: Sequence[str], stride: int) -> InspectOutcome:
@@ -116,7 +137,7 @@ class Bench:
         sizes = {name: self.manifest.buffers[self.place(name)].size_bytes for name in names}
         return await self.inspect(*((step, name, byte) for name in names for byte in range(0, sizes[name], stride)))
 
-    def draw(self, rng: np.random.Generator, m: int, stored: Sequence[Sequence[int]]) -> list[tuple[int, str, int]]:
+    def draw(self, rng: np.random.Generator, m: int, stored: Sequence[Sequence[int]]) -> list[Place]:
         """m points, evenly over the stored buffers of all steps."""
         pairs = [
             (step, number)
@@ -140,7 +161,7 @@ async def open_bench(root: Path, made: tuple[Manifest, list[bytes]], *, threads:
             stores[-1].put(blob, "task")
     pools = [Engines([CpuEngine(threads=threads, memory_bytes_max=ENGINE_BYTES)]) for _ in stores]
     shops = [Workshop(store, pool, BLOB_BYTES_PER_S) for store, pool in zip(stores, pools, strict=True)]
-    bench = Bench(stores[0], stores[1], shops[0], shops[1], manifest)
+    bench = Bench(*stores, *shops, manifest, pools[0])
     try:
         await bench.run()
         yield bench

@@ -37,7 +37,7 @@ LOGGED_BYTES_MAX: Final = 4 << 30
 MODULE_GLOBALS: Final = -1
 """Instead of a buffer's number: the module's `.global` variables."""
 
-_PAGE: Final = 1 << PAGE_BITS
+PAGE_BYTES: Final = 1 << PAGE_BITS
 Intervals = NDArray[np.int64]
 _Bytes = NDArray[np.uint8]
 
@@ -83,10 +83,12 @@ def log_accesses(
     shared_bytes: int = 0,
     *,
     blocks: Blocks | None = None,
+    by_page: bool = False,
     threads: int,
     abort: Abort,
 ) -> Logged:
-    """Run these blocks (all if not given) and say what each touched. `kernel` was compiled with `is_logged`.
+    """Run these blocks (all if not given) and say what each touched. `kernel` was compiled with `is_logged`. `by_page`:
+    what was loaded is told in whole pages of PAGE_BYTES, for a fraction of the time.
 
     Raises UsageError as `CompiledKernel.launch` does, and beyond the limits of this module.
     """
@@ -104,7 +106,8 @@ def log_accesses(
 
     def share(mine: BlockList, stop: Abort) -> tuple[LaunchResult, dict[int, BlockAccess]]:
         try:
-            return _share(kernel, table, parameters, grid, shared_bytes, mine, stop, budget)
+            maps = _Maps(table, by_page=by_page)
+            return _share(kernel, maps, parameters, grid, shared_bytes, mine, stop, budget)
         except BaseException:
             stop.set()
             raise
@@ -133,7 +136,7 @@ def _joined(shares: list[tuple[LaunchResult, dict[int, BlockAccess]]]) -> Logged
 
 def _share(
     kernel: CompiledKernel,
-    table: Table,
+    maps: _Maps,
     parameters: bytes,
     grid: tuple[int, int, int],
     shared_bytes: int,
@@ -141,7 +144,6 @@ def _share(
     abort: Abort,
     budget: _Budget,
 ) -> tuple[LaunchResult, dict[int, BlockAccess]]:
-    maps = _Maps(table)
     one = np.zeros(1, np.uint64)
     work = kernel.share(parameters, grid, shared_bytes, 1, one)
     run = Run(work.launch, Arena(work.launch), maps.table, abort)
@@ -163,50 +165,62 @@ def _share(
 class _Maps:
     """The maps of one host thread, and a segment table that leads to them."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, by_page: bool) -> None:
         self.table = table.copy()
-        self._parts: list[tuple[int, _Bytes, _Bytes]] = []
+        self._by_page = by_page
+        self._parts: list[tuple[int, _Bytes, _Bytes, int]] = []
         self._pairs: list[NDArray[np.uint64]] = []
         for segment in range(layout.GLOBAL_SEGMENT, layout.TABLE_ROWS):
             size = int(table[0, segment, layout.ROW_READABLE // 8])
             if size and segment != layout.CONST_SEGMENT:
-                pages = -(-size // _PAGE)
-                self._add(segment, np.zeros((pages, _PAGE), np.uint8), np.zeros(pages, np.uint8))
+                pages = -(-size // PAGE_BYTES)
+                self._add(segment, np.zeros((pages, PAGE_BYTES), np.uint8), np.zeros(pages, np.uint8), size)
 
-    def _add(self, segment: int, touched: _Bytes, pages: _Bytes) -> None:
+    def _add(self, segment: int, touched: _Bytes, pages: _Bytes, size: int) -> None:
         pair = np.array([touched.ctypes.data, pages.ctypes.data], np.uint64)
         self.table[0, segment, layout.ROW_LOG // 8] = pair.ctypes.data
         self._pairs.append(pair)
         number = MODULE_GLOBALS if segment == layout.GLOBAL_SEGMENT else segment - layout.BUFFER_SEGMENT
-        self._parts.append((number, touched, pages))
+        self._parts.append((number, touched, pages, size))
 
     def take(self) -> BlockAccess:
         """What the block that just ran touched; forgets it."""
         loads: dict[int, Intervals] = {}
         stores: dict[int, Intervals] = {}
-        for number, touched, pages in self._parts:
+        for number, touched, pages, size in self._parts:
             places = np.flatnonzero(pages)
             if not places.size:
                 continue
-            marks = touched[places]
-            for bit, part in ((LOADED, loads), (STORED, stores)):
-                found = intervals((marks & bit) != 0, places)
-                if len(found):
-                    part[number] = found
-            touched[places] = 0
+            kinds = pages[places]
+            loaded, stored = (places[(kinds & bit) != 0] for bit in (LOADED, STORED))
+            if loaded.size and self._by_page:
+                loads[number] = _whole_pages(loaded, size)
+            elif loaded.size:
+                loads[number] = intervals((touched[loaded] & LOADED) != 0, loaded)
+            if stored.size:
+                stores[number] = intervals((touched[stored] & STORED) != 0, stored)
+            touched[stored if self._by_page else places] = 0  # by page, nobody looks at the marks of loads
             pages[places] = 0
         return BlockAccess(loads, stores)
 
 
+def _whole_pages(places: NDArray[np.int64], size: int) -> Intervals:
+    """Runs of pages, of a segment of this size."""
+    breaks = np.flatnonzero(np.diff(places) != 1) + 1
+    first, last = places[np.concatenate(([0], breaks))], places[np.concatenate((breaks, [places.size])) - 1]
+    return np.stack([first * PAGE_BYTES, np.minimum((last + 1) * PAGE_BYTES, size)], axis=1).astype(np.int64)
+
+
 def intervals(marked: NDArray[np.bool_], places: NDArray[np.int64]) -> Intervals:
     """Runs of marked bytes. `marked` (pages, page bytes); `places`: the number of each page, ascending."""
-    steps = np.diff(marked.astype(np.int8), axis=1, prepend=0, append=0)
-    row, column = np.nonzero(steps == 1)
-    starts = places[row] * _PAGE + column
-    row, column = np.nonzero(steps == -1)
-    ends = places[row] * _PAGE + column
-    if not starts.size:
-        return np.zeros((0, 2), np.int64)
-    is_new = np.concatenate(([True], starts[1:] != ends[:-1]))
-    is_last = np.concatenate((is_new[1:], [True]))
-    return np.stack([starts[is_new], ends[is_last]], axis=1).astype(np.int64)
+    flat = marked.reshape(-1)
+    breaks = PAGE_BYTES * (np.flatnonzero(np.diff(places) != 1) + 1)
+    """First bytes of pages that do not follow the one before."""
+    begins, ends = flat.copy(), flat.copy()
+    begins[1:] &= ~flat[:-1]
+    begins[breaks] = flat[breaks]
+    ends[:-1] &= ~flat[1:]
+    ends[breaks - 1] = flat[breaks - 1]
+    found = np.stack([np.flatnonzero(begins), np.flatnonzero(ends)], axis=1).astype(np.int64)
+    first_bytes: Intervals = places[found >> PAGE_BITS] * PAGE_BYTES
+    return first_bytes + (found & (PAGE_BYTES - 1)) + np.array([0, 1], np.int64)

@@ -1,8 +1,9 @@
 """The access log in generated code: before each access, every active lane enters its bytes in the maps of its thread.
 
 Only code compiled for the log has these calls. A row of the segment table then holds, in its last word, the address of
-a pair of host pointers: a map with one byte per byte of the segment, and one byte per page of that map. Accesses that
-are about to trap are not entered.
+a pair of host pointers: a map with one byte per byte of the segment, and one byte per page of that map, which holds the
+bits of all its bytes. Accesses that are about to trap are not entered; the others are aligned, so none lies in two
+pages.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from p2pcompute.errors import PtxError
 
 LOADED: Final = 1
 STORED: Final = 2
-"""Bits of a map's bytes."""
+"""Bits of a map's bytes, and of its pages."""
 PAGE_BITS: Final = 12
 _MEMORY: Final = effects.ACCESSES
 _KNOWN: Final = effects.PURE | effects.EXCHANGES | effects.CONTROL
@@ -99,7 +100,9 @@ entered:
   store {word} %new, ptr %place, align 1
   %page.n = lshr i64 %off, {PAGE_BITS}
   %page = getelementptr i8, ptr %pages, i64 %page.n
-  store i8 1, ptr %page
+  %page.old = load i8, ptr %page
+  %page.new = or i8 %page.old, {bits}
+  store i8 %page.new, ptr %page
   br label %next
 finish:
   ret void

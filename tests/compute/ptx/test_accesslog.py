@@ -11,7 +11,7 @@ import pytest
 
 from p2pcompute.compute import ptx
 from p2pcompute.compute.ptx import accesslog, lower, touch
-from p2pcompute.compute.ptx.accesslog import MODULE_GLOBALS, BlockAccess, Logged
+from p2pcompute.compute.ptx.accesslog import MODULE_GLOBALS, PAGE_BYTES, BlockAccess, Logged
 from p2pcompute.compute.ptx.interpret.memory import Watch
 from p2pcompute.errors import PtxError, UsageError
 from tests.compute.ptx.interpret.checking import arrays_of, body, checked, copied, packed
@@ -161,6 +161,28 @@ def test_a_trap_is_the_result_and_its_access_is_not_logged() -> None:
     found = logged(source, "k", (1, 1, 1), (1, 1, 1), np.zeros(1, np.uint32), threads=1)
     assert found.result.status is ptx.Status.TRAP
     assert {buffer: spans.tolist() for buffer, spans in found.blocks[0].stores.items()} == {0: [[0, 4]]}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loads_by_page_are_the_pages_of_loads(name: str) -> None:
+    text, parameters, arguments = CASES[name]
+    source = body(text, parameters, registers=".reg .b32 %x, %y;")
+    wide = [np.resize(each, 5000) for each in arguments]
+    exact = logged(source, "k", (3, 1, 1), (32, 1, 1), *wide).blocks
+    pages = logged(source, "k", (3, 1, 1), (32, 1, 1), *wide, by_page=True).blocks
+    assert _flat(exact) == {**_flat(pages), **{key: n for key, n in _flat(exact).items() if key[1] == "load"}}
+    for (block, kind, buffer), found in _flat(pages).items():
+        if kind == "load":
+            size = wide[int(buffer[1:])].nbytes
+            loaded = {n // PAGE_BYTES for n in _flat(exact)[block, kind, buffer]}
+            assert found == {n for n in range(size) if n // PAGE_BYTES in loaded}
+
+
+def test_pages_that_follow_each_other_are_one_load() -> None:
+    text = "mad.wide.u32 %a, %t, 2048, %in0; ld.global.u32 %x, [%a+4096];"
+    source = body(text, registers=".reg .b64 %a; .reg .b32 %x;")
+    found = logged(source, "k", (1, 1, 1), (5, 1, 1), np.zeros(4000, np.uint32), by_page=True).blocks[0].loads[0]
+    assert found.tolist() == [[4096, 16000]]
 
 
 def test_plain_kernels_are_not_logged() -> None:
