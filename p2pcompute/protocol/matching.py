@@ -264,8 +264,8 @@ def distinct(listings: Iterable[Listing], count: int, *, taken: Iterable[bytes |
 
 
 Nearest = tuple[Callable[[Offer, int], int], Callable[[int, int], int], Callable[[int], str]]
-"""The number of an offer (and a round trip, 0 when not measured) that a constraint is about, 0 when it states none; which
-of two is nearer to what was wanted; and how it is said."""
+"""The number that a constraint is about, of an offer and a round trip (0 when not stated or measured); which of two is
+nearer to what was wanted; and how it is said."""
 
 
 def _numbers(field: str) -> Callable[[Offer, int], int]:

@@ -185,7 +185,11 @@ def test_every_reason_is_counted_and_the_nearest_price_named() -> None:
     [
         ({"memory_bytes": 9}, [{"memory_bytes_max": 5}, {"memory_bytes_max": 7}], "memory is 7 bytes"),
         ({"device_ms": 9}, [{"device_ms_max": 7}, {"device_ms_max": 5}], "device time is 7 ms"),
-        ({"compute_capability": 80}, [{"compute_capability": 75}, {"compute_capability": 70}], "capability is 7.5"),
+        (
+            {"compute_capability": 80},
+            [{"compute_capability": 75}, {"compute_capability": 70}],
+            "compute capability is 7.5",
+        ),
         ({"mflops": 9}, [{"mflops": 4}, {"mflops": 8}], "throughput is 8 MFLOP/s"),
         ({"copy_mb_s": 9}, [{"copy_mb_s": 4}, {"copy_mb_s": 8}], "copy rate is 8 MB/s"),
         ({"watts_max": 100}, [{"watts": 300}, {"watts": 200}, {"watts": 0}], "power is 200 W"),
