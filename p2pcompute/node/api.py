@@ -19,7 +19,7 @@ from p2pcompute.identity import keys, names
 from p2pcompute.identity.delegation import Revocation
 from p2pcompute.node import reachability
 from p2pcompute.node.peer import Peer
-from p2pcompute.protocol.commands import Announce, Ban, StopJob, Submit, Withdraw
+from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, Withdraw
 from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire.documents import open_document
@@ -232,7 +232,8 @@ class LocalNode:
         return (*(raw for j in jobs for raw in j.evidence()), *mine)
 
     async def act(self, name: str, argument: str) -> str:
-        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw; what was done."""
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw, close-session HEX;
+        what was done."""
         runtime = self.peer.runtime
         if name == "connect":
             return f"connected to {names.peer_id(await self.peer.transport.connect(argument))}"
@@ -245,6 +246,9 @@ class LocalNode:
         if name == "announce":
             runtime.command(Announce(self._revocation(argument)))
             return "the revocation is on its way"
+        if name == "close-session":
+            runtime.command(CloseSession(bytes.fromhex(argument)))
+            return "the session's leases are given back"
         if name == "withdraw":
             runtime.command(Withdraw())
             return "the offer is withdrawn"

@@ -142,6 +142,8 @@ class PeerCore:
                 return self.requester.submit(now, command)
             case c.StopJob():
                 return self.requester.cancel(now, command.job)
+            case c.CloseSession():
+                return self.requester.sessions.close(now, command.session)
             case c.Publish():
                 self.provider.open_for_business(command.terms)
                 return self._publish_offer(now)

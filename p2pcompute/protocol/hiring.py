@@ -6,13 +6,16 @@ from typing import Final
 
 from p2pcompute.errors import BudgetError, NoPeersError, VerificationError
 from p2pcompute.protocol import matching, pricing, records, verification
+from p2pcompute.protocol import session as session_module
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
 from p2pcompute.protocol.job import LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
 from p2pcompute.protocol.recruiting import Recruiter
+from p2pcompute.protocol.session import Sessions
 from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
 LEASE_MS: Final = 15_000
@@ -34,6 +37,7 @@ class Hiring:
     def __init__(self, desk: Desk, book: Book) -> None:
         self._desk = desk
         self._recruiter = Recruiter(desk.post, book, desk.reputation)
+        self.sessions = Sessions(desk, book)
 
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
@@ -42,11 +46,40 @@ class Hiring:
     # -- recruiting ------------------------------------------------------------------------------------------------
 
     def recruit(self, now: Now, job: Job) -> list[Effect]:
-        """Take who quoted before, begin a round, or note that nobody is left to ask."""
+        """Put leases of the job's session to work or wait for one; else take who quoted before, begin a round, or note that
+        nobody is left to ask."""
+        out: list[Effect] = []
+        session = job.session
+        if session is not None and not session.closed:
+            out += self._assign_leases(now, job)
+            wanted = job.target - len(job.within(*LIVE))
+            if wanted <= 0:
+                return out
+            if self.sessions.worth_waiting(now, job, wanted):
+                session.waiting[job.id] = job
+                job.resting = True
+                return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
         if others := self._recruiter.next_best(now, job, job.target - len(job.within(*LIVE))):
-            return self._engage(now, job, others)
-        out = self._recruiter.begin(now, job)
-        return out if job.round is not None else self._dry(now, job)
+            return [*out, *self._engage(now, job, others)]
+        out += self._recruiter.begin(now, job)
+        return out if job.round is not None else [*out, *self._dry(now, job)]
+
+    def _assign_leases(self, now: Now, job: Job) -> list[Effect]:
+        """What idle leases of its session can do for a job, within its budget: without a probe or a reservation."""
+        out: list[Effect] = []
+        for kept in self.sessions.fitting(now, job, job.target - len(job.within(*LIVE))):
+            before = kept.replica
+            assert before.quote is not None
+            ceiling = pricing.price_ceiling(before.quote, job.manifest.device_ms_max, job.traffic_bytes())
+            if job.committed_spend() + ceiling > job.budget or len(job.team) >= limits.REPLICAS_MAX:
+                continue
+            replica = Replica(
+                before.peer, before.operator, before.addresses, ceiling, before.device, quote=before.quote
+            )
+            job.team.append(replica)
+            kept.job, kept.replica, kept.left = job, replica, kept.left - 1
+            out += self._assign(now, job, replica, kept.reservation)
+        return out
 
     def on_probed(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
         """A probed provider answered, or did not."""
@@ -107,7 +140,11 @@ class Hiring:
 
     def _reserve(self, now: Now, job: Job, listing: matching.Listing, quote: AnyDocument, ceiling: int) -> list[Effect]:
         post = self._desk.post
-        request = post.write(now, d.ReservationRequest(quote.id, LEASE_MS, 1), lifetime_ms=LETTER_MS)
+        session = job.session if job.session is not None and self.sessions.wants(now, job.session) else None
+        many = (session_module.LEASE_MS, limits.ASSIGNMENTS_MAX) if session is not None else (LEASE_MS, 1)
+        request = post.write(now, d.ReservationRequest(quote.id, *many), lifetime_ms=LETTER_MS)
+        if session is not None:
+            session.pending.add(request.id)
         offer = listing.offer.body
         replica = Replica(
             listing.peer,
@@ -133,10 +170,15 @@ class Hiring:
         self._recruiter.show(answer)
         if job.over or self._desk.reputation.demerits(replica.operator) < 0:
             return self._give_back(now, job, replica, answer)
-        return self._assign(now, job, replica, answer)
+        kept: list[Effect] = []
+        if job.session is not None and replica.request in job.session.pending:
+            kept = self.sessions.keep(now, job.session, job, replica, answer)
+        return [*kept, *self._assign(now, job, replica, answer)]
 
     def _give_back(self, now: Now, job: Job, replica: Replica, reservation: AnyDocument) -> list[Effect]:
         post = self._desk.post
+        if job.session is not None:
+            job.session.pending.discard(replica.request)
         release = post.write(now, d.Release(reservation.id), lifetime_ms=LETTER_MS)
         tag = Tag("requester", "courtesy", job.id, replica.peer)
         given = post.ask(replica.peer, release.raw, tag, timeout_ms=REQUEST_MS)
@@ -169,6 +211,8 @@ class Hiring:
         """Somebody else was quicker, or there is no answer: it may be asked again, a few times. It was never engaged,
         so it takes none of the places that a job has for replicas."""
         job.team.remove(replica)
+        if job.session is not None:
+            job.session.pending.discard(replica.request)
         job.declines[replica.operator] = job.declines.get(replica.operator, 0) + 1
         if answer is not None and isinstance(answer.body, d.Decline):
             self._recruiter.declined(job, replica.operator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from p2pcompute.protocol import pricing
 from p2pcompute.protocol.machine import follow
@@ -13,6 +13,9 @@ from p2pcompute.protocol.verification import Answer
 from p2pcompute.wire.documents import AnyDocument, Assignment, Quote, RootReveal
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import Policy
+
+if TYPE_CHECKING:
+    from p2pcompute.protocol.session import Session
 
 REPLICA: Final[dict[tuple[str, str], str]] = {
     ("reserving", "assign"): "assigned",
@@ -155,6 +158,7 @@ class Job:
     """What recomputing a block showed to be wrong with the kernel."""
     doubt: str = ""
     """Why a result that was believed unchecked should be computed again."""
+    session: Session | None = None
 
     def step(self, event: str) -> None:
         self.state = follow(JOB, self.state, event)

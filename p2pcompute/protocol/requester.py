@@ -22,6 +22,7 @@ from p2pcompute.protocol.machine import Effect, InspectOutcome, Now, Outcome, Re
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
+from p2pcompute.protocol.session import Session
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
@@ -42,6 +43,7 @@ class Requester:
         self._judging = Judging(self._desk)
         self._settling = Settling(self._desk)
         self.jobs = self._desk.jobs
+        self.sessions = self._hiring.sessions
         self.ban = self._desk.ban
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -66,6 +68,8 @@ class Requester:
             deadline_wall_ms=now.wall_ms + command.timeout_ms,
         )
         job = self.jobs.add(record)
+        if command.session:
+            job.session = self.sessions.open(command.session, command.session_providers)
         return [persist(record), self._desk.event(job, "job.submitted"), *self._start(now, job)]
 
     def _start(self, now: Now, job: Job) -> list[Effect]:
@@ -138,7 +142,20 @@ class Requester:
         replica.commitment = document
         replica.step("commit")
         held = persist(records.CommitmentHeld(job.id, document.raw))
-        return [held, acknowledge, self._desk.event(job, "job.committed", replica), *self._advance(now, job)]
+        told = self._desk.event(job, "job.committed", replica)
+        return [held, acknowledge, told, *self._advance(now, job), *self._wake(now, job.session)]
+
+    def _wake(self, now: Now, session: Session | None) -> list[Effect]:
+        """A lease of the session may be idle: the jobs that wait for one take it, first come, first served."""
+        out: list[Effect] = []
+        for job in list(session.waiting.values()) if session is not None else ():
+            assert session is not None
+            if not self.sessions.idle(now, session):
+                break
+            del session.waiting[job.id]
+            job.resting = False
+            out += self._advance(now, job)
+        return out
 
     def _on_failure(self, now: Now, job: Job, replica: Replica, failure: d.Failure) -> list[Effect]:
         if replica.state not in ("assigned", "running") or job.over:
@@ -158,6 +175,8 @@ class Requester:
 
     def on_response(self, now: Now, tag: Tag, outcome: Outcome, answer: AnyDocument | None) -> list[Effect]:
         """`answer` is the opened document, signed by `tag.peer`; None for an acknowledgement or none at all."""
+        if tag.step == "renew":
+            return self._wake(now, self.sessions.on_renewed(tag, answer))
         job = self.jobs.get(tag.subject[:16])
         if job is None or tag.step == "courtesy":
             return []
@@ -207,7 +226,9 @@ class Requester:
         return [*self._judging.on_compared(now, job, pairs), *self._advance(now, job)] if job is not None else []
 
     def on_timer(self, now: Now, what: str, name: str) -> list[Effect]:
-        """A timer `job.<what>:<name>` is due."""
+        """A timer `job.<what>:<name>` or `session.renew:<name>` is due."""
+        if what == "renew":
+            return self.sessions.on_timer(now, name)
         job_name, _, rest = name.partition(":")
         job = self.jobs.get(bytes.fromhex(job_name))
         return [*self._take_timer(now, job, what, rest), *self._advance(now, job)] if job is not None else []
@@ -217,6 +238,8 @@ class Requester:
             return self._hiring.close_round(now, job)
         if what == "rest":
             job.resting = False
+            if job.session is not None:
+                job.session.waiting.pop(job.id, None)
         elif what == "fetch":
             job.fetching = b""
         elif what == "deadline":

@@ -10,6 +10,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -51,6 +52,7 @@ from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, d
 from p2pcompute.wire.policy import Policy
 from p2pcompute.wire.steps import step_count
 
+T = TypeVar("T", bound=msgspec.Struct)
 NETWORK = "stage"
 WALL_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -100,6 +102,11 @@ def terms(**changes: object) -> d.Offer:
         "mflops": 1, "copy_mb_s": 1, "price_per_device_s": 1_000_000, "price_minimum": 100, **changes,
     }  # fmt: skip
     return d.Offer(**values)  # type: ignore[arg-type]
+
+
+def replaced(struct: T, **changes: object) -> T:
+    """A copy with other fields."""
+    return msgspec.structs.replace(struct, **changes)
 
 
 class SilentGossip:
