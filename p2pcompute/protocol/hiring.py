@@ -12,7 +12,7 @@ from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
 from p2pcompute.protocol.job import LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
-from p2pcompute.protocol.recruiting import Recruiter
+from p2pcompute.protocol.recruiting import REST_MS, Recruiter
 from p2pcompute.protocol.session import Sessions
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -46,8 +46,8 @@ class Hiring:
     # -- recruiting ------------------------------------------------------------------------------------------------
 
     def recruit(self, now: Now, job: Job) -> list[Effect]:
-        """Put leases of the job's session to work or wait for one; else take who quoted before, begin a round, or note that
-        nobody is left to ask."""
+        """Put leases of the job's session to work or wait for one; else take who quoted before, begin a round, or note
+        that nobody is left to ask."""
         out: list[Effect] = []
         session = job.session
         if session is not None and not session.closed:
@@ -73,9 +73,10 @@ class Hiring:
             ceiling = pricing.price_ceiling(before.quote, job.manifest.device_ms_max, job.traffic_bytes())
             if job.committed_spend() + ceiling > job.budget or len(job.team) >= limits.REPLICAS_MAX:
                 continue
-            replica = Replica(
-                before.peer, before.operator, before.addresses, ceiling, before.device, quote=before.quote
-            )
+            if job.numeric_class not in ("", before.numeric_class):
+                continue
+            who = before.peer, before.operator, before.addresses, ceiling, before.device, before.numeric_class
+            replica = Replica(*who, quote=before.quote)
             job.team.append(replica)
             kept.job, kept.replica, kept.left = job, replica, kept.left - 1
             out += self._assign(now, job, replica, kept.reservation)
