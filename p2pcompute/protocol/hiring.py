@@ -9,7 +9,8 @@ from p2pcompute.protocol import matching, pricing, records, verification
 from p2pcompute.protocol import session as session_module
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
-from p2pcompute.protocol.job import LIVE, OPENED, PENDING, Job, Replica
+from p2pcompute.protocol.durations import Durations, kind_of_work
+from p2pcompute.protocol.job import OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
 from p2pcompute.protocol.recruiting import REST_MS, Recruiter
@@ -29,6 +30,7 @@ DRY_ROUNDS_MAX: Final = 3
 COMMIT_GRACE_MS: Final = 60_000
 """Time for fetching inputs and waiting for the engine, on top of the manifest's own limit."""
 INPUT_GRANT_MS: Final = 3_600_000
+LATE_SLACK_MS: Final = 1_000
 
 
 class Hiring:
@@ -38,6 +40,7 @@ class Hiring:
         self._desk = desk
         self._recruiter = Recruiter(desk.post, book, desk.reputation)
         self.sessions = Sessions(desk, book)
+        self._durations = Durations()
 
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
@@ -52,14 +55,14 @@ class Hiring:
         session = job.session
         if session is not None and not session.closed:
             out += self._assign_leases(now, job)
-            wanted = job.target - len(job.within(*LIVE))
+            wanted = job.lacking
             if wanted <= 0:
                 return out
             if self.sessions.worth_waiting(now, job, wanted):
                 session.waiting[job.id] = job
                 job.resting = True
                 return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
-        if others := self._recruiter.next_best(now, job, job.target - len(job.within(*LIVE))):
+        if others := self._recruiter.next_best(now, job, job.lacking):
             return [*out, *self._engage(now, job, others)]
         out += self._recruiter.begin(now, job)
         return out if job.round is not None else [*out, *self._dry(now, job)]
@@ -67,7 +70,7 @@ class Hiring:
     def _assign_leases(self, now: Now, job: Job) -> list[Effect]:
         """What idle leases of its session can do for a job, within its budget: without a probe or a reservation."""
         out: list[Effect] = []
-        for kept in self.sessions.fitting(now, job, job.target - len(job.within(*LIVE))):
+        for kept in self.sessions.fitting(now, job, job.lacking):
             before = kept.replica
             assert before.quote is not None
             ceiling = pricing.price_ceiling(before.quote, job.manifest.device_ms_max, job.traffic_bytes())
@@ -104,10 +107,16 @@ class Hiring:
     def _engage(self, now: Now, job: Job, chosen: list[tuple[matching.Listing, AnyDocument]]) -> list[Effect]:
         """Ask these to reserve, if the budget allows."""
         ceilings = [self._ceiling(job, quote) for _, quote in chosen]
-        if job.committed_spend() + sum(ceilings) > job.budget:
+        over = job.committed_spend() + sum(ceilings) > job.budget
+        if over and any(r.late for r in job.team):  # what is late may still come; another was not to be at any price
+            for replica in job.team:
+                replica.late = False
+            job.backups = limits.REPLICAS_MAX
+            return []
+        if over:
             text = f"{len(chosen)} more replica(s) could cost {sum(ceilings)} micro-credits"
-            over = BudgetError(f"{text}, more than is left of the budget of {job.budget}")
-            return self._desk.fail(now, job, over)
+            reason = BudgetError(f"{text}, more than is left of the budget of {job.budget}")
+            return self._desk.fail(now, job, reason)
         out: list[Effect] = []
         for (listing, quote), ceiling in zip(chosen, ceilings):
             out += self._reserve(now, job, listing, quote, ceiling)
@@ -120,7 +129,7 @@ class Hiring:
     def _dry(self, now: Now, job: Job) -> list[Effect]:
         """Nobody (else) could be had: go on with a quorum, or rest and try again; give up when nobody is at work."""
         job.dry_rounds += 1
-        live = job.within(*LIVE)
+        live = job.punctual
         lonely = len(live) < job.quorum and not job.within(*PENDING)
         if lonely and job.dry_rounds >= LONELY_ROUNDS_MAX:
             missing = f"{job.quorum} providers are needed, {len(live)} took the task; " if live else ""
@@ -205,8 +214,12 @@ class Hiring:
         prices = {"price_per_device_s": body.price_per_device_s, "price_per_gb": body.price_per_gb}
         assigned = self._desk.event(job, "job.assigned", replica, **prices)
         return [
-            persist(record), assigned, *self.send_assignment(now, job, replica), *self.watch_commit_by(now, job)
-        ]  # fmt: skip
+            persist(record),
+            assigned,
+            *self.send_assignment(now, job, replica),
+            *self.watch_commit_by(now, job),
+            *self.watch_late(now, job),
+        ]
 
     def _on_no_reservation(self, now: Now, job: Job, replica: Replica, answer: AnyDocument | None) -> list[Effect]:
         """Somebody else was quicker, or there is no answer: it may be asked again, a few times. It was never engaged,
@@ -248,6 +261,39 @@ class Hiring:
         """Wake at the earliest deadline of those at work."""
         due = min((r.terms.commit_by for r in job.within("assigned", "running")), default=0)
         return [SetTimer(f"job.commit:{job.name}", now.mono_ms + max(0, due - now.wall_ms))] if due else []
+
+    def watch_late(self, now: Now, job: Job) -> list[Effect]:
+        """Wake when the first of those at work takes longer than such work does: than 95 of 100 runs seen before, or
+        else than twice what somebody else took for the same."""
+        usual = self._durations.late_ms(kind_of_work(job.manifest))
+        others = [r.took_ms for r in job.team if r.took_ms]
+        late_ms = usual if usual is not None else 2 * max(others) + LATE_SLACK_MS if others else 0
+        working = [r for r in job.within("assigned", "running") if not r.late]
+        if not late_ms or not working or job.backups >= job.policy.replicas:
+            return []
+        job.late_ms = late_ms
+        due = min(r.assigned_wall_ms for r in working) + late_ms
+        return [SetTimer(f"job.late:{job.name}", now.mono_ms + max(0, due - now.wall_ms))]
+
+    def on_late(self, now: Now, job: Job) -> list[Effect]:
+        """Who is late by now gets company; the slowest of all decides no more than any other."""
+        if job.state != "working":
+            return []
+        out: list[Effect] = []
+        for replica in job.within("assigned", "running"):
+            is_due = now.wall_ms >= replica.assigned_wall_ms + job.late_ms
+            if is_due and not replica.late and job.backups < job.policy.replicas:
+                replica.late = True
+                job.backups += 1
+                out.append(self._desk.event(job, "job.late", replica, after_ms=job.late_ms))
+        return [*out, *self.watch_late(now, job)]
+
+    def on_committed(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """A replica is done, and shows how long such work takes."""
+        replica.late = False
+        replica.took_ms = max(1, now.wall_ms - replica.assigned_wall_ms)
+        self._durations.saw(kind_of_work(job.manifest), replica.took_ms)
+        return self.watch_late(now, job)
 
     def on_commit_by(self, now: Now, job: Job) -> list[Effect]:
         """Somebody's time to commit is over."""

@@ -77,6 +77,10 @@ class Replica:
     device: str = ""
     numeric_class: str = ""
     state: str = "reserving"
+    took_ms: int = 0
+    """From the assignment to the commitment."""
+    late: bool = False
+    """It takes longer than such work does: somebody else was, or is being, put to it as well."""
     attempts: int = 0
     fetch_failures: int = 0
     quote: Quote | None = None
@@ -92,6 +96,12 @@ class Replica:
     def step(self, event: str) -> None:
         self.state = follow(REPLICA, self.state, event)
         self.attempts = 0
+
+    @property
+    def assigned_wall_ms(self) -> int:
+        """When; only once assigned."""
+        assert self.assignment is not None
+        return self.assignment.issued_at
 
     @property
     def terms(self) -> Assignment:
@@ -154,6 +164,10 @@ class Job:
     error: str = ""
     compared: list[Replica] = dataclasses.field(default_factory=list)
     """Whose results are being compared, in the order in which they are named."""
+    late_ms: int = 0
+    """After how long a replica is late."""
+    backups: int = 0
+    """How many replicas were late so far."""
     fault: str = ""
     """What recomputing a block showed to be wrong with the kernel."""
     doubt: str = ""
@@ -179,6 +193,16 @@ class Job:
     def within(self, *states: str) -> list[Replica]:
         """The replicas in any of these states, in order of engagement."""
         return [r for r in self.team if r.state in states]
+
+    @property
+    def punctual(self) -> list[Replica]:
+        """Those at work or done who are not late."""
+        return [r for r in self.within(*LIVE) if not r.late]
+
+    @property
+    def lacking(self) -> int:
+        """How many more replicas are wanted."""
+        return self.target - len(self.punctual)
 
     def taken(self, *, lost: bool) -> list[bytes | str]:
         """The operators engaged for this job and their networks; with `lost`, also those whose replica was lost."""

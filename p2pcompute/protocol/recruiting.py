@@ -11,7 +11,7 @@ from typing import Final
 
 from p2pcompute.protocol import matching
 from p2pcompute.protocol.book import Book
-from p2pcompute.protocol.job import LIVE, Job, Round
+from p2pcompute.protocol.job import Job, Round
 from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
 from p2pcompute.protocol.matching import Listing
 from p2pcompute.protocol.post import Post, Tag
@@ -51,7 +51,7 @@ class Recruiter:
 
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
-        wanted = job.target - len(job.within(*LIVE))
+        wanted = job.lacking
         known = self._best(now, job, awake=True, lost=True)
         if len(known) < wanted and job.busy:  # all were asked: some may be free by now
             job.busy.clear()

@@ -110,12 +110,14 @@ class Requester:
         if len(job.refusals) >= job.quorum:
             return self._desk.fail(now, job, KernelError(f"providers refused the task: {job.refusals[0]}"))
         out: list[Effect] = []
-        if len(job.within(*LIVE)) < job.target and job.round is None and not job.resting:
+        if job.lacking > 0 and job.round is None and not job.resting:
             out += self._hiring.recruit(now, job)
         pending, committed = job.within(*PENDING), job.within(*COMMITTED)
-        searching = job.round is not None or len(pending) + len(committed) < job.target
-        if job.over or pending or searching or len(committed) < job.quorum:
+        searching = job.round is not None or job.lacking > 0
+        if job.over or searching or len(committed) < job.quorum or any(not r.late for r in pending):
             return out
+        for replica in pending:
+            out += self._desk.abandon(now, job, replica, "others were quicker")
         for replica in job.within("committed"):
             out += self._judging.ask_reveal(now, job, replica)
         if all(r.state in OPENED for r in committed) and not job.compared:
@@ -142,8 +144,8 @@ class Requester:
         replica.commitment = document
         replica.step("commit")
         held = persist(records.CommitmentHeld(job.id, document.raw))
-        told = self._desk.event(job, "job.committed", replica)
-        return [held, acknowledge, told, *self._advance(now, job), *self._wake(now, job.session)]
+        told = [self._desk.event(job, "job.committed", replica), *self._hiring.on_committed(now, job, replica)]
+        return [held, acknowledge, *told, *self._advance(now, job), *self._wake(now, job.session)]
 
     def _wake(self, now: Now, session: Session | None) -> list[Effect]:
         """A lease of the session may be idle: the jobs that wait for one take it, first come, first served."""
@@ -246,6 +248,8 @@ class Requester:
             return self._on_deadline(now, job)
         elif what == "commit":
             return self._hiring.on_commit_by(now, job)
+        elif what == "late":
+            return self._hiring.on_late(now, job)
         else:
             assignment, _, step = rest.partition(":")
             replica = job.replica_of(bytes.fromhex(assignment))
