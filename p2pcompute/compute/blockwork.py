@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -33,6 +33,8 @@ _HEAD: Final = 4
 LOG_MAPS_BYTES: Final = 512 << 20
 """Of the maps of all threads of a LOG, each as large as all buffers: more threads only while theirs fit."""
 
+Answer = Sequence[bytes | memoryview]
+"""In parts, one behind the other."""
 Prepared = ptx.CompiledKernel | Mapper | None
 
 
@@ -80,12 +82,16 @@ class Room:
             os.close(descriptor)
         self.blocks: NDArray[np.uint64] = np.frombuffer(self._memory, np.uint64, order.count).copy()
 
-    def fill(self, answer: bytes | bytearray) -> int:
-        """Write the answer; its length. Raises UsageError when it does not fit."""
-        if len(answer) > self._size:
-            raise UsageError(f"the answer takes {len(answer)} bytes; there is room for {self._size}")
-        self._memory[self._start : self._start + len(answer)] = bytes(answer)
-        return len(answer)
+    def fill(self, answer: Answer) -> int:
+        """Write the parts of the answer; their length. Raises UsageError when they do not fit."""
+        total = sum(len(part) for part in answer)
+        if total > self._size:
+            raise UsageError(f"the answer takes {total} bytes; there is room for {self._size}")
+        place = self._start
+        for part in answer:
+            self._memory[place : place + len(part)] = part
+            place += len(part)
+        return total
 
 
 def kernel_launch(manifest: Manifest, module: ptx.Module, number: int) -> KernelLaunch:
@@ -137,7 +143,7 @@ class Work:
 
     def answer(
         self, question: jobs.Question, prepared: Prepared, blocks: NDArray[np.uint64]
-    ) -> tuple[ptx.LaunchResult, bytes]:
+    ) -> tuple[ptx.LaunchResult, Answer]:
         launch, shared_bytes = self.launch, self.manifest.launches[self.number].shared_bytes
         if isinstance(prepared, Mapper):
             sizes = {buffer.name: buffer.size_bytes for buffer in self.manifest.buffers}
@@ -145,7 +151,7 @@ class Work:
             found = prepared.run(launch, sizes, threads=self.threads, abort=self.abort, is_proven=is_proven)
             return found.result, self._map(found)
         if prepared is None:
-            return ptx.LaunchResult(ptx.Status.OK), _judgement(eligibility(self.module, launch.entry, launch))
+            return ptx.LaunchResult(ptx.Status.OK), [_judgement(eligibility(self.module, launch.entry, launch))]
         if question is not jobs.Question.RUN:
             logged = log_accesses(
                 prepared, self.memory, launch.parameters, launch.grid, shared_bytes,
@@ -156,24 +162,29 @@ class Work:
             self.memory, launch.parameters, launch.grid, shared_bytes,
             threads=self.threads, abort=self.abort, blocks=blocks,
         )  # fmt: skip
-        return result, b""
+        return result, []
 
     @property
     def _log_threads(self) -> int:
         total = sum(buffer.size_bytes for buffer in self.manifest.buffers)
         return max(1, min(self.threads, LOG_MAPS_BYTES // max(1, total)))
 
-    def _log(self, logged: Logged) -> bytes:
+    def _log(self, logged: Logged) -> Answer:
         rows = _rows(logged.blocks)
         stored = rows[(rows[:, 2] == 1) & (rows[:, 1] >= 0)]
-        left = [self.memory.array(buffer)[first:end].tobytes() for _, buffer, _, first, end in stored.tolist()]
-        return b"".join([len(rows).to_bytes(8, "little"), rows.tobytes(), *left])
+        left = [_bytes_of(self.memory.array(buffer)[first:end]) for _, buffer, _, first, end in stored.tolist()]
+        return [len(rows).to_bytes(8, "little"), _bytes_of(rows), *left]
 
-    def _map(self, found: WriterMap) -> bytes:
+    def _map(self, found: WriterMap) -> Answer:
         index = {buffer.name: n for n, buffer in enumerate(self.manifest.buffers)}
         buffers = tuple((index[name], found.granules[name], len(words)) for name, words in found.words.items())
         head = msgspec.msgpack.encode(MapHead(buffers, found.conflicts))
-        return b"".join([len(head).to_bytes(_HEAD, "little"), head, *(w.tobytes() for w in found.words.values())])
+        return [len(head).to_bytes(_HEAD, "little"), head, *map(_bytes_of, found.words.values())]
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    """Without a copy, where it lies in one piece."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _judgement(found: Eligibility) -> bytes:
