@@ -46,8 +46,8 @@ class Hiring:
     # -- recruiting ------------------------------------------------------------------------------------------------
 
     def recruit(self, now: Now, job: Job) -> list[Effect]:
-        """Put leases of the job's session to work or wait for one; else take who quoted before, begin a round, or note that
-        nobody is left to ask."""
+        """Put leases of the job's session to work or wait for one; else take who quoted before, begin a round, or note
+        that nobody is left to ask."""
         out: list[Effect] = []
         session = job.session
         if session is not None and not session.closed:
@@ -58,7 +58,7 @@ class Hiring:
             if self.sessions.worth_waiting(now, job, wanted):
                 session.waiting[job.id] = job
                 job.resting = True
-                return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
+                return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + session_module.WAIT_MS)]
         if others := self._recruiter.next_best(now, job, job.target - len(job.within(*LIVE))):
             return [*out, *self._engage(now, job, others)]
         out += self._recruiter.begin(now, job)
