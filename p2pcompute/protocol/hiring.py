@@ -13,7 +13,7 @@ from p2pcompute.protocol.durations import Durations, kind_of_work
 from p2pcompute.protocol.job import OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
-from p2pcompute.protocol.recruiting import REST_MS, Recruiter
+from p2pcompute.protocol.recruiting import Recruiter
 from p2pcompute.protocol.session import Sessions
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -61,7 +61,7 @@ class Hiring:
             if self.sessions.worth_waiting(now, job, wanted):
                 session.waiting[job.id] = job
                 job.resting = True
-                return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + REST_MS)]
+                return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + session_module.WAIT_MS)]
         if others := self._recruiter.next_best(now, job, job.lacking):
             return [*out, *self._engage(now, job, others)]
         out += self._recruiter.begin(now, job)

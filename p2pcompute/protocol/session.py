@@ -27,6 +27,8 @@ RENEW_AHEAD_MS: Final = 7_500
 """So long before it runs out: the letter can be lost once."""
 MARGIN_MS: Final = 2_000
 """A lease that runs out so soon carries no new task: the assignment is on its way for a while."""
+WAIT_MS: Final = 1_000
+"""After so long a job that waits for a lease looks again: the one it waited for may be lost."""
 SESSIONS_MAX: Final = 64
 
 
