@@ -246,6 +246,10 @@ class AsyncJob:
         """Give it up: providers stop, nothing is owed."""
         await self._node.stop_job(self.id)
 
+    async def frauds(self) -> tuple[bytes, ...]:
+        """Proofs against providers whose results a sample refuted, for `p2pcompute audit`: anyone can execute them."""
+        return tuple([await self._node.read(root, size) for root, size in await self._node.frauds(self.id)])
+
     async def evidence(self) -> tuple[bytes, ...]:
         """All signed documents of the job, for `p2pcompute audit`."""
         return await self._node.bundle(self.id)

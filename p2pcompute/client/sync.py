@@ -62,6 +62,10 @@ class Job:
         """Give it up: providers stop, nothing is owed."""
         self._client._call(self._job.cancel)
 
+    def frauds(self) -> tuple[bytes, ...]:
+        """Proofs against providers whose results a sample refuted, for `p2pcompute audit`: anyone can execute them."""
+        return self._client._call(self._job.frauds)
+
     def evidence(self) -> tuple[bytes, ...]:
         """All signed documents of the job, for `p2pcompute audit`."""
         return self._client._call(self._job.evidence)

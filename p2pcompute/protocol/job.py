@@ -91,6 +91,8 @@ class Replica:
     verdict: AnyDocument | None = None
     receipt: AnyDocument | None = None
     cheque: AnyDocument | None = None
+    evidence: tuple[bytes, int] = (b"", 0)
+    """Root and size of what shows to others that it was wrong."""
     error: str = ""
 
     def step(self, event: str) -> None:

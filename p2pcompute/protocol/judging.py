@@ -135,7 +135,7 @@ class Judging:
             text = f"blocks of this task cannot stand for it ({outcome.reason}); replicate it"
             return [told, *self._desk.fail(now, job, VerificationError(text))]
         if outcome.finding is Finding.WRONG:
-            return [told, *self._refute(now, job, replica)]
+            return [told, *self._refute(now, job, replica, outcome.evidence)]
         if outcome.finding is Finding.AT_FAULT and outcome.step:
             job.replicate()  # the block ran on a state that rests on this provider's word
             replica.step("compare")
@@ -145,14 +145,15 @@ class Judging:
             return [told, *self._pronounce(now, job, [(replica, d.Judgement.KERNEL_AT_FAULT)])]
         return [told, *self._pronounce(now, job, [(replica, d.Judgement.AGREED)])]
 
-    def _refute(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+    def _refute(self, now: Now, job: Job, replica: Replica, evidence: tuple[bytes, int]) -> list[Effect]:
         """A block of it is not what the kernel computes. Others take its place."""
         assert replica.reveal is not None
         assert replica.commitment is not None
         body = d.Verdict(replica.commitment.id, d.Judgement.REFUTED, (), 0, 0)
         verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
         self._desk.jobs.take_verdict(job, replica, verdict)
-        record = persist(records.Refuted(job.id, replica.reveal.raw, verdict.raw))
+        replica.evidence = evidence
+        record = persist(records.Refuted(job.id, replica.reveal.raw, verdict.raw, evidence))
         told = self._desk.event(job, "job.verdict", replica, judgement=body.judgement.name, price=0)
         return [record, told, self._desk.send(job, replica, "courtesy", verdict)]
 

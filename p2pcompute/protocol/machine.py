@@ -310,6 +310,8 @@ class InspectOutcome(msgspec.Struct, frozen=True, gc=False):
     buffer: int = 0
     byte: int = 0
     reason: str = ""
+    evidence: tuple[bytes, int] = (b"", 0)
+    """Where WRONG can be shown to others: root and size of a wire.fraud.Evidence in the local store."""
 
 
 class IllegalTransitionError(Exception):

@@ -66,11 +66,13 @@ class Judged(Record, frozen=True, tag="judged"):
 
 
 class Refuted(Record, frozen=True, tag="refuted"):
-    """Requester: recomputing a block showed that this opening is false; the job goes on with others."""
+    """Requester: recomputing a block showed that this opening is false; the job goes on with others. `evidence`
+    is that of the inspection."""
 
     job: bytes
     reveal: bytes
     verdict: bytes
+    evidence: tuple[bytes, int]
 
 
 class ReceiptHeld(Record, frozen=True, tag="receipt-held"):

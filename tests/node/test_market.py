@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -15,10 +16,13 @@ from p2pcompute.client.aio import open_client
 from p2pcompute.client.arguments import In, InOut, Out
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.compute.engine import EngineResult, OnStep
-from p2pcompute.errors import BudgetError, KernelError, NoPeersError, P2PComputeError
+from p2pcompute.errors import BudgetError, KernelError, NoPeersError, P2PComputeError, VerificationError
 from p2pcompute.identity import keys
+from p2pcompute.node import factory
 from p2pcompute.node.engines import Engine
+from p2pcompute.node.fraud import Fraud, verify_fraud
 from p2pcompute.protocol.receipts import audit
+from p2pcompute.wire.fraud import FraudProof, decode_fraud, encode_fraud
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import sample
 from tests.node.market import SAXPY, open_market
@@ -71,6 +75,44 @@ async def test_the_cheapest_liar_is_refuted_by_a_block_recomputed_here(tmp_path:
         assert [peer.core.provider.chain.next_link()[0] for peer in peers] == [0, 1]
         (ban,) = await client.node.table("bans")
         assert "refuted" in str(ban["reason"])
+        (proof,) = await job.frauds()
+    path = tmp_path / "fraud.p2p"
+    path.write_bytes(proof)
+    fraud = await verified(proof)
+    assert fraud.provider == peers[0].core.post.env.me
+    assert "leaves another byte" in fraud.sentence
+    for bent in bent_proofs(decode_fraud(proof)):
+        with pytest.raises(VerificationError):
+            await verified(encode_fraud(bent))
+
+
+async def verified(proof: bytes) -> Fraud:
+    engine = factory.cpu_engine(2**30)
+    try:
+        return await verify_fraud("main", decode_fraud(proof), engine, keys.verify)
+    finally:
+        await engine.aclose()
+
+
+def bent_proofs(proof: FraudProof) -> list[FraudProof]:
+    """Each says something that is not so."""
+    replace, e = msgspec.structs.replace, proof.evidence
+    first, last = e.pieces[0], e.pieces[-1]
+    data = bytes([last.data[0] ^ 1]) + last.data[1:]
+    return [
+        replace(proof, evidence=replace(e, pieces=e.pieces[1:])),
+        replace(proof, evidence=replace(e, pieces=())),
+        replace(proof, evidence=replace(e, pieces=(*e.pieces[:-1], replace(last, data=data)))),
+        replace(proof, evidence=replace(e, pieces=(replace(first, leaves=(first.leaves[0] + 1,)), *e.pieces[1:]))),
+        replace(proof, evidence=replace(e, byte=e.byte + 1024 * 4)),
+        replace(proof, evidence=replace(e, block=e.block + 1)),
+        replace(proof, evidence=replace(e, step=1)),
+        replace(proof, evidence=replace(e, buffer=0)),
+        replace(proof, ptx=proof.ptx + b"\n"),
+        replace(proof, manifest=proof.manifest[:-1]),
+        replace(proof, commitment=proof.assignment),
+        replace(proof, opening=proof.opening[:-1] + bytes([proof.opening[-1] ^ 1])),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ def sample(kind: type) -> records.AnyRecord:
     values: dict[object, object] = {bytes: b"bytes", int: 7, str: "text", bool: True}
     values |= {d.RootReveal: OPENING, Needs: NEEDS}
     values |= {
+        tuple[bytes, int]: (b"root", 7),
         Policy: Policy(replicas=3),
         tuple[tuple[int, ...], ...]: ((1, 2), (3,)),
         tuple[str, ...]: ("a", "b"),
