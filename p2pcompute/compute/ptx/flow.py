@@ -119,7 +119,9 @@ def _split(entry: Entry) -> list[Block]:
     leaving = {b.index for b in blocks if not b.core and b.end and b.end.opcode in _LEAVES and b.end.guard is None}
     for block in blocks:
         successors = _successors(block, labels, len(blocks))
-        block.successors = tuple(dict.fromkeys(len(blocks) if s in leaving else s for s in successors))
+        block.successors = tuple(len(blocks) if s in leaving else s for s in successors)
+        if block.end is None or block.end.opcode != "trap":  # which faults or not, even if both ways end there
+            block.successors = tuple(dict.fromkeys(block.successors))
     return blocks
 
 
