@@ -8,9 +8,11 @@ test.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from p2pcompute.compute.ptx import layout, patterned, prefetch, provenance
+from p2pcompute.compute.ptx import gathers, layout, patterned, prefetch
+from p2pcompute.compute.ptx.bounds import Bounds, Place
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand, Register, Symbol
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
@@ -27,6 +29,8 @@ PATTERN_BYTES_MAX: Final = 1 << 25
 """
 
 
+GATHERS_MAX: Final = 16
+"""Loads tested in place; each is long where a processor gathers lane by lane."""
 NEAR_ELEMENTS: Final = 2
 """Lanes up to so many elements apart are loaded with what lies between them."""
 WORD_BYTES: Final = 8
@@ -34,16 +38,17 @@ WORD_BYTES: Final = 8
 
 
 class Access:
-    def __init__(self, frame: Frame, checked: Checked) -> None:
+    def __init__(self, frame: Frame, checked: Checked, bounds: Bounds) -> None:
         self._frame = frame
         self._code = frame.code
         self._checked = checked
+        self._bounds = bounds
         self.is_streaming = False
         """Whether the block being written runs once per thread, in thread blocks of several rows."""
         self.is_repeated = False
         """Whether it is in a loop."""
         self._strides_by_grid = prefetch.may_stride_by_grid(frame.entry)
-        self._origins = provenance.guess(frame.entry)
+        self._gathers = 0
 
     # Windows -----------------------------------------------------------------------------------------------------
 
@@ -89,100 +94,6 @@ class Access:
             offsets = kind.offsets(self._code.lanes)
             return all(o % shape.size_bytes == 0 and abs(o) <= PATTERN_BYTES_MAX for o in offsets)
         return ins.opcode == "ld" if kind.stride == 0 else kind.stride % shape.size_bytes == 0
-
-    def test(self, window: Window) -> str:
-        """An i1: the window's whole range is inside one segment and aligned. Sets `window.pointers`."""
-        ops = self._frame.ops(SCALAR)
-        conditions: list[str] = []
-        kind, lanes = window.kind, self._frame.layout.segment
-        offsets = kind.offsets(lanes)
-        lowest, highest = min(offsets), max(offsets)
-        if kind.flagged:
-            conditions.append(ops.negate_bit(self._frame.wrapped(window.base.name)))
-        for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
-            first = self._shadow(window, SCALAR if kind.is_uniform else segment)
-            start = ops.by("add", "i64", first, lowest) if lowest else first
-            low = ops.by("add", "i64", start, window.low)
-            host, inside = self._range(window, low, highest - lowest + window.high - window.low)
-            conditions.append(inside)
-            conditions.extend(self._aligned(window, first))
-            if lowest:
-                host = self._code.value(f"getelementptr i8, ptr {host}, i64 {-lowest}")
-            window.pointers.append(host)
-        result = conditions[0]
-        for condition in conditions[1:]:
-            result = ops.two("and", "i1", result, condition)
-        return result
-
-    def _shadow(self, window: Window, mode: int) -> str:
-        name = "u64" if TYPES[window.base.type_name].bits == 64 else "u32"
-        value = self._frame.read(window.base, name, mode)
-        return self._frame.ops(SCALAR).resize(TYPES[name].llvm, value, "i64")
-
-    def _range(self, window: Window, low: str, span: int) -> tuple[str, str]:
-        """Host pointer of `low`, and whether [low, low + span) is inside its segment."""
-        ops = self._frame.ops(SCALAR)
-        if window.space == "shared":
-            base, limit, offset = "%shared", "%shared.bytes", low
-            roomy = ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS))
-        elif window.space == "global" and window.base.name in self._origins:
-            return self._range_of_parameter(window, low, span)
-        else:
-            base, limit, offset = self._row(low, writable=window.needs_writable)
-            roomy = ""
-        inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, span), limit)
-        if roomy:
-            inside = ops.two("and", "i1", roomy, inside)
-        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), inside
-
-    def _range_of_parameter(self, window: Window, low: str, span: int) -> tuple[str, str]:
-        """As `_range`, with the segment of the pointer parameter that the address was made from."""
-        once, ops = self._code.once, self._frame.ops(SCALAR)
-        cell = once(f"getelementptr i8, ptr %parameters, i64 {self._origins[window.base.name]}")
-        pointer = once(f"load i64, ptr {cell}, align 1, !invariant.load !0")
-        number = once(f"lshr i64 {pointer}, {layout.OFFSET_BITS}")
-        origin = once(f"shl i64 {number}, {layout.OFFSET_BITS}")
-        segment = once(f"call i64 @llvm.umin.i64(i64 {number}, i64 {layout.TABLE_ROWS - 1})")
-        place = once(f"shl i64 {segment}, {layout.ROW_BYTES.bit_length() - 1}")
-        row = once(f"getelementptr i8, ptr %table, i64 {place}")
-        base = once(f"load ptr, ptr {row}, !invariant.load !0")
-        column = layout.ROW_WRITABLE if window.needs_writable else layout.ROW_READABLE
-        limit = once(f"load i64, ptr {once(f'getelementptr i8, ptr {row}, i64 {column}')}, !invariant.load !0")
-        room = once(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {span - 1})")
-        self._code.declarations.add("declare i64 @llvm.umin.i64(i64, i64)")
-        self._code.declarations.add("declare i64 @llvm.usub.sat.i64(i64, i64)")
-        offset = ops.two("sub", "i64", low, origin)
-        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), ops.compare("ult", "i64", offset, room)
-
-    def _aligned(self, window: Window, first: str) -> list[str]:
-        """One test per access size; offsets of equal size must then agree modulo the size, else the test is `false`."""
-        ops = self._frame.ops(SCALAR)
-        tests = []
-        for size in sorted({shape.size_bytes for shape in window.members.values()}):
-            offsets = {
-                shape.address.offset_bytes % size for shape in window.members.values() if shape.size_bytes == size
-            }
-            if len(offsets) > 1:
-                tests.append("false")
-            elif size > 1:
-                low = ops.by("and", "i64", ops.by("add", "i64", first, offsets.pop()), size - 1)
-                tests.append(ops.compare("eq", "i64", low, "0"))
-        return tests
-
-    def _row(self, address: str, *, writable: bool) -> tuple[str, str, str]:
-        """Host base, limit and offset of a global address."""
-        ops = self._frame.ops(SCALAR)
-        segment = ops.call(
-            "umin", "i64", ops.by("lshr", "i64", address, layout.OFFSET_BITS), str(layout.TABLE_ROWS - 1)
-        )
-        row = self._code.value(
-            f"getelementptr i8, ptr %table, i64 {ops.by('shl', 'i64', segment, layout.ROW_BYTES.bit_length() - 1)}"
-        )
-        column = layout.ROW_WRITABLE if writable else layout.ROW_READABLE
-        base = self._code.value(f"load ptr, ptr {row}, !invariant.load !0")
-        cell = self._code.value(f"getelementptr i8, ptr {row}, i64 {column}")
-        limit = self._code.value(f"load i64, ptr {cell}, !invariant.load !0")
-        return base, limit, ops.by("and", "i64", address, (1 << layout.OFFSET_BITS) - 1)
 
     # Accesses ----------------------------------------------------------------------------------------------------
 
@@ -287,7 +198,7 @@ class Access:
         if shape.space == "shared":
             base, limit, offset = "%shared", "%shared.bytes", address
         else:
-            base, limit, offset = self._row(address, writable=writable)
+            base, limit, offset = self._bounds.row(address, writable=writable)
         size = shape.size_bytes
         inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, size), limit)
         inside = ops.two("and", "i1", inside, ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS)))
@@ -481,20 +392,41 @@ class Access:
             passed = f"{fixed}, {self._code.vector('i64')} {place}, {self._code.vector('i1')} {mask}"
             kind = self._code.vector(word)
             if ins.opcode == "ld":
-                whole = self._code.value(f"call {kind} @{self._checked.load(space, word)}({passed})")
+                call = f"call {kind} @{self._checked.load(space, word)}({passed})"
+                near = self._near(ins, shape) if len(shape.elements) == count else None
+                if near is None:
+                    whole = self._helped(call)
+                else:
+                    size, splat = count * shape.element_bytes, self._frame.splat
+                    whole = gathers.load(self._code, word, size, place, mask, near, splat, partial(self._helped, call))
                 results += self._taken_apart(whole, word, llvm, count)
             else:
                 own = shape.elements[index : index + count]
                 values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in own]
                 whole = self._put_together(values, word, llvm)
                 self._code.do(f"call void @{self._checked.store(space, word)}({passed}, {kind} {whole})")
-            self.leave_if_trapped()
+                self.leave_if_trapped()
         for element, result in zip(shape.elements, results, strict=False):
             self._write_loaded(element, result, shape.type_name, ins)
 
     def _part(self, value: str, llvm: str, own: range) -> str:
         """Some lanes of a value that may be all of them."""
         return value if len(own) == self._code.lanes else self._pick(value, llvm, self._code.lanes, own)
+
+    def _helped(self, call: str) -> str:
+        whole = self._code.value(call)
+        self.leave_if_trapped()
+        return whole
+
+    def _near(self, ins: Instruction, shape: Shape) -> Place | None:
+        """The memory that a load in a loop is tested against in place."""
+        base = shape.address.base
+        if not self.is_repeated or ins.modifier("order") is not None or self._gathers == GATHERS_MAX:
+            return None
+        if shape.space != "global" or not isinstance(base, Register) or base.name not in self._bounds.origins:
+            return None
+        self._gathers += 1
+        return self._bounds.of_parameter(base.name, writable=False)
 
     def _taken_apart(self, whole: str, word: str, llvm: str, count: int) -> list[str]:
         """The elements, `count` in each lane's word, lowest first."""

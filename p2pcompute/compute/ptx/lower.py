@@ -16,6 +16,7 @@ from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
 from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
 from p2pcompute.compute.ptx.bitwise import BITWISE
+from p2pcompute.compute.ptx.bounds import Bounds
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.conversion import convert
 from p2pcompute.compute.ptx.invariants import Level, is_cheap
@@ -53,9 +54,9 @@ _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "ba
 class Lowered:
     """The code of one warp, from label `warp.begin` to `warp.end`, where `%status.cell` says how it ended; and what the
     function around it computes once per host thread and once per block. Sizes are what the launcher must provide.
-    `lanes`: 32, or 64 if what is called a warp here is a team of two (see `teams`); `has_pauses`: warps may stop before
-    their end; `needs_counts`: and not all of them at the same barriers; `runs_by_rows`: the warps of different blocks may
-    run in any order, and profit from the order of memory.
+    `lanes`: 32, or 64 if what is called a warp here is a team of two (see `teams`). `has_pauses`: warps may stop before
+    their end; `needs_counts`: and not all of them at the same barriers. `runs_by_rows`: the warps of different blocks
+    may run in any order, and profit from the order of memory.
     """
 
     warp: str
@@ -108,10 +109,12 @@ class _Lowering:
         self._code = Code(lanes=self._layout.lanes)
         self._assumed = ranges.encode(entry, candidates, analysis.relied_on(candidates))
         self._invariants = invariants.find(self._graph, analysis)
+        self._always = frozenset(self._graph.on_every_way())
         self._early = {id(ins) for ins in self._invariants.early(self._graph)}
         plan = nan.NanPlan(self._graph)
         self._frame = Frame(self._code, module, entry, analysis, plan, self._invariants.registers)
-        self._access = Access(self._frame, Checked(self._code))
+        self._bounds = Bounds(self._frame)
+        self._access = Access(self._frame, Checked(self._code), self._bounds)
         self._touch = Touch(self._frame, self._access) if is_logged else None
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
@@ -260,7 +263,7 @@ class _Lowering:
         self._frame.mask = code.mask_of(active)
         in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
         self._access.is_repeated = in_loop
-        self._access.is_streaming = not in_loop and not self._layout.is_linear
+        self._access.is_streaming = index in self._always and not in_loop and not self._layout.is_linear
         self._core([ins for ins in block.core if id(ins) not in self._early])
         if block.end is not None and flow.is_block_barrier(block.end):
             self._barriers.arrive(index, block.end, active)
@@ -288,9 +291,9 @@ class _Lowering:
                 self._instruction(ins, None)
             return
         code = self._code
-        condition = self._access.test(windows[0])
+        condition = self._bounds.test(windows[0])
         for window in windows[1:]:
-            condition = self._frame.ops(SCALAR).two("and", "i1", condition, self._access.test(window))
+            condition = self._frame.ops(SCALAR).two("and", "i1", condition, self._bounds.test(window))
         fast, slow, both = code.fresh("fast"), code.fresh("slow"), code.fresh("both")
         code.do(f"br i1 {condition}, label %{fast}, label %{slow}, !prof !2")
         code.label(fast)

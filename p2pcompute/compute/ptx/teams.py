@@ -2,8 +2,8 @@
 results.
 
 A turn of such a loop is a chain of operations of some cycles each, with next to nothing beside it to do meanwhile.
-Twice the lanes take little longer; and addresses, tests and jumps, which are scalars, are shared. Where registers of the
-host run out, or there is no loop, two warps in turn do as well.
+Twice the lanes take little longer; and addresses, tests and jumps, which are scalars, are shared. Where registers of
+the host run out, or there is no loop, two warps in turn do as well.
 
 PTX must not show it. So nothing in the kernel may look at its warp or its lane, exchange values within one, wait for
 another one, or depend on the order of the two (`_may_share`); and a barrier must be reached by all living lanes of the

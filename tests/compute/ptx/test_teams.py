@@ -1,4 +1,4 @@
-"""Two warps in lockstep: only where PTX cannot show it, with the same results, and faults that name the right thread."""
+"""Two warps in lockstep: only where PTX cannot show it, with the same results, and faults that name their thread."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_warps_may_go_different_ways_to_their_barriers() -> None:
     body = f"""{LOOP} mov.u32 %i, tile; mad.lo.u32 %i, %t, 4, %i; st.shared.u32 [%i], %t;
     setp.lt.u32 %p, %t, 32; @%p bra $low; bar.sync 0; bra $on;
 $low: bar.sync 0; bra $on;
-$on: xor.b32 %i, %i, 252; ld.shared.u32 %v, [%i]; mul.wide.u32 %w, %t, 4; add.s64 %a, %in0, %w; st.global.u32 [%a], %v;"""
+$on: xor.b32 %i, %i, 252; ld.shared.u32 %v, [%i]; mul.wide.u32 %w, %t, 4; add.s64 %a, %in0, %w;
+    st.global.u32 [%a], %v;"""
     assert lanes(body, extra=TILE) == 32
     out = np.zeros(64, np.uint32)
     run(body_kernel(body, 1, REGISTERS, 64, TILE), (1, 1, 1), out)
