@@ -33,12 +33,12 @@ class Barriers:
         number = self._checked(ins, active)
         if ins.has("red"):
             self._contribute(ins, active, number)
+            self._code.do(f"store i32 {number}, ptr {self._pauses.cell(layout.CONTEXT_BARRIER)}")
         if self.are_named or self._pauses.spins:
             self._count(ins, number)
             waits = self._frame.ops(SCALAR).by("add", "i32", number, 1)
             self._code.do(f"store i32 {waits}, ptr {self._pauses.cell(layout.CONTEXT_WAITS)}")
             self._code.do(f"store i32 {ins.line}, ptr {self._pauses.cell(layout.CONTEXT_LINE)}")
-        self._code.do(f"store i32 {number}, ptr {self._pauses.cell(layout.CONTEXT_BARRIER)}")
         self._pauses.save(self._pauses.barriers[block], active)
 
     def announce(self, ins: Instruction) -> None:

@@ -110,7 +110,7 @@ rowed:
 """
 
 
-def _reset(lowered: Lowered, threads: Layout, also: str = "") -> str:
+def _reset(lowered: Lowered, threads: Layout, also: str) -> str:
     """All warps at their start."""
     return f"""  br label %reset
 reset:
@@ -126,13 +126,18 @@ reset:
 
 
 def _rounds(lowered: Lowered, threads: Layout) -> str:
-    """Every warp runs to its next barrier or its end; the saved point of an ended warp is -1."""
-    return f"""{_reset(lowered, threads)}round:
+    """Every warp runs to its next barrier or its end; the saved point of an ended warp is -1. In the first round
+    all are at their start.
+    """
+    return f"""  br label %round
+round:
+  %again = phi i1 [ false, %placed ], [ true, %rounded ]
   br label %warp
 warp:
   %warpid = phi i32 [ 0, %round ], [ %w.2, %stepped ]
   %waiting = phi i32 [ 0, %round ], [ %waiting.2, %stepped ]
-{_places(lowered, threads)}  %point = load i32, ptr %context
+{_places(lowered, threads)}  %saved = load i32, ptr %context
+  %point = select i1 %again, i32 %saved, i32 0
   %over = icmp eq i32 %point, -1
   br i1 %over, label %skipped, label %step
 skipped:
