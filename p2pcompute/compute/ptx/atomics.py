@@ -6,7 +6,7 @@ from typing import Final
 
 from p2pcompute.compute.ptx import layout, tally
 from p2pcompute.compute.ptx.access import Access
-from p2pcompute.compute.ptx.checked import FORMAL, for_team, row_lines
+from p2pcompute.compute.ptx.checked import FORMAL, row_lines
 from p2pcompute.compute.ptx.ir import Address, Instruction, Register
 from p2pcompute.compute.ptx.llvmtext import each_lane, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
@@ -46,10 +46,9 @@ class Atomics:
         values = [self._frame.read(operand, type_name, VECTOR, ins) for operand in ins.sources[1:]]
         values += ["zeroinitializer"] * (2 - len(values))
         fixed = self._access.helper_arguments(space, ins.line)
-        kind = self._code.vector(llvm)
-        passed = f"{fixed}, {self._lanes(shape, ins)}, {kind} {values[0]}, {kind} {values[1]}"
-        name = for_team(self._code, name, llvm, [(llvm, False), (llvm, False)])
-        old = self._code.value(f"call {kind} @{name}({passed})")
+        places = f"<{WARP} x i64> {self._access.address(shape, VECTOR)}, <{WARP} x i1> {self._frame.active(ins)}"
+        passed = f"{fixed}, {places}, {vector(llvm)} {values[0]}, {vector(llvm)} {values[1]}"
+        old = self._code.value(f"call {vector(llvm)} @{name}({passed})")
         self._access.leave_if_trapped()
         for target in ins.destinations:
             self._frame.write(target, old, type_name, VECTOR, ins)
@@ -57,22 +56,17 @@ class Atomics:
     def _tally(self, ins: Instruction, shape: Shape, others: str) -> None:
         frame, llvm, value = self._frame, TYPES[shape.type_name].llvm, ins.sources[1]
         is_uniform = frame.analysis.kind(value).is_uniform
-        others = for_team(self._code, others, llvm, [(llvm, False), (llvm, False)])
         name = f"{others}_tally{'_uniform' if is_uniform else ''}"
         if name not in self._code.helpers:
-            self._code.helpers[name] = tally.function(name, ins, others, self._code.lanes, is_uniform=is_uniform)
+            self._code.helpers[name] = tally.function(name, ins, others, is_uniform=is_uniform)
             declaration = tally.declaration(ins)
             self._code.declarations.update([declaration] if declaration else [])
         passed = frame.read(value, shape.type_name, SCALAR if is_uniform else VECTOR, ins)
-        kind = llvm if is_uniform else self._code.vector(llvm)
+        kind = llvm if is_uniform else vector(llvm)
+        places = f"<{WARP} x i64> {self._access.address(shape, VECTOR)}, <{WARP} x i1> {frame.active(ins)}"
         fixed = self._access.helper_arguments(shape.space, ins.line)
-        self._code.do(f"call void @{name}({fixed}, {self._lanes(shape, ins)}, {kind} {passed})")
+        self._code.do(f"call void @{name}({fixed}, {places}, {kind} {passed})")
         self._access.leave_if_trapped()
-
-    def _lanes(self, shape: Shape, ins: Instruction) -> str:
-        """Addresses and mask, as helpers take them."""
-        vector = self._code.vector
-        return f"{vector('i64')} {self._access.address(shape, VECTOR)}, {vector('i1')} {self._frame.active(ins)}"
 
     def _operation(self, ins: Instruction, llvm: str, space: str) -> str:
         """%old from %one and %x (and %y); the memory of a block belongs to one host thread, so shared needs no lock."""

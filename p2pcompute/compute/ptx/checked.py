@@ -9,7 +9,6 @@ is done for lanes behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pcompute.compute.ptx import layout
@@ -22,14 +21,7 @@ _M = f"<{WARP} x i1>"
 _P = f"<{WARP} x ptr>"
 
 _FIXED = "ptr %table, ptr %base, i64 %limit, ptr %state, i32 %line"
-
-
-def formal(lanes: int) -> str:
-    """What every helper takes; for a warp, FORMAL."""
-    return f"{_FIXED}, {vector('i64', lanes)} %a, {vector('i1', lanes)} %m"
-
-
-FORMAL = formal(WARP)
+FORMAL = f"{_FIXED}, {_A} %a, {_M} %m"
 """For global and const accesses `table` counts; for shared `base` and `limit`; for local too, per lane; for generic
 ones `table` counts, and `base` and `limit` are those of the local window.
 """
@@ -73,25 +65,24 @@ def row_lines(segment: str, column: int) -> str:
 """
 
 
-def vector_check_lines(offset: str, base: str, limit: str, size: int, lanes: int = WARP) -> str:
+def vector_check_lines(offset: str, base: str, limit: str, size: int) -> str:
     """%good: all active lanes lie inside [0, limit) with `size` bytes, aligned to their size; %ptrs their host
     addresses.
     """
-    offsets, mask = vector("i64", lanes), vector("i1", lanes)
     return (
         f"  %roomy = icmp uge i64 {limit}, {size}\n  %last = sub i64 {limit}, {size}\n"
-        + splat_lines("lasts", "i64", "%last", lanes)
-        + splat_lines("roomies", "i1", "%roomy", lanes)
-        + f"""  %fits = icmp ule {offsets} {offset}, %lasts
-  %low = and {offsets} {offset}, splat (i64 {size - 1})
-  %even = icmp eq {offsets} %low, zeroinitializer
-  %fine.0 = and {mask} %fits, %even
-  %fine = and {mask} %fine.0, %roomies
-  %bad.v = xor {mask} %fine, splat (i1 true)
-  %bad = and {mask} %bad.v, %m
-  %bad.i = bitcast {mask} %bad to i{lanes}
-  %good = icmp eq i{lanes} %bad.i, 0
-  %ptrs = getelementptr i8, ptr {base}, {offsets} {{place}}
+        + splat_lines("lasts", "i64", "%last")
+        + splat_lines("roomies", "i1", "%roomy")
+        + f"""  %fits = icmp ule {_A} {offset}, %lasts
+  %low = and {_A} {offset}, splat (i64 {size - 1})
+  %even = icmp eq {_A} %low, zeroinitializer
+  %fine.0 = and {_M} %fits, %even
+  %fine = and {_M} %fine.0, %roomies
+  %bad.v = xor {_M} %fine, splat (i1 true)
+  %bad = and {_M} %bad.v, %m
+  %bad.i = bitcast {_M} %bad to i{WARP}
+  %good = icmp eq i{WARP} %bad.i, 0
+  %ptrs = getelementptr i8, ptr {base}, {_A} {{place}}
 """
     )
 
@@ -243,37 +234,29 @@ class Checked:
             else:
                 self._code.helpers[name] = _table_function(name, size, kind)
                 self._code.helpers[f"{name}_mixed"] = _mixed_function(name, space, size, kind)
-        return for_team(self._code, name, "" if kind.passed else llvm, [(llvm, False)] if kind.passed else [])
+        if self._code.lanes == WARP:
+            return name
+        self._code.helpers.setdefault(f"{name}_team", _team_function(name, llvm, kind))
+        return f"{name}_team"
 
 
-def for_team(code: Code, name: str, result: str, operands: Sequence[tuple[str, bool]]) -> str:
-    """The function to call instead of a warp's: itself, or one that calls it for both warps of a team in turn. `result`
-    is an LLVM type ("" for none), operands are types and whether one value is for all lanes.
-    """
-    if code.lanes == WARP:
-        return name
-    if f"{name}_team" not in code.helpers:
-        code.helpers[f"{name}_team"] = _team_function(name, result, operands)
-    return f"{name}_team"
-
-
-def _team_function(name: str, result: str, operands: Sequence[tuple[str, bool]]) -> str:
-    """A trap's lane is the team's."""
-    passed = [(f"o{n}", element, is_one) for n, (element, is_one) in enumerate(operands)]
-    passed = [("a", "i64", False), ("m", "i1", False), *passed]
-    formal = ", ".join(f"{vector(e, 0 if is_one else TEAM_LANES_MAX)} %{part}" for part, e, is_one in passed)
-    kind, nothing, done = "void", "void", "  ret void\n"
-    if result:
-        kind, half = vector(result, TEAM_LANES_MAX), vector(result)
-        nothing = f"{kind} zeroinitializer"
-        order = ", ".join(f"i32 {lane}" for lane in range(TEAM_LANES_MAX))
-        done = f"  %all = shufflevector {half} %r.0, {half} %r.{WARP}, <{TEAM_LANES_MAX} x i32> <{order}>\n"
-        done += f"  ret {kind} %all\n"
-    return f"""define internal {kind} @{name}_team({_FIXED}, {formal}) #3 {{
+def _team_function(name: str, llvm: str, kind: _Kind) -> str:
+    """The two warps of a team, one after the other, each by the function for a warp; a trap's lane is the team's."""
+    whole = vector(llvm, TEAM_LANES_MAX)
+    order = ", ".join(f"i32 {lane}" for lane in range(TEAM_LANES_MAX))
+    result, value, nothing, done = "void", f", {whole} %v", "void", "  ret void\n"
+    if not kind.passed:
+        result, value, nothing = whole, "", f"{whole} zeroinitializer"
+        done = (
+            f"  %all = shufflevector {kind.result} %r.0, {kind.result} %r.{WARP}, <{TEAM_LANES_MAX} x i32> <{order}>\n"
+        )
+        done += f"  ret {whole} %all\n"
+    lanes = f"{vector('i64', TEAM_LANES_MAX)} %a, {vector('i1', TEAM_LANES_MAX)} %m"
+    return f"""define internal {result} @{name}_team({_FIXED}, {lanes}{value}) #3 {{
 entry:
-{_one_warp(name, result, passed, 0)}  br i1 %fine.0, label %second, label %out, !prof !2
+{_one_warp(name, llvm, kind, 0)}  br i1 %fine.0, label %second, label %out, !prof !2
 second:
-{_one_warp(name, result, passed, WARP)}  br i1 %fine.{WARP}, label %whole, label %failed, !prof !2
+{_one_warp(name, llvm, kind, WARP)}  br i1 %fine.{WARP}, label %whole, label %failed, !prof !2
 failed:
   %lane.p = getelementptr i8, ptr %state, i64 {layout.STATE_LANE}
   %lane = load i32, ptr %lane.p
@@ -286,19 +269,16 @@ whole:
 {done}}}"""
 
 
-def _one_warp(name: str, result: str, passed: Sequence[tuple[str, str, bool]], first: int) -> str:
+def _one_warp(name: str, llvm: str, kind: _Kind, first: int) -> str:
     """Call the function for a team's lanes from `first` on: %r.first, and %fine.first if none trapped."""
     order = ", ".join(f"i32 {lane}" for lane in range(first, first + WARP))
-    lines, arguments = "", [_FIXED]
-    for part, element, is_one in passed:
-        if is_one:
-            arguments.append(f"{element} %{part}")
-            continue
+    lines, passed = "", [_FIXED]
+    for part, element in (("a", "i64"), ("m", "i1"), *((("v", llvm),) if kind.passed else ())):
         every = vector(element, TEAM_LANES_MAX)
         lines += f"  %{part}.{first} = shufflevector {every} %{part}, {every} poison, <{WARP} x i32> <{order}>\n"
-        arguments.append(f"{vector(element)} %{part}.{first}")
-    target = f"%r.{first} = call {vector(result)}" if result else "call void"
-    return f"""{lines}  {target} @{name}({", ".join(arguments)})
+        passed.append(f"{vector(element)} %{part}.{first}")
+    target = "" if kind.passed else f"%r.{first} = "
+    return f"""{lines}  {target}call {kind.result} @{name}({", ".join(passed)})
   %kind.{first} = load i32, ptr %state
   %fine.{first} = icmp eq i32 %kind.{first}, 0
 """

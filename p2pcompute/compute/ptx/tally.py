@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.compute.ptx.checked import formal, vector_check_lines
+from p2pcompute.compute.ptx.checked import FORMAL, vector_check_lines
 from p2pcompute.compute.ptx.ir import Instruction
 from p2pcompute.compute.ptx.llvmtext import vector
 from p2pcompute.compute.ptx.types import BITS_OF_LLVM, TYPES
+from p2pcompute.compute.ptx.uniform import WARP
 
 PIECE_BYTES: Final = 32
 _PLAIN: Final = {"add": "add", "and": "and", "or": "or", "xor": "xor"}
@@ -48,27 +49,27 @@ def declaration(ins: Instruction) -> str | None:
     return f"declare {llvm} @llvm.{sign}{operation}.{llvm}({llvm}, {llvm})"
 
 
-def _in_pieces(slot: str, llvm: str, value: str, every: int) -> str:
-    """Store a vector of `every` lane, PIECE_BYTES at a time."""
-    lanes = min(every, 8 * PIECE_BYTES // BITS_OF_LLVM[llvm])
-    kind, lines = vector(llvm, every), ""
-    for first in range(0, every, lanes):
+def _in_pieces(slot: str, llvm: str, value: str) -> str:
+    """Store a vector, PIECE_BYTES at a time."""
+    lanes = min(WARP, 8 * PIECE_BYTES // BITS_OF_LLVM[llvm])
+    lines = ""
+    for first in range(0, WARP, lanes):
         order = ", ".join(f"i32 {lane}" for lane in range(first, first + lanes))
-        lines += f"  %{slot}.{first} = shufflevector {kind} {value}, {kind} poison, "
+        lines += f"  %{slot}.{first} = shufflevector {vector(llvm)} {value}, {vector(llvm)} poison, "
         lines += f"<{lanes} x i32> <{order}>\n  %{slot}.p{first} = getelementptr {llvm}, ptr %{slot}, i32 {first}\n"
         lines += f"  store volatile {vector(llvm, lanes)} %{slot}.{first}, ptr %{slot}.p{first}\n"
     return lines
 
 
-def function(name: str, ins: Instruction, others: str, every: int, *, is_uniform: bool) -> str:
-    """`name`: as `others` (the checked helper of the same operation), without a result, for `every` lane of a warp or
-    team. With `is_uniform` the operand is one scalar for all lanes.
+def function(name: str, ins: Instruction, others: str, *, is_uniform: bool) -> str:
+    """`name`: as `others` (the checked helper of the same operation), without a result. With `is_uniform` the operand
+    is one scalar for all lanes.
     """
     type_name = ins.types[0]
     llvm, size = TYPES[type_name].llvm, TYPES[type_name].size_bytes
-    kind = vector(llvm, every)
+    kind = vector(llvm)
     lanes = ""
-    for lane in range(every):
+    for lane in range(WARP):
         value = "%s" if is_uniform else f"%v{lane}"
         if not is_uniform:
             lanes += f"  %w{lane} = getelementptr {llvm}, ptr %values, i32 {lane}\n"
@@ -81,22 +82,22 @@ def function(name: str, ins: Instruction, others: str, every: int, *, is_uniform
     operand = f"{llvm} %s" if is_uniform else f"{kind} %v"
     spread = values = ""
     if not is_uniform:
-        values = f"  %values = alloca {kind}\n{_in_pieces('values', llvm, '%v', every)}"
+        values = f"  %values = alloca {kind}\n{_in_pieces('values', llvm, '%v')}"
     if is_uniform:
         spread = f"  %v.i = insertelement {kind} poison, {llvm} %s, i32 0\n"
-        spread += f"  %v = shufflevector {kind} %v.i, {kind} poison, <{every} x i32> zeroinitializer\n"
-    check = vector_check_lines("%a", "%base", "%limit", size, every).format(place="%a").rstrip("\n") + "\n"
-    return f"""define internal void @{name}({formal(every)}, {operand}) #3 {{
+        spread += f"  %v = shufflevector {kind} %v.i, {kind} poison, <{WARP} x i32> zeroinitializer\n"
+    check = vector_check_lines("%a", "%base", "%limit", size).format(place="%a").rstrip("\n") + "\n"
+    return f"""define internal void @{name}({FORMAL}, {operand}) #3 {{
 entry:
-  %places = alloca <{every} x i32>
-  %narrow = trunc <{every} x i64> %a to <{every} x i32>
-{_in_pieces("places", "i32", "%narrow", every)}{values}{check}  %m.w = bitcast <{every} x i1> %m to i{every}
-  %full = icmp eq i{every} %m.w, -1
+  %places = alloca <{WARP} x i32>
+  %narrow = trunc <{WARP} x i64> %a to <{WARP} x i32>
+{_in_pieces("places", "i32", "%narrow")}{values}{check}  %m.w = bitcast <{WARP} x i1> %m to i{WARP}
+  %full = icmp eq i{WARP} %m.w, -1
   %go = and i1 %full, %good
   br i1 %go, label %all, label %some, !prof !2
 all:
 {lanes}  ret void
 some:
-{spread}  %r = call {kind} @{others}({formal(every)}, {kind} %v, {kind} zeroinitializer)
+{spread}  %r = call {kind} @{others}({FORMAL}, {kind} %v, {kind} zeroinitializer)
   ret void
 }}"""

@@ -22,13 +22,13 @@ from p2pcompute.compute.ptx.uniform import TEAM_LANES_MAX, Analysis, Layout
 
 LIVE_BYTES_MAX: Final = 24 * 64
 """Of lanes that are live where a loop begins: three quarters of the widest processors' vector registers."""
-INSTRUCTIONS_MAX: Final = 200
+INSTRUCTIONS_MAX: Final = 1_000
 """Code for more lanes takes longer to compile; long kernels have other work beside a chain."""
 
 _APART: Final = frozenset(
     {
         *("shfl", "vote", "match", "activemask", "redux", "elect"),
-        *("membar", "fence", "nanosleep", "tex", "vprintf", "__assertfail", "call"),
+        *("atom", "red", "membar", "fence", "nanosleep", "tex", "vprintf", "__assertfail", "call"),
     }
 )
 _SHARED: Final = frozenset({"tid", "ntid", "ctaid", "nctaid"})
@@ -49,14 +49,11 @@ def _may_share(entry: Entry, graph: Graph, threads: Layout) -> bool:
     if not graph.loops or threads.threads % TEAM_LANES_MAX or entry.local_bytes:
         return False
     every = list(entry.instructions())
-    read = {register.name for ins in every for register in ins.reads()}
-    return len(every) <= INSTRUCTIONS_MAX and all(_is_alike(ins, read) for ins in every)
+    return len(every) <= INSTRUCTIONS_MAX and all(_is_alike(ins) for ins in every)
 
 
-def _is_alike(ins: Instruction, read: set[str]) -> bool:
-    """Whether an instruction does for 64 lanes what it does for twice 32. `read`: registers that anything reads."""
-    if ins.opcode == "atom" and any(register.name in read for register in ins.writes()):
-        return False
+def _is_alike(ins: Instruction) -> bool:
+    """Whether an instruction does for 64 lanes what it does for twice 32."""
     if ins.opcode in ("bar", "barrier"):
         return (
             ins.has("sync") and not ins.has("warp") and len(ins.sources) == 1 and isinstance(ins.sources[0], Immediate)

@@ -44,6 +44,7 @@ def test_warps_without_a_partner_run_alone(block: int) -> None:
         "mov.u32 %v, %lanemask_lt;",
         "mov.u32 %v, %warpid;",
         "atom.global.add.u32 %v, [%in0], 1;",
+        "red.global.add.u32 [%in0], 1;",
         "ld.volatile.global.u32 %v, [%in0];",
         "membar.cta;",
         "bar.sync 0, 64;",
@@ -125,30 +126,6 @@ def test_a_fault_of_a_shared_access_names_its_thread(guilty: int) -> None:
     trap = launch(body_kernel(body, 1, REGISTERS, 64, TILE), (1, 1, 1), np.zeros(1, np.uint32)).trap
     assert trap is not None
     assert (trap.kind, trap.thread) == (ptx.TrapKind.OUT_OF_BOUNDS, (guilty, 0, 0))
-
-
-@pytest.mark.parametrize("value", ["1", "%t"], ids=["one", "own"])
-@pytest.mark.parametrize("space", ["shared", "global"])
-@pytest.mark.parametrize("operation", ["red.{}.add.u32 [%a], {};", "atom.{}.add.u32 %v, [%a], {};"])
-@pytest.mark.parametrize("guilty", [0, 31, 32, 63, 99])
-def test_counting_in_teams(value: str, space: str, operation: str, guilty: int) -> None:
-    """Thread t adds to counter t % 5 in each of three turns, or is guilty of adding somewhere else."""
-    start, end = "mov.u64 %a, %in0;", ""
-    if space == "shared":
-        start = "mov.u64 %a, tile;"
-        end = """bar.sync 0; setp.gt.u32 %p, %t, 4; @%p ret; mul.wide.u32 %w, %t, 4; mov.u64 %a, tile;
-        add.s64 %a, %a, %w; ld.shared.u32 %n, [%a]; add.s64 %a, %in0, %w; st.global.u32 [%a], %n;"""
-    body = f"""mov.u32 %n, 0; rem.u32 %i, %t, 5; mul.wide.u32 %w, %i, 4;
-    {start} add.s64 %a, %a, %w; setp.eq.u32 %p, %t, {guilty}; @%p add.s64 %a, %a, 65536;
-$turn: {operation.format(space, value)} add.u32 %n, %n, 1; setp.lt.u32 %q, %n, 3; @%q bra $turn; {end}"""
-    assert lanes(body, extra=TILE) == 64
-    counters = np.zeros(5, np.uint32)
-    result = launch(body_kernel(body, 1, REGISTERS, 64, TILE), (1, 1, 1), counters)
-    if guilty < 64:
-        assert result.trap is not None
-        assert (result.trap.kind, result.trap.thread) == (ptx.TrapKind.OUT_OF_BOUNDS, (guilty, 0, 0))
-    else:
-        assert counters.tolist() == [sum(3 * (1 if value == "1" else t) for t in range(c, 64, 5)) for c in range(5)]
 
 
 def test_trap_instruction_names_its_thread() -> None:
