@@ -22,7 +22,7 @@ from p2pcompute.compute.ptx.uniform import TEAM_LANES_MAX, Analysis, Layout
 
 LIVE_BYTES_MAX: Final = 24 * 64
 """Of lanes that are live where a loop begins: three quarters of the widest processors' vector registers."""
-INSTRUCTIONS_MAX: Final = 1_000
+INSTRUCTIONS_MAX: Final = 200
 """Code for more lanes takes longer to compile; long kernels have other work beside a chain."""
 
 _APART: Final = frozenset(
