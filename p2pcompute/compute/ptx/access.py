@@ -8,6 +8,8 @@ test.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -47,8 +49,16 @@ class Access:
         """Whether the block being written runs once per thread, in thread blocks of several rows."""
         self.is_repeated = False
         """Whether it is in a loop."""
+        self._is_seldom = False
         self._strides_by_grid = prefetch.may_stride_by_grid(frame.entry)
         self._gathers = 0
+
+    @contextmanager
+    def seldom(self) -> Iterator[None]:
+        """For code that next to never runs: the shortest will do."""
+        self._is_seldom = True
+        yield
+        self._is_seldom = False
 
     # Windows -----------------------------------------------------------------------------------------------------
 
@@ -421,7 +431,7 @@ class Access:
     def _near(self, ins: Instruction, shape: Shape) -> Place | None:
         """The memory that a load in a loop is tested against in place."""
         base = shape.address.base
-        if not self.is_repeated or ins.modifier("order") is not None or self._gathers == GATHERS_MAX:
+        if self._is_seldom or not self.is_repeated or ins.modifier("order") is not None or self._gathers == GATHERS_MAX:
             return None
         if shape.space != "global" or not isinstance(base, Register) or base.name not in self._bounds.origins:
             return None

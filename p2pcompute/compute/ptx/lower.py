@@ -302,8 +302,9 @@ class _Lowering:
             self._instruction(ins, of_place.get(place))
         code.do(f"br label %{both}")
         code.label(slow)
-        for ins in rest:
-            self._instruction(ins, None)
+        with self._access.seldom():
+            for ins in rest:
+                self._instruction(ins, None)
         code.do(f"br label %{both}")
         code.label(both)
 
