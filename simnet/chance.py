@@ -66,7 +66,18 @@ def scenario_of(seed: int) -> Scenario:
         ),
         links=Links(loss=rng.choice((0.0, 0.0, 0.05, 0.2)), latency=rng.choice(("uniform", "heavy"))),
     )
-    return _populated(seed, scenario)
+    return _populated(seed, msgspec.structs.replace(scenario, work=_believed(seed, scenario.work)))
+
+
+def _believed(seed: int, work: Work) -> Work:
+    """A third of the worlds has another policy than replication, a fifth of the others results that are only close."""
+    rng = random.Random(f"policy/{seed}")
+    verify = rng.choice(("replicate",) * 4 + ("adaptive", "sample"))
+    if verify == "sample":
+        return msgspec.structs.replace(work, verify=verify, replicas=2, samples=44, blocks=1_000)
+    if verify == "adaptive":
+        return msgspec.structs.replace(work, verify=verify, replicas=2, kernels=1)
+    return msgspec.structs.replace(work, tolerant=rng.random() < 0.2)
 
 
 def _populated(seed: int, scenario: Scenario) -> Scenario:

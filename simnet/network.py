@@ -76,6 +76,8 @@ class Network:
         self.wheel, self._seed = wheel, seed
         self.dice = Dice(seed, links)
         self.nodes: dict[bytes, Endpoint] = {}
+        self.near: dict[bytes, bytes] = {}
+        """Root of an honest machine's own bits -> that of the result it is close to."""
         self.addresses: dict[str, bytes] = {}
         self._now = Now(0, WALL_START_MS)
         self.taps: list[Tap] = []

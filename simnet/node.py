@@ -11,6 +11,7 @@ from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import (
     CancelJob,
+    Compare,
     Connect,
     Disconnect,
     Effect,
@@ -255,6 +256,9 @@ class Node(Site):
                 self._fetch(effect)
             case Inspect():
                 self._inspect(effect)
+            case Compare():
+                token, pairs = effect.token, self.compare(effect)
+                self._input(self._life, lambda core: core.on_compared(self.now, token, pairs))
             case Grant():
                 self.grant(effect)
 

@@ -36,6 +36,8 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: Count = 0
     blocks: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1
     """Thread blocks of a task's one launch."""
+    tolerant: bool = False
+    """Whether outputs are compared with a tolerance: then every machine has bits of its own."""
     kernels: Count = 0
     """How many different kernels the tasks have; 0: each its own."""
     run_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 20

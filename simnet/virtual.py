@@ -20,6 +20,7 @@ from p2pcompute.node.ports import Streams
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.machine import (
+    Compare,
     Fetch,
     Grant,
     Inspect,
@@ -213,6 +214,9 @@ class SiteWork:
         key = node.index, JOB, 1, node.runs
         node.network.wheel.at(node.network.wheel.now_ms + took_ms, Phase.SETTLE, key, reply.give, outcome)
         return await reply.wait()
+
+    async def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:
+        return self._node.compare(effect)
 
     async def fetch(self, effect: Fetch, network: Streams) -> tuple[bytes, ...]:
         """From the first source that gives the blobs, one after the other."""

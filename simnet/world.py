@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
@@ -13,7 +13,7 @@ from p2pcompute.protocol.machine import Emit
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
-from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, encode_manifest
+from p2pcompute.wire.manifest import Argument, Buffer, Comparison, Launch, Manifest, Role, encode_manifest
 from simnet.characters import Ring, character_of
 from simnet.disk import CrashState
 from simnet.faults import Plan
@@ -191,6 +191,7 @@ class World:
     def manifest(self, number: int) -> bytes:
         """The n-th task."""
         work, ptx = self.scenario.work, ptx_text(self.seed, self._kernel(number))
+        kind: dict[str, Any] = {"comparison": Comparison.TOLERANCE, "ulp_max": 4} if work.tolerant else {}
         outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
         return encode_manifest(
             Manifest(
@@ -199,7 +200,7 @@ class World:
                 sources=(),
                 ptx_root=merkle.blob_root(ptx),
                 ptx_size_bytes=len(ptx),
-                buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT) for name in outputs),
+                buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT, **kind) for name in outputs),
                 launches=(Launch("k", (work.blocks, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=DEVICE_MS,
                 memory_bytes_max=2**20,

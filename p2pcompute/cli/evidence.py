@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pcompute.cli import output
 from p2pcompute.cli.attach import ask
+from p2pcompute.cli.frauds import audit_fraud, is_fraud
 from p2pcompute.cli.money import format_credits
 from p2pcompute.cli.options import COMMON, JSON, Common, Json
 from p2pcompute.errors import UsageError, VerificationError
@@ -35,13 +36,17 @@ _AUDIT_COLUMNS: Final = (
 
 
 def audit(file: Path, /, *, network: str = "main", options: Json = JSON) -> None:
-    """Check the signed documents in an evidence file: every signature, and that they fit together. Needs no network.
+    """Check the signed documents in an evidence file: every signature, and that they fit together; or execute a fraud
+    proof again, here. Needs no network.
 
     Args:
-        file: Evidence, as `p2pcompute run` and `p2pcompute receipt export` write it.
+        file: Evidence, as `p2pcompute run` and `p2pcompute receipt export` write it, or a fraud proof.
         network: Name of the network the documents were signed for.
     """
-    _judge(_audited(file, network), as_json=options.json)
+    if is_fraud(file):
+        audit_fraud(file, network, as_json=options.json)
+    else:
+        _judge(_audited(file, network), as_json=options.json)
 
 
 def _audited(file: Path, network: str) -> Audit:

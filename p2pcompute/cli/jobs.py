@@ -83,25 +83,30 @@ def job_result(job: str, /, *, out_dir: Path = Path("results"), common: Common =
         out_dir: Where results are written; files of the same name are replaced.
     """
     from p2pcompute.cli.bundle import write_bundle
+    from p2pcompute.cli.frauds import write_frauds
     from p2pcompute.cli.submit import EVIDENCE, make_directory, save_array
 
     wanted = job_id(job)
     make_directory(out_dir)
-    arrays, evidence = ask(common, lambda node: _fetch(node, wanted))
+    arrays, evidence, frauds = ask(common, lambda node: _fetch(node, wanted))
     files = {name: out_dir / f"{name}.npy" for name in arrays}
     for name, path in files.items():
         save_array(path, arrays[name])
     write_bundle(out_dir / EVIDENCE, evidence)
+    proofs = write_frauds(out_dir, frauds)
     outputs = {name: str(path) for name, path in files.items()}
     facts: dict[str, object] = {"job": job, "outputs": outputs, "evidence": str(out_dir / EVIDENCE)}
+    if proofs:
+        facts["frauds"] = list(map(str, proofs))
     if not common.json:
         facts["outputs"] = list(outputs.values())
     output.put_facts(facts, as_json=common.json)
 
 
-async def _fetch(node: NodeApi, job: bytes) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+async def _fetch(node: NodeApi, job: bytes) -> tuple[dict[str, Any], tuple[bytes, ...], tuple[bytes, ...]]:
     import numpy as np
 
+    from p2pcompute.cli.frauds import fetch_frauds
     from p2pcompute.client.aio import error_of
     from p2pcompute.client.arguments import NUMPY_OF
 
@@ -117,4 +122,4 @@ async def _fetch(node: NodeApi, job: bytes) -> tuple[dict[str, Any], tuple[bytes
         if math.prod(shape) * NUMPY_OF[dtype].itemsize != len(data):
             raise P2PComputeError(f"output {name} has {len(data)} bytes, which is not {dtype}{list(shape)}")
         arrays[name] = np.frombuffer(data, NUMPY_OF[dtype]).reshape(shape)
-    return arrays, await node.bundle(job)
+    return arrays, await node.bundle(job), await fetch_frauds(node, job)

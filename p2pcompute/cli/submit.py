@@ -170,9 +170,9 @@ async def _run(order: _Order, common: Common) -> None:
             job = await client.submit_task(task, policy=order.policy, **order.terms)  # type: ignore[arg-type]
             progress.job = job.id
             result = await _result(job)
-        evidence = await job.evidence()
+        evidence, frauds = await job.evidence(), await job.frauds()
         network = str((await client.node.status())["network"])
-    _write(order, result, evidence, job.id, network, time.monotonic() - started, common)
+    _write(order, result, evidence, frauds, job.id, network, time.monotonic() - started, common)
 
 
 async def _wait_for_offers(client: AsyncClient, replicas: int) -> None:
@@ -214,6 +214,7 @@ def _write(
     order: _Order,
     result: Result,
     evidence: tuple[bytes, ...],
+    frauds: tuple[bytes, ...],
     job: bytes,
     network: str,
     seconds: float,
@@ -221,18 +222,21 @@ def _write(
 ) -> None:
     """Files into the directory, the summary onto stdout."""
     from p2pcompute.cli.bundle import write_bundle
+    from p2pcompute.cli.frauds import write_frauds
 
     files = {name: order.out_dir / f"{name}.npy" for name in result.outputs}
     for name, path in files.items():
         save_array(path, result.outputs[name])
     bundle = order.out_dir / EVIDENCE
     write_bundle(bundle, evidence)
+    proofs = write_frauds(order.out_dir, frauds)
     if common.json:
         output.put_json(
             {
                 "job": job,
                 "outputs": {name: str(path) for name, path in files.items()},
                 "evidence": str(bundle),
+                "frauds": list(map(str, proofs)),
                 "price": result.price,
                 "receipts": result.receipts,
                 "seconds": round(seconds, 3),
@@ -250,6 +254,8 @@ def _write(
         f"{len(result.receipts)} receipts, {format_credits(result.price)} credits, {seconds:.1f} s; "
         f"check them with: p2pcompute audit {bundle}{on}"
     )
+    for proof in proofs:
+        output.say(f"A provider's result was false; whoever doubts it can execute: p2pcompute audit {proof}{on}")
 
 
 def save_array(path: Path, array: object) -> None:

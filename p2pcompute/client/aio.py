@@ -8,7 +8,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import trio
@@ -24,6 +24,7 @@ from p2pcompute.node.api import Event, JobResult, NodeApi
 from p2pcompute.node.config import DEFAULT_NETWORK
 from p2pcompute.protocol.commands import DEFAULT, Submit
 from p2pcompute.protocol.matching import ANYBODY, Needs
+from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import decode_manifest
 from p2pcompute.wire.policy import Policy, Scheme, policy_fault, replicate
 
@@ -32,6 +33,9 @@ BUDGET_DEFAULT: Final = 10_000_000_000
 """Micro-credits: ten thousand credits."""
 DEVICE_S_DEFAULT: Final = 60.0
 TIMEOUT_S_DEFAULT: Final = 600.0
+SESSION_PROVIDERS_DEFAULT: Final = 3
+CLOSE_S: Final = 3.0
+"""For giving a session's leases back when its block was cancelled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,7 @@ class AsyncClient:
         device_s: float = DEVICE_S_DEFAULT,
         timeout_s: float = TIMEOUT_S_DEFAULT,
         name: str = "",
+        session: AsyncSession | None = None,
         **named: Value,
     ) -> AsyncJob:
         """Have a kernel run by `replicas` providers; believed when `quorum` of them (all but one, at least two, when
@@ -115,6 +120,7 @@ class AsyncClient:
             budget=budget,
             needs=needs,
             timeout_s=timeout_s,
+            session=session,
         )
 
     async def prepare(
@@ -151,6 +157,7 @@ class AsyncClient:
         budget: int = BUDGET_DEFAULT,
         needs: Needs = ANYBODY,
         timeout_s: float = TIMEOUT_S_DEFAULT,
+        session: AsyncSession | None = None,
     ) -> AsyncJob:
         """Have a prepared task run, on the terms that `submit` explains. Raises UsageError."""
         fault = policy_fault(policy)
@@ -169,13 +176,44 @@ class AsyncClient:
                 budget=budget,
                 needs=needs,
                 timeout_ms=max(1, int(timeout_s * 1000)),
+                session=session.id if session is not None else b"",
+                session_providers=session.providers if session is not None else 0,
             )
         )
         return AsyncJob(self.node, job, task)
 
+    @contextlib.asynccontextmanager
+    async def session(self, *, providers: int = SESSION_PROVIDERS_DEFAULT) -> AsyncIterator[AsyncSession]:
+        """Keep leases with up to so many providers for as long as the block runs, and have them work on its jobs one
+        after the other: without asking for prices or reserving again, which is most of what a small job costs.
+
+        Jobs that are not over at the end of the block go on. Raises UsageError.
+        """
+        if not 1 <= providers <= limits.SLOTS_MAX:
+            raise errors.UsageError(f"a session has 1 to {limits.SLOTS_MAX} providers, not {providers}")
+        opened = AsyncSession(self, secrets.token_bytes(16), providers)
+        try:
+            yield opened
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_S):
+                await self.node.act("close-session", opened.id.hex())
+
     def events(self) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Everything that happens at the node from now on."""
         return self.node.events()
+
+
+@dataclasses.dataclass(frozen=True)
+class AsyncSession:
+    """Made by `AsyncClient.session`."""
+
+    client: AsyncClient
+    id: bytes
+    providers: int
+
+    async def submit(self, kernel: Kernel, *positional: Value, **options: Any) -> AsyncJob:
+        """As AsyncClient.submit, on the session's leases."""
+        return await self.client.submit(kernel, *positional, session=self, **options)
 
 
 class AsyncJob:
@@ -207,6 +245,10 @@ class AsyncJob:
     async def cancel(self) -> None:
         """Give it up: providers stop, nothing is owed."""
         await self._node.stop_job(self.id)
+
+    async def frauds(self) -> tuple[bytes, ...]:
+        """Proofs against providers whose results a sample refuted, for `p2pcompute audit`: anyone can execute them."""
+        return tuple([await self._node.read(root, size) for root, size in await self._node.frauds(self.id)])
 
     async def evidence(self) -> tuple[bytes, ...]:
         """All signed documents of the job, for `p2pcompute audit`."""

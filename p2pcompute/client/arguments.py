@@ -43,21 +43,30 @@ class In:
 
 @dataclasses.dataclass(frozen=True)
 class InOut:
-    """An array the kernel reads and writes. The result comes back by name and, as in PyCUDA, into the array itself."""
+    """An array the kernel reads and writes. The result comes back by name and, as in PyCUDA, into the array itself.
+    `ulp` and `rtol` as in Out."""
 
     array: Array
+    ulp: int = 0
+    rtol: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Out:
-    """An array the kernel fills, starting from zeros; give the array, or a shape and dtype with `Out.of`."""
+    """An array the kernel fills, starting from zeros; give the array, or a shape and dtype with `Out.of`.
+
+    Replicas must state the same bits. For a kernel whose bits depend on the order of its sums (`kernel check` says
+    so) allow them to differ by `ulp` units in the last place (integers: by `ulp`), or by the share `rtol` of the larger
+    number (down to 1e-9)."""
 
     array: Array
+    ulp: int = 0
+    rtol: float = 0.0
 
     @classmethod
-    def of(cls, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Out:
+    def of(cls, shape: int | tuple[int, ...], dtype: npt.DTypeLike, *, ulp: int = 0, rtol: float = 0.0) -> Out:
         """An output without an array of one's own."""
-        return cls(np.empty(shape, dtype))
+        return cls(np.empty(shape, dtype), ulp, rtol)
 
 
 ScalarArgument = np.generic | int | float | bool

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import trio
 
-from p2pcompute.client.aio import AsyncClient, AsyncJob, Result, open_client
+from p2pcompute.client.aio import AsyncClient, AsyncJob, AsyncSession, Result, open_client
 from p2pcompute.client.arguments import Value
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.errors import LocalError
@@ -61,6 +61,10 @@ class Job:
     def cancel(self) -> None:
         """Give it up: providers stop, nothing is owed."""
         self._client._call(self._job.cancel)
+
+    def frauds(self) -> tuple[bytes, ...]:
+        """Proofs against providers whose results a sample refuted, for `p2pcompute audit`: anyone can execute them."""
+        return self._client._call(self._job.frauds)
 
     def evidence(self) -> tuple[bytes, ...]:
         """All signed documents of the job, for `p2pcompute audit`."""
@@ -137,6 +141,21 @@ class Client:
         jobs = [self.submit(kernel, arguments=named, **options) for named in arguments]
         return (job.result() for job in jobs)
 
+    @contextlib.contextmanager
+    def session(self, **options: Any) -> Iterator[Session]:
+        """As AsyncClient.session:
+
+        with client.session(providers=3) as session:
+            jobs = [session.submit(kernel, x=In(x), ...) for x in parts]
+        """
+        assert self._client is not None
+        manager = self._client.session(**options)
+        opened = self._call(manager.__aenter__)
+        try:
+            yield Session(self, opened)
+        finally:
+            self._call(manager.__aexit__, None, None, None)
+
     def status(self) -> dict[str, object]:
         """Facts about the client's node: peer id, connections, offers seen."""
         assert self._client is not None
@@ -156,6 +175,21 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Session:
+    """Made by `Client.session`."""
+
+    def __init__(self, client: Client, session: AsyncSession) -> None:
+        self._client, self._session = client, session
+
+    def submit(self, kernel: Kernel, *positional: Value, **options: Any) -> Job:
+        """As Client.submit, on the session's leases."""
+        return self._client.submit(kernel, *positional, session=self._session, **options)
+
+    def map(self, kernel: Kernel, arguments: Iterable[dict[str, Value]], **options: Any) -> Iterator[Result]:
+        """As Client.map, on the session's leases."""
+        return self._client.map(kernel, arguments, session=self._session, **options)
 
 
 def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Job]:

@@ -15,7 +15,7 @@ from p2pcompute.client.textures import TextureArgument
 from p2pcompute.compute.compiler import CompiledSource, EntrySignature
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits, merkle
-from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, Source, encode_manifest
+from p2pcompute.wire.manifest import Argument, Buffer, Comparison, Launch, Manifest, Role, Source, encode_manifest
 
 SCALAR_OF_PTX: Final = {
     "u8": "u8", "s8": "i8", "b8": "u8", "u16": "u16", "s16": "i16", "b16": "u16", "u32": "u32", "s32": "i32",
@@ -167,4 +167,14 @@ def _buffer(parameter: SourceParameter, value: In | Out | InOut, blobs: list[byt
         data = np.ascontiguousarray(array).data.cast("B")
         root = merkle.blob_root(data)
         blobs.append(data)
-    return Buffer(parameter.name, dtype, tuple(array.shape), role, root)
+    return Buffer(parameter.name, dtype, tuple(array.shape), role, root, *_comparison(parameter.name, value))
+
+
+def _comparison(name: str, value: In | Out | InOut) -> tuple[Comparison, int, int]:
+    """How copies of an output are compared: (comparison, ulp_max, rtol_ppb)."""
+    if isinstance(value, In) or not (value.ulp or value.rtol):
+        return Comparison.EXACT, 0, 0
+    rtol_ppb = round(value.rtol * 1e9)
+    if not 0 <= value.ulp < 2**31 or not 0 <= rtol_ppb <= 10**9 or not (value.ulp or rtol_ppb):
+        raise UsageError(f"argument {name}: ulp is 0 to {2**31 - 1}, rtol 1e-9 to 1")
+    return Comparison.TOLERANCE, int(value.ulp), rtol_ppb

@@ -19,10 +19,11 @@ from p2pcompute.identity import keys, names
 from p2pcompute.identity.delegation import Revocation
 from p2pcompute.node import reachability
 from p2pcompute.node.peer import Peer
-from p2pcompute.protocol.commands import Announce, Ban, StopJob, Submit, Withdraw
-from p2pcompute.protocol.job import Job
+from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, Withdraw
+from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire.documents import open_document
+from p2pcompute.wire.fraud import FraudProof, decode_evidence, encode_fraud
 from p2pcompute.wire.manifest import decode_manifest
 
 EVENTS_BUFFERED_MAX: Final = 4_096
@@ -60,6 +61,7 @@ class NodeApi(Protocol):
     async def status(self) -> dict[str, object]: ...
     async def table(self, name: str) -> list[dict[str, object]]: ...
     async def bundle(self, job: bytes) -> tuple[bytes, ...]: ...
+    async def frauds(self, job: bytes) -> tuple[tuple[bytes, int], ...]: ...
     async def act(self, name: str, argument: str) -> str: ...
     def events(self) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Event]]: ...
 
@@ -231,8 +233,34 @@ class LocalNode:
         mine = [] if job else self.peer.core.provider.evidence()
         return (*(raw for j in jobs for raw in j.evidence()), *mine)
 
+    async def frauds(self, job: bytes) -> tuple[tuple[bytes, int], ...]:
+        """Fraud proofs against the providers of a job that were refuted, as blobs of the store: (root, size)."""
+        found = self.peer.core.requester.jobs.get(job)
+        if found is None:
+            raise UsageError(f"no job {job.hex()} here")
+        shown = [r for r in found.team if r.evidence[1]]
+        return tuple([await trio.to_thread.run_sync(self._fraud, found, replica) for replica in shown])
+
+    def _fraud(self, job: Job, replica: Replica) -> tuple[bytes, int]:
+        assert replica.assignment is not None
+        assert replica.commitment is not None
+        assert replica.reveal is not None
+        blobs = self.peer.blobs
+        proof = encode_fraud(
+            FraudProof(
+                replica.assignment.raw,
+                replica.commitment.raw,
+                replica.reveal.raw,
+                job.manifest_bytes,
+                blobs.read(job.manifest.ptx_root),
+                decode_evidence(blobs.read(replica.evidence[0])),
+            )
+        )
+        return blobs.put(proof)
+
     async def act(self, name: str, argument: str) -> str:
-        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw; what was done."""
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw, close-session HEX;
+        what was done."""
         runtime = self.peer.runtime
         if name == "connect":
             return f"connected to {names.peer_id(await self.peer.transport.connect(argument))}"
@@ -245,6 +273,9 @@ class LocalNode:
         if name == "announce":
             runtime.command(Announce(self._revocation(argument)))
             return "the revocation is on its way"
+        if name == "close-session":
+            runtime.command(CloseSession(bytes.fromhex(argument)))
+            return "the session's leases are given back"
         if name == "withdraw":
             runtime.command(Withdraw())
             return "the offer is withdrawn"

@@ -168,6 +168,8 @@ async def _dispatch(node: NodeApi, pipe: Pipe, call: Call) -> tuple[object, byte
             return await node.table(msgspec.convert(a[0], str)), None
         case "bundle":
             return await node.bundle(msgspec.convert(a[0], bytes)), None
+        case "frauds":
+            return await node.frauds(msgspec.convert(a[0], bytes)), None
         case "act":
             return await node.act(msgspec.convert(a[0], str), msgspec.convert(a[1], str)), None
         case _:
@@ -263,6 +265,9 @@ class RemoteNode:
 
     async def bundle(self, job: bytes) -> tuple[bytes, ...]:
         return msgspec.convert(await self._simple("bundle", job), tuple[bytes, ...])
+
+    async def frauds(self, job: bytes) -> tuple[tuple[bytes, int], ...]:
+        return msgspec.convert(await self._simple("frauds", job), tuple[tuple[bytes, int], ...])
 
     async def act(self, name: str, argument: str) -> str:
         return msgspec.convert(await self._simple("act", name, argument), str)

@@ -24,10 +24,11 @@ from p2pcompute.errors import LocalError, P2PComputeError
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.ownership import Ownership, Ownerships
 from p2pcompute.node.sources import Source
-from p2pcompute.node.states import MissingError, States, before
-from p2pcompute.protocol.machine import Finding, Inspect, InspectOutcome, JobStatus
+from p2pcompute.node.states import Known, MissingError, States, before
+from p2pcompute.protocol.machine import Finding, Inspect, InspectOutcome, JobStatus, Point
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire import limits
+from p2pcompute.wire.fraud import Evidence, Piece, encode_evidence
 from p2pcompute.wire.manifest import Manifest, decode_manifest
 from p2pcompute.wire.steps import launch_of, state_buffers, step_count
 
@@ -45,12 +46,20 @@ NO_BLOCK: Final = -1
 
 
 class _End(Exception):
-    """The inspection knows what it found, and where."""
+    """The inspection knows what it found, and where. `pieces`: what shows it to others."""
 
     def __init__(
-        self, finding: Finding, reason: str, step: int = 0, block: int = 0, buffer: int = 0, byte: int = 0
+        self,
+        finding: Finding,
+        reason: str,
+        step: int = 0,
+        block: int = 0,
+        buffer: int = 0,
+        byte: int = 0,
+        pieces: Sequence[Piece] = (),
     ) -> None:
         super().__init__(reason)
+        self.pieces = tuple(pieces)
         self.outcome = InspectOutcome(finding, step=step, block=block, buffer=buffer, byte=byte, reason=reason)
 
 
@@ -68,7 +77,7 @@ class Inspector:
         could cause."""
         try:
             manifest = decode_manifest(effect.manifest)
-            fault = _misfit(manifest, effect)
+            fault = misfit(manifest, effect.states, effect.points)
             if fault:
                 return InspectOutcome(Finding.UNPROVEN, reason=fault)
             states = self._taken_up(effect, manifest, source)
@@ -106,22 +115,44 @@ class Inspector:
             async with self._engines.lend() as engine:
                 if not isinstance(engine, Asked):
                     raise LocalError("this node's engine cannot run single blocks")
-                await inspection.run(engine, self._ownerships, effect)
+                await inspection.run(engine, self._ownerships, effect.points, effect.blocks)
         except _End as end:
-            return end.outcome
+            return self._keep_evidence(end, effect.token) if end.pieces else end.outcome
         except MissingError as error:
             return InspectOutcome(Finding.UNAVAILABLE, reason=str(error))
         except P2PComputeError as error:
             return InspectOutcome(Finding.UNPROVEN, reason=str(error))
         return InspectOutcome(Finding.CLEAN)
 
+    def _keep_evidence(self, end: _End, token: str) -> InspectOutcome:
+        """What shows the fraud to others stays in the local store, if there is room for it."""
+        o = end.outcome
+        try:
+            evidence = encode_evidence(Evidence(o.step, o.block, o.buffer, o.byte, end.pieces))
+            root, _ = self._blobs.put(evidence)
+            self._blobs.pin(root, f"fraud:{token}")
+        except LocalError:
+            return o
+        return msgspec.structs.replace(o, evidence=(root, len(evidence)))
 
-def _misfit(manifest: Manifest, effect: Inspect) -> str:
+
+async def recompute(engine: Asked, manifest: Manifest, ptx_text: bytes, states: Known, point: Point) -> InspectOutcome:
+    """What the block that writes one point shows. Raises P2PComputeError where it cannot be said, and MissingError
+    where `states` lack something."""
+    inspection = _Inspection(manifest, states, ptx_text)
+    try:
+        await inspection.run(engine, Ownerships(), (point,), 1)
+    except _End as end:
+        return end.outcome
+    return InspectOutcome(Finding.CLEAN, inspection.blocks)
+
+
+def misfit(manifest: Manifest, states: Sequence[Sequence[bytes]], points: Sequence[Point]) -> str:
     """Why the roots or points are none of this task, as a sentence."""
     steps, buffers = step_count(manifest), state_buffers(manifest)
-    if len(effect.states) != steps or any(len(state) != len(buffers) for state in effect.states):
-        return f"{len(effect.states)} states are no states of {steps} steps and {len(buffers)} buffers"
-    for point in effect.points:
+    if len(states) != steps or any(len(state) != len(buffers) for state in states):
+        return f"{len(states)} states are no states of {steps} steps and {len(buffers)} buffers"
+    for point in points:
         if not 0 <= point.step < steps or point.buffer not in buffers:
             return f"there is no buffer {point.buffer} in the state after step {point.step}"
         if not 0 <= point.byte < manifest.buffers[point.buffer].size_bytes:
@@ -132,18 +163,18 @@ def _misfit(manifest: Manifest, effect: Inspect) -> str:
 class _Inspection:
     """One provider's result."""
 
-    def __init__(self, manifest: Manifest, states: States, ptx_text: bytes) -> None:
+    def __init__(self, manifest: Manifest, states: Known, ptx_text: bytes) -> None:
         self.manifest, self.states, self.ptx_text = manifest, states, ptx_text
         self.blocks = self.device_us = 0
         """Recomputed, and what the engine took."""
 
-    async def run(self, engine: Asked, ownerships: Ownerships, effect: Inspect) -> None:
+    async def run(self, engine: Asked, ownerships: Ownerships, points: Sequence[Point], most: int) -> None:
         """Returns when nothing is wrong. Raises _End, MissingError, P2PComputeError where this machine cannot say."""
         steps: dict[int, dict[int, None]] = {}
         unwritten: dict[tuple[int, int], list[int]] = {}
         known: dict[int, Ownership] = {}
         drawn = 0
-        for point in effect.points:
+        for point in points:
             launch = launch_of(self.manifest, point.step)
             if launch not in known:
                 known[launch] = await ownerships.of(engine, self.manifest, self.ptx_text, launch)
@@ -153,7 +184,7 @@ class _Inspection:
             if writer is None:
                 unwritten.setdefault((point.step, point.buffer), []).append(point.byte)
             elif writer not in steps.get(point.step, ()):
-                if drawn == effect.blocks:
+                if drawn == most:
                     break
                 steps.setdefault(point.step, {})[writer] = None
                 drawn += 1
@@ -174,9 +205,11 @@ class _Inspection:
             was, is_now = (holding.pages.read(place, place + 1)[0] for holding in (earlier, later))
             if was != is_now:
                 self.states.check_local()
+                span = np.array([[place, place + 1]], np.int64)
+                pieces = [piece for holding in (earlier, later) for piece in self.states.proven(holding, span)]
                 where = f"byte {place} of {self.manifest.buffers[buffer].name}"
                 reason = f"step {step}: no block writes {where}, which changes from {was} to {is_now}"
-                raise _End(Finding.WRONG, reason, step, NO_BLOCK, buffer, place)
+                raise _End(Finding.WRONG, reason, step, NO_BLOCK, buffer, place, pieces)
 
 
 class _Step:
@@ -269,4 +302,15 @@ class _Step:
         end = " (watched for races in its first instructions only)" if not checked.is_complete else ""
         where = f"byte {byte} of {self._manifest.buffers[buffer].name}"
         reason = f"step {self._step}: block {block} leaves another {where} than the provider has{end}"
-        raise _End(Finding.WRONG, reason, *place)
+        raise _End(Finding.WRONG, reason, *place, self._evidence(block, logged))
+
+    def _evidence(self, block: int, logged: LoggedBlocks) -> list[Piece]:
+        """All that the block loaded, and what the provider has where it stores."""
+        touched, pieces = logged.accesses[block], list[Piece]()
+        for buffer, spans in touched.loads.items():
+            if buffer in self._before:
+                pieces += self._states.proven(self._before[buffer], spans)
+        for buffer, spans in touched.stores.items():
+            if buffer >= 0:
+                pieces += self._states.proven(self._states.holding(self._step + 1, buffer), spans)
+        return list(dict.fromkeys(pieces))

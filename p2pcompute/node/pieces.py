@@ -19,6 +19,7 @@ from p2pcompute.errors import RemoteError
 from p2pcompute.node.sources import STALL_S, CorruptError, Source, opened
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.wire import limits, merkle
+from p2pcompute.wire.fraud import Piece
 
 LEAF: Final = limits.BLOB_LEAF_BYTES
 FRAME_LEAVES: Final = limits.BLOB_CHUNK_BYTES // LEAF
@@ -51,24 +52,24 @@ def frames(data: memoryview, leaves: Sequence[int]) -> Iterator[bytes]:
         yield b"".join(data[n * LEAF : (n + 1) * LEAF] for n in leaves[start : start + FRAME_LEAVES])
 
 
-async def fetch_leaves(source: Source, root: bytes, size: int, leaves: Sequence[int]) -> dict[int, bytes]:
+async def fetch_pieces(source: Source, root: bytes, size: int, leaves: Sequence[int]) -> list[Piece]:
     """These leaves of a blob (ascending, no two alike), each proven. Raises RemoteError when the source does not give
     all of them, CorruptError when it sends others; LocalError when it cannot be reached.
     """
-    found: dict[int, bytes] = {}
+    found: list[Piece] = []
     for portion in portions(leaves):
         request = PieceRequest(root, size, tuple(_ranges(portion)))
         try:
             async with opened(source) as stream:
                 with trio.fail_after(STALL_S):
                     await stream.send_all(pack_frame(msgspec.msgpack.encode(request)))
-                found |= await _answer(FrameReader(stream), request)
+                found.append(await _answer(FrameReader(stream), request))
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             raise RemoteError(f"pieces of blob {root.hex()[:16]} did not come ({type(error).__name__})") from error
     return found
 
 
-async def _answer(reader: FrameReader, request: PieceRequest) -> dict[int, bytes]:
+async def _answer(reader: FrameReader, request: PieceRequest) -> Piece:
     """All of it is read before any of it is believed: 4 MiB at most."""
     name, size, leaves = request.root.hex()[:16], request.size_bytes, request.leaves()
     nodes = len(merkle.proof_places(merkle.leaf_count(size), leaves))
@@ -76,19 +77,18 @@ async def _answer(reader: FrameReader, request: PieceRequest) -> dict[int, bytes
         head = await reader.next(max(1, merkle.HASH_BYTES * nodes))
     if not head:
         raise RemoteError(f"the peer gives no pieces of blob {name}")
-    found: dict[int, bytes] = {}
+    data: list[bytes] = []
     for start in range(0, len(leaves), FRAME_LEAVES):
-        part = leaves[start : start + FRAME_LEAVES]
-        sizes = [min(LEAF, size - n * LEAF) for n in part]
+        wanted = sum(min(LEAF, size - n * LEAF) for n in leaves[start : start + FRAME_LEAVES])
         with trio.fail_after(STALL_S):
-            frame = await reader.next(sum(sizes))
-        if len(frame) != sum(sizes):
+            data.append(await reader.next(wanted))
+        if len(data[-1]) != wanted:
             raise CorruptError(f"a piece of blob {name} has another size")
-        found |= {n: frame[i * LEAF : i * LEAF + length] for i, (n, length) in enumerate(zip(part, sizes, strict=True))}
-    proof = [head[i : i + merkle.HASH_BYTES] for i in range(0, merkle.HASH_BYTES * nodes, merkle.HASH_BYTES)]
-    if len(head) != max(1, merkle.HASH_BYTES * nodes) or merkle.root_of_leaves(size, found, proof) != request.root:
+    proof = tuple(head[i : i + merkle.HASH_BYTES] for i in range(0, merkle.HASH_BYTES * nodes, merkle.HASH_BYTES))
+    piece = Piece(request.root, size, tuple(leaves), proof, b"".join(data))
+    if len(head) != max(1, merkle.HASH_BYTES * nodes) or not piece.is_proven:
         raise CorruptError(f"a piece of blob {name} is corrupt")
-    return found
+    return piece
 
 
 def portions(leaves: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -9,7 +9,17 @@ from typing import Protocol
 
 import trio
 
-from p2pcompute.protocol.machine import Fetch, Grant, Inspect, InspectOutcome, JobOutcome, Now, Priority, RunJob
+from p2pcompute.protocol.machine import (
+    Compare,
+    Fetch,
+    Grant,
+    Inspect,
+    InspectOutcome,
+    JobOutcome,
+    Now,
+    Priority,
+    RunJob,
+)
 from p2pcompute.transport.mux import Stream
 
 
@@ -83,6 +93,9 @@ class Work(Protocol):
 
     async def run(self, effect: RunJob) -> JobOutcome: ...
     async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome: ...
+    async def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:
+        """Which results are close to each other; None where one of them is not here."""
+
     async def serve(self, peer: bytes, stream: Stream) -> None: ...
     async def run_retention(self) -> None:
         """For as long as the node lives: let go of what nobody waits for any more."""

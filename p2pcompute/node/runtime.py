@@ -23,6 +23,7 @@ from p2pcompute.protocol.core import NEIGHBOURS_MIN, RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip.exchange import decode_record
 from p2pcompute.protocol.machine import (
     CancelJob,
+    Compare,
     Connect,
     Disconnect,
     Effect,
@@ -231,6 +232,8 @@ class Runtime:
                 scope = self._runs.get(effect.token)
                 if scope is not None:
                     scope.cancel()
+            case Compare():
+                self._spawn(self._compare, effect)
             case Inspect():
                 self._spawn(self._inspect, effect)
             case Fetch():
@@ -348,6 +351,10 @@ class Runtime:
             finally:
                 del self._runs[effect.token]
             self._do(self.core.on_job(self.now(), effect.token, outcome))
+
+    async def _compare(self, effect: Compare) -> None:
+        pairs = await self._work.compare(effect)
+        self._do(self.core.on_compared(self.now(), effect.token, pairs))
 
     async def _inspect(self, effect: Inspect) -> None:
         outcome = await self._work.inspect(effect, self)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from p2pcompute.compute.sampling.pages import LEAF, Pages, Spans
+from p2pcompute.compute.sampling.pages import LEAF, Pages, Spans, leaves_under
 from p2pcompute.errors import LocalError, RemoteError
-from p2pcompute.node.pieces import fetch_leaves, portions
+from p2pcompute.node.pieces import fetch_pieces, portions
 from p2pcompute.node.sources import Source
 from p2pcompute.storage.blobs import BlobStore
-from p2pcompute.wire import limits
+from p2pcompute.wire import limits, merkle
+from p2pcompute.wire.fraud import Piece
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.steps import state_buffers
 
@@ -34,6 +35,16 @@ class Holding:
     is_used: bool = False
 
 
+class Known(Protocol):
+    """States as an inspection needs them."""
+
+    def holding(self, state: int, number: int) -> Holding: ...
+    async def know(self, holding: Holding, spans: Spans) -> bool: ...
+    def lay_local(self, holdings: Iterable[Holding]) -> None: ...
+    def proven(self, holding: Holding, spans: Spans) -> list[Piece]: ...
+    def check_local(self) -> None: ...
+
+
 class States:
     """Those of one task and one provider. A buffer that is the same in several states is held once."""
 
@@ -45,6 +56,7 @@ class States:
         self._leaves_max = leaves_max
         self._places = {number: place for place, number in enumerate(state_buffers(manifest))}
         self._holdings: dict[tuple[bytes, int], Holding] = {}
+        self._pieces: list[Piece] = []
         self.leaves = 0
         """Fetched from the provider."""
         self.is_waiting = False
@@ -84,9 +96,10 @@ class States:
         self.is_waiting = True
         try:
             for portion in portions(leaves):  # what came before a failure is kept
-                found = await fetch_leaves(self.source, holding.root, holding.pages.size_bytes, portion)
-                self.leaves += len(found)
-                holding.pages.add(found)
+                for piece in await fetch_pieces(self.source, holding.root, holding.pages.size_bytes, portion):
+                    self.leaves += len(piece.leaves)
+                    self._pieces.append(piece)
+                    holding.pages.add(piece.contents())
         except (RemoteError, LocalError) as error:
             self.is_waiting = False
             raise MissingError(str(error)) from error
@@ -100,6 +113,23 @@ class States:
             for holding in local:
                 holding.pages, holding.is_used = Pages(holding.pages.size_bytes, whole=holding.local), True
 
+    def proven(self, holding: Holding, spans: Spans) -> list[Piece]:
+        """Pieces that hold these bytes, for others to check: as they were fetched, or made from the local store."""
+        wanted = leaves_under(spans)
+        if not wanted or not holding.root:
+            return []
+        if holding.local is None:
+            mine = [p for p in self._pieces if (p.root, p.size_bytes) == (holding.root, holding.pages.size_bytes)]
+            return [p for p in mine if not set(p.leaves).isdisjoint(wanted)]
+        nodes = merkle.chunk_nodes(holding.local)
+        return [self._piece(holding, holding.local, nodes, portion) for portion in portions(wanted)]
+
+    @staticmethod
+    def _piece(holding: Holding, local: memoryview, nodes: Sequence[bytes], leaves: Sequence[int]) -> Piece:
+        proof = tuple(merkle.prove_leaves(local, nodes, leaves))
+        data = b"".join(local[n * LEAF : (n + 1) * LEAF] for n in leaves)
+        return Piece(holding.root, holding.pages.size_bytes, tuple(leaves), proof, data)
+
     def check_local(self) -> None:
         """Nobody is wrong because our disk is. Raises HomeError."""
         for holding in self._holdings.values():
@@ -107,7 +137,7 @@ class States:
                 self._blobs.read(holding.root)
 
 
-def before(states: States, manifest: Manifest, step: int) -> Mapping[int, Holding]:
+def before(states: Known, manifest: Manifest, step: int) -> Mapping[int, Holding]:
     """All buffers as a step finds them."""
     found = {number: states.holding(step, number) for number in range(len(manifest.buffers))}
     states.lay_local(found.values())

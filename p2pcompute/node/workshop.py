@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import OrderedDict
 from typing import Final
 
 import trio
 
+from p2pcompute.compute.closeness import are_close
+from p2pcompute.errors import LocalError
 from p2pcompute.node import exchange
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.inspection import Inspector
 from p2pcompute.node.ports import Clock, Streams, SystemClock
 from p2pcompute.node.sources import PROTOCOL, Source
-from p2pcompute.protocol.machine import Fetch, Grant, Inspect, InspectOutcome, JobOutcome, RunJob
+from p2pcompute.protocol.machine import Compare, Fetch, Grant, Inspect, InspectOutcome, JobOutcome, RunJob
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.mux import Stream
+from p2pcompute.wire.manifest import decode_manifest
 
 GRANTS_PER_PEER_MAX: Final = 1_024
 """Tasks whose blobs one peer may read at a time; the oldest grant goes first."""
@@ -110,6 +114,22 @@ class Workshop:
     async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome:
         """Recompute blocks of a provider's result on a free engine."""
         return await self._inspector.inspect(effect, self._source(network, effect.peer, effect.addresses))
+
+    async def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:
+        """Which results are close to each other; None where one of them is not here."""
+        try:
+            return await trio.to_thread.run_sync(self._close_pairs, effect)
+        except LocalError:
+            return None
+
+    def _close_pairs(self, effect: Compare) -> tuple[tuple[int, int], ...]:
+        outputs = decode_manifest(effect.manifest).outputs
+        views = [[self._blobs.mapped(root) for root in roots] for roots in effect.results]
+        return tuple(
+            (i, j)
+            for i, j in itertools.combinations(range(len(views)), 2)
+            if all(are_close(buffer, a, b) for buffer, a, b in zip(outputs, views[i], views[j], strict=True))
+        )
 
     # -- retention ---------------------------------------------------------------------------------------------------
 

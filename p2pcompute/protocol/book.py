@@ -57,8 +57,9 @@ class Book:
         self._per_operator: dict[bytes, int] = {}
         self._expiry: list[tuple[int, bytes]] = []
         """When somebody's offer ends, or ended before it was renewed."""
-        self._ladders: dict[tuple[RankBy, str, str], Ladder] = {}
-        """By price for every class, by other orders for those that were asked for."""
+        self._ladders: dict[tuple[str, str], Ladder] = {}
+        self._ladders_by_gflop: dict[tuple[str, str], Ladder] = {}
+        """Of the classes that somebody asked for in this order."""
         self._raws: dict[bytes, AnyDocument] = {}
         self._standing: dict[bytes, bytes] = {}
         """Id -> bytes of what others may want from us: live offers, the cancels that end others, proofs."""
@@ -210,12 +211,11 @@ class Book:
     def _enter(self, listing: Listing) -> None:
         """Into the ladders of its classes and the row of those that will expire."""
         for name in _classes(listing.offer.body):
-            if (RankBy.DEVICE_SECOND, *name) not in self._ladders:
-                self._ladders[RankBy.DEVICE_SECOND, *name] = _ladder(RankBy.DEVICE_SECOND, *name)
-            for by in RankBy:
-                ladder = self._ladders.get((by, *name))
-                if ladder is not None:
-                    ladder.add(listing)
+            if name not in self._ladders:
+                self._ladders[name] = _ladder(RankBy.DEVICE_SECOND, *name)
+            self._ladders[name].add(listing)
+            if name in self._ladders_by_gflop:
+                self._ladders_by_gflop[name].add(listing)
         heapq.heappush(self._expiry, (listing.offer.expires_at, listing.peer))
         if len(self._expiry) > 2 * len(self._listings) + EXPIRY_SLACK:  # renewals left too many behind
             self._expiry = [(x.offer.expires_at, x.peer) for x in self._listings.values()]
@@ -223,12 +223,11 @@ class Book:
 
     def _leave(self, listing: Listing) -> None:
         for name in _classes(listing.offer.body):
-            for by in RankBy:
-                ladder = self._ladders.get((by, *name))
-                if ladder is not None:
-                    ladder.remove(listing)
-                    if not ladder:
-                        del self._ladders[by, *name]
+            for ladders in (self._ladders, self._ladders_by_gflop):
+                if name in ladders:
+                    ladders[name].remove(listing)
+                    if not ladders[name]:
+                        del ladders[name]
 
     def ranked(
         self,
@@ -244,15 +243,20 @@ class Book:
         The book must not change while this is under way.
         """
         name = ("", needs.model) if needs.model else (needs.engine, "")
-        by_price = self._ladders.get((RankBy.DEVICE_SECOND, *name))
-        if by_price is None:
-            return iter(())
-        ladder = self._ladders.get((needs.rank_by, *name))
+        ladder = self._ladders.get(name)
         if ladder is None:
-            ladder = self._ladders[needs.rank_by, *name] = _ladder(needs.rank_by, *name)
+            return iter(())
+        if needs.rank_by is RankBy.GFLOP:
+            ladder = self._by_gflop(name, ladder)
+        return ladder.ranked(needs, seed=seed, demerits=demerits, rtt=rtt, scan=scan)
+
+    def _by_gflop(self, name: tuple[str, str], by_price: Ladder) -> Ladder:
+        """The other order of a class, made when it is first asked for."""
+        if name not in self._ladders_by_gflop:
+            ladder = self._ladders_by_gflop[name] = _ladder(RankBy.GFLOP, *name)
             for x in by_price.walk():
                 ladder.add(x)
-        return ladder.ranked(needs, seed=seed, demerits=demerits, rtt=rtt, scan=scan)
+        return self._ladders_by_gflop[name]
 
     def expire(self, now: Now) -> list[Emit]:
         """Drop what is no longer in force."""

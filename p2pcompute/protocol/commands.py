@@ -16,7 +16,8 @@ DEFAULT: Final = Policy()
 class Submit:
     """Have a manifest computed. `job` is 16 random bytes; its blobs are already in the local store. `budget` is
     micro-credits; `needs` is what is asked of providers beyond the manifest's own limits. `stored`: for the
-    policy sample, the places in the manifest of the buffers that each launch may store to."""
+    policy sample, the places in the manifest of the buffers that each launch may store to. `session`: 16 random bytes
+    that name a session, which keeps leases with so many providers; empty for none."""
 
     job: bytes
     manifest: bytes
@@ -25,6 +26,8 @@ class Submit:
     budget: int = 0
     needs: Needs = ANYBODY
     timeout_ms: int = 600_000
+    session: bytes = b""
+    session_providers: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +35,13 @@ class StopJob:
     """Give a job up."""
 
     job: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CloseSession:
+    """No more jobs for this session: its leases go back."""
+
+    session: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,4 +73,4 @@ class Announce:
     document: bytes
 
 
-Command = Submit | StopJob | Publish | Withdraw | Ban | Announce
+Command = Submit | StopJob | CloseSession | Publish | Withdraw | Ban | Announce

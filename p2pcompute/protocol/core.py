@@ -142,6 +142,8 @@ class PeerCore:
                 return self.requester.submit(now, command)
             case c.StopJob():
                 return self.requester.cancel(now, command.job)
+            case c.CloseSession():
+                return self.requester.sessions.close(now, command.session)
             case c.Publish():
                 self.provider.open_for_business(command.terms)
                 return self._publish_offer(now)
@@ -343,7 +345,11 @@ class PeerCore:
         """An Inspect ended."""
         return self.requester.on_inspected(now, token, outcome)
 
+    def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
+        """A Compare ended: which results are close to each other; None when that could not be said."""
+        return self.requester.on_compared(now, token, pairs)
+
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed."""
-        machine = self.requester if token.startswith("outputs:") else self.provider
+        machine = self.requester if token.startswith(("outputs:", "compare:")) else self.provider
         return machine.on_fetch(now, token, blobs, reason)

@@ -84,6 +84,12 @@ class Desk:
             out.append(persist(records.ReplicaLost(job.id, replica.assignment.id, reason)))
         return [*out, self.event(job, "job.lost", replica, reason=reason)]
 
+    def abandon(self, now: Now, job: Job, replica: Replica, reason: str) -> list[Effect]:
+        """Others did its work: it is told to stop."""
+        assert replica.assignment is not None
+        abort = self.post.write(now, d.Abort(replica.assignment.id, reason), lifetime_ms=LETTER_MS)
+        return [self.send(job, replica, "courtesy", abort), *self.lose(now, job, replica, reason)]
+
     def fail(self, now: Now, job: Job, error: P2PComputeError) -> list[Effect]:
         """The job ends without a result; everybody at work for it is told."""
         job.step("fail")
@@ -103,7 +109,7 @@ class Desk:
     @staticmethod
     def hush(job: Job) -> list[Effect]:
         """No timer of a job that is over."""
-        return [SetTimer(f"job.{what}:{job.name}", None) for what in ("deadline", "commit", "round", "rest")]
+        return [SetTimer(f"job.{what}:{job.name}", None) for what in ("deadline", "commit", "late", "round", "rest")]
 
 
 def persist(record: records.AnyRecord) -> Persist:

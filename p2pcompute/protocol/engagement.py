@@ -56,6 +56,8 @@ class Engagement:
     opening: d.RootReveal | None = None
     commitment: AnyDocument | None = None
     moved_bytes: int = 0
+    is_shown: bool = False
+    """Whether the requester sees the outputs before it judges, since it compares their values."""
     failure: AnyDocument | None = None
     receipt: AnyDocument | None = None
     verdict: AnyDocument | None = None

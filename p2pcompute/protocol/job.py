@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from p2pcompute.protocol import pricing
 from p2pcompute.protocol.machine import follow
@@ -13,6 +13,9 @@ from p2pcompute.protocol.verification import Answer
 from p2pcompute.wire.documents import AnyDocument, Assignment, Quote, RootReveal
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import Policy
+
+if TYPE_CHECKING:
+    from p2pcompute.protocol.session import Session
 
 REPLICA: Final[dict[tuple[str, str], str]] = {
     ("reserving", "assign"): "assigned",
@@ -29,6 +32,12 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealing", "reveal"): "revealed",
     ("revealing", "lose"): "lost",
     ("revealed", "lose"): "lost",
+    ("revealed", "fetch"): "showing",
+    ("showing", "fetched"): "shown",
+    ("showing", "lose"): "lost",
+    ("shown", "agree"): "judged",
+    ("shown", "reject"): "rejected",
+    ("shown", "lose"): "lost",
     ("revealed", "inspect"): "inspecting",
     ("inspecting", "inspect"): "inspecting",
     ("inspecting", "compare"): "revealed",
@@ -52,7 +61,8 @@ JOB: Final[dict[tuple[str, str], str]] = {
 }
 
 PENDING: Final = ("reserving", "assigned", "running")
-COMMITTED: Final = ("committed", "revealing", "revealed", "inspecting")
+COMMITTED: Final = ("committed", "revealing", "revealed", "showing", "shown", "inspecting")
+OPENED: Final = ("revealed", "shown")
 LIVE: Final = PENDING + COMMITTED
 
 
@@ -65,7 +75,12 @@ class Replica:
     addresses: tuple[str, ...]
     price_ceiling: int
     device: str = ""
+    numeric_class: str = ""
     state: str = "reserving"
+    took_ms: int = 0
+    """From the assignment to the commitment."""
+    late: bool = False
+    """It takes longer than such work does: somebody else was, or is being, put to it as well."""
     attempts: int = 0
     fetch_failures: int = 0
     quote: Quote | None = None
@@ -76,11 +91,19 @@ class Replica:
     verdict: AnyDocument | None = None
     receipt: AnyDocument | None = None
     cheque: AnyDocument | None = None
+    evidence: tuple[bytes, int] = (b"", 0)
+    """Root and size of what shows to others that it was wrong."""
     error: str = ""
 
     def step(self, event: str) -> None:
         self.state = follow(REPLICA, self.state, event)
         self.attempts = 0
+
+    @property
+    def assigned_wall_ms(self) -> int:
+        """When; only once assigned."""
+        assert self.assignment is not None
+        return self.assignment.issued_at
 
     @property
     def terms(self) -> Assignment:
@@ -141,10 +164,17 @@ class Job:
     fetched: bool = False
     code: int = 0
     error: str = ""
+    compared: list[Replica] = dataclasses.field(default_factory=list)
+    """Whose results are being compared, in the order in which they are named."""
+    late_ms: int = 0
+    """After how long a replica is late."""
+    backups: int = 0
+    """How many replicas were late so far."""
     fault: str = ""
     """What recomputing a block showed to be wrong with the kernel."""
     doubt: str = ""
     """Why a result that was believed unchecked should be computed again."""
+    session: Session | None = None
 
     def step(self, event: str) -> None:
         self.state = follow(JOB, self.state, event)
@@ -165,6 +195,16 @@ class Job:
     def within(self, *states: str) -> list[Replica]:
         """The replicas in any of these states, in order of engagement."""
         return [r for r in self.team if r.state in states]
+
+    @property
+    def punctual(self) -> list[Replica]:
+        """Those at work or done who are not late."""
+        return [r for r in self.within(*LIVE) if not r.late]
+
+    @property
+    def lacking(self) -> int:
+        """How many more replicas are wanted."""
+        return self.target - len(self.punctual)
 
     def taken(self, *, lost: bool) -> list[bytes | str]:
         """The operators engaged for this job and their networks; with `lost`, also those whose replica was lost."""
@@ -187,13 +227,19 @@ class Job:
             self.quorum = self.policy.quorum
             self.target = max(self.target, self.policy.replicas)
 
+    @property
+    def numeric_class(self) -> str:
+        """In which results of this job are compared by their values; "" where none is settled."""
+        engaged = (r.numeric_class for r in self.team if r.state not in ("reserving", "lost"))
+        return next(engaged, "") if self.manifest.is_tolerant else ""
+
     def kind_of(self, replica: Replica) -> Kind:
         """What trust in this replica's result is about."""
         return Kind(replica.operator, replica.device, self.manifest.ptx_root)
 
     def votes(self) -> list[tuple[bytes, RootReveal]]:
         """(operator, opening) of every replica that opened its commitment and is still in the running."""
-        return [(r.operator, r.reveal.body) for r in self.within("revealed") if r.reveal is not None]
+        return [(r.operator, r.reveal.body) for r in self.within(*OPENED) if r.reveal is not None]
 
     def replica_of(self, assignment_id: bytes) -> Replica | None:
         return next((r for r in self.team if r.assignment is not None and r.assignment.id == assignment_id), None)

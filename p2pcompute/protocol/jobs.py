@@ -137,8 +137,8 @@ class Jobs:
                 self.add(record)
             case records.Assigned():
                 assignment = self._post.open(record.assignment)
-                ceiling = assignment.body.price_ceiling
-                replica = Replica(record.peer, record.operator, record.addresses, ceiling, record.device)
+                terms = assignment.body.price_ceiling, record.device, record.numeric_class
+                replica = Replica(record.peer, record.operator, record.addresses, *terms)
                 self._jobs[record.job].team.append(replica)
                 self.take_assignment(self._jobs[record.job], replica, assignment)
             case records.CommitmentHeld():
@@ -155,6 +155,8 @@ class Jobs:
                 self._jobs[record.job].step("judge")
             case records.Refuted():
                 self._replay_verdicts(self._jobs[record.job], ((record.reveal, record.verdict),))
+                reveal = self._post.open(record.reveal)
+                self._judged(self._jobs[record.job], reveal.body.commitment).evidence = record.evidence
             case records.ReceiptHeld():
                 receipt = self._post.open(record.receipt)
                 replica = self._replica(record.job, receipt.body.assignment)
@@ -175,10 +177,14 @@ class Jobs:
         assert replica is not None, "the journal names an assignment it does not hold"
         return replica
 
+    @staticmethod
+    def _judged(job: Job, commitment: bytes) -> Replica:
+        return next(r for r in job.team if r.commitment and r.commitment.id == commitment)
+
     def _replay_verdicts(self, job: Job, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         for reveal_raw, verdict_raw in pairs:
             reveal, verdict = self._post.open(reveal_raw), self._post.open(verdict_raw)
-            replica = next(r for r in job.team if r.commitment and r.commitment.id == reveal.body.commitment)
+            replica = self._judged(job, reveal.body.commitment)
             replica.step("ask")
             replica.step("reveal")
             replica.reveal = reveal

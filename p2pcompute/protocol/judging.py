@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.errors import VerificationError
+from p2pcompute.errors import RemoteError, VerificationError
 from p2pcompute.protocol import pricing, records, sampling, verification
+from p2pcompute.protocol.comparing import Comparing, must_show
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
-from p2pcompute.protocol.job import COMMITTED, Job, Replica
+from p2pcompute.protocol.job import COMMITTED, OPENED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, Now
 from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
@@ -23,6 +24,7 @@ class Judging:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.comparing = Comparing(desk)
 
     # -- openings ----------------------------------------------------------------------------------------------------
 
@@ -69,13 +71,31 @@ class Judging:
             return [self._desk.event(job, "job.unconfirmed", revealed[0])]
         if job.policy.scheme is Scheme.SAMPLE and not job.checked:
             return self.inspect(now, job, revealed[0])
+        if must_show(job, revealed):
+            return self.comparing.advance(now, job, revealed)
         if count.agreed is not None:
             agreed = count.agreed
             judged = [(r, verification.judge(r.reveal.body, agreed)) for r in revealed if r.reveal is not None]
             return self._pronounce(now, job, judged)
-        job.target = len(revealed) + max(1, job.quorum - count.best)
+        return self._disagree(job, count.best)
+
+    def _disagree(self, job: Job, best: int) -> list[Effect]:
+        """As many more replicas as the largest group lacks to the quorum."""
+        opened = len(job.within(*OPENED))
+        job.target = opened + max(1, job.quorum - best)
         job.dry_rounds = 0
-        return [self._desk.event(job, "job.disagreement", replicas=len(revealed), best=count.best)]
+        return [self._desk.event(job, "job.disagreement", replicas=opened, best=best)]
+
+    def on_compared(self, now: Now, job: Job, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
+        """Which results are close to each other; None when what was fetched is not here any more."""
+        if job.state != "working" or not job.compared:
+            return []
+        if pairs is None:
+            return self._desk.fail(now, job, RemoteError("the results could not be compared here"))
+        judged, best = self.comparing.on_compared(job, pairs)
+        job.compared = []
+        job.fetched = bool(judged)  # what is compared is here
+        return self._pronounce(now, job, judged) if judged else self._disagree(job, best)
 
     # -- sampling ----------------------------------------------------------------------------------------------------
 
@@ -115,7 +135,7 @@ class Judging:
             text = f"blocks of this task cannot stand for it ({outcome.reason}); replicate it"
             return [told, *self._desk.fail(now, job, VerificationError(text))]
         if outcome.finding is Finding.WRONG:
-            return [told, *self._refute(now, job, replica)]
+            return [told, *self._refute(now, job, replica, outcome.evidence)]
         if outcome.finding is Finding.AT_FAULT and outcome.step:
             job.replicate()  # the block ran on a state that rests on this provider's word
             replica.step("compare")
@@ -125,23 +145,25 @@ class Judging:
             return [told, *self._pronounce(now, job, [(replica, d.Judgement.KERNEL_AT_FAULT)])]
         return [told, *self._pronounce(now, job, [(replica, d.Judgement.AGREED)])]
 
-    def _refute(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+    def _refute(self, now: Now, job: Job, replica: Replica, evidence: tuple[bytes, int]) -> list[Effect]:
         """A block of it is not what the kernel computes. Others take its place."""
         assert replica.reveal is not None
         assert replica.commitment is not None
         body = d.Verdict(replica.commitment.id, d.Judgement.REFUTED, (), 0, 0)
         verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
         self._desk.jobs.take_verdict(job, replica, verdict)
-        record = persist(records.Refuted(job.id, replica.reveal.raw, verdict.raw))
+        replica.evidence = evidence
+        record = persist(records.Refuted(job.id, replica.reveal.raw, verdict.raw, evidence))
         told = self._desk.event(job, "job.verdict", replica, judgement=body.judgement.name, price=0)
         return [record, told, self._desk.send(job, replica, "courtesy", verdict)]
 
     # -- pronouncing -------------------------------------------------------------------------------------------------
 
     def _pronounce(self, now: Now, job: Job, judged: list[tuple[Replica, d.Judgement]]) -> list[Effect]:
-        """All verdicts of a job, in one record."""
+        """All verdicts of a job, in one record. Where results are close but not equal, each that agrees is told so of
+        its own roots; the outputs are those of the last one."""
         group = [r.reveal.body for r, judgement in judged if r.reveal and judgement is not d.Judgement.OUTVOTED]
-        lowest_us, roots = min(opening.device_us for opening in group), group[0].output_roots
+        lowest_us = min(opening.device_us for opening in group)
         moved = job.traffic_bytes(with_outputs=group[0].status is d.OutcomeStatus.OK)
         pairs: list[tuple[bytes, bytes]] = []
         letters: list[Effect] = []
@@ -150,6 +172,7 @@ class Judging:
             assert replica.commitment is not None
             paid = judgement is not d.Judgement.OUTVOTED
             price = pricing.price_due(replica.terms, replica.reveal.body.device_us, lowest_us, moved) if paid else 0
+            roots = replica.reveal.body.output_roots if paid else group[-1].output_roots
             body = d.Verdict(replica.commitment.id, judgement, roots, len(group), price)
             verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
             self._desk.jobs.take_verdict(job, replica, verdict)

@@ -163,12 +163,12 @@ class Ladder:
         tests = [test for name, test in bind(needs, rtt) if name not in self._settled]
         least = floors(needs)
         price_max = needs.price_per_device_s_max if self._sorts_by_limit else 0
-        rung = self._rung
+        rung, by_price = self._rung, self._sorts_by_limit
         walk = self.walk(least)
         price, tied = -1, list[Listing]()
         for x in islice(walk, scan):
             offer = x.offer.body
-            at = rung(offer)
+            at = offer.price_per_device_s if by_price else rung(offer)
             if at != price:
                 if tied:
                     yield from _untied(tied, seed, demerits)

@@ -1,9 +1,9 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob`, `Fetch` and `Inspect` leave strictly in order, and none of them before every `Persist`
-that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be forgotten
-by a crash.
+`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect` and `Compare` leave strictly in order, and none of them before every
+`Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be
+forgotten by a crash.
 `Send`, `Connect`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines never read a clock,
 never draw a random number of their own and never block.
 """
@@ -220,6 +220,15 @@ class Inspect(msgspec.Struct, frozen=True, gc=False):
     leaves_max: int = 1 << 62
 
 
+class Compare(msgspec.Struct, frozen=True, gc=False):
+    """Say which of these results (roots of all outputs, in the local store) are close to each other by the comparison
+    that the manifest names for each output; then on_compared(token)."""
+
+    token: str
+    manifest: bytes
+    results: tuple[tuple[bytes, ...], ...]
+
+
 class Emit(msgspec.Struct, frozen=True, gc=False):
     """Something happened that people, metrics or invariants want to know. `fields` hold plain values only."""
 
@@ -239,12 +248,13 @@ Effect = (
     | CancelJob
     | Fetch
     | Inspect
+    | Compare
     | Grant
     | Emit
 )
 
 
-Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect | Compare
 """Effects that wait for the journal; see the top of this module."""
 
 
@@ -300,6 +310,8 @@ class InspectOutcome(msgspec.Struct, frozen=True, gc=False):
     buffer: int = 0
     byte: int = 0
     reason: str = ""
+    evidence: tuple[bytes, int] = (b"", 0)
+    """Where WRONG can be shown to others: root and size of a wire.fraud.Evidence in the local store."""
 
 
 class IllegalTransitionError(Exception):

@@ -263,21 +263,54 @@ def distinct(listings: Iterable[Listing], count: int, *, taken: Iterable[bytes |
     return chosen
 
 
+Nearest = tuple[Callable[[Offer, int], int], Callable[[int, int], int], Callable[[int], str]]
+"""The number that a constraint is about, of an offer and a round trip (0 when not stated or measured); which of two is
+nearer to what was wanted; and how it is said."""
+
+
+def _numbers(field: str) -> Callable[[Offer, int], int]:
+    value_of = operator.attrgetter(field)
+    return lambda offer, _: int(value_of(offer))
+
+
+NEAREST: Final[Mapping[str, Nearest]] = {
+    "memory": (_numbers("memory_bytes_max"), max, "{} bytes".format),
+    "device time": (_numbers("device_ms_max"), max, "{} ms".format),
+    "compute capability": (_numbers("compute_capability"), max, lambda tenths: f"{tenths / 10}"),
+    "throughput": (_numbers("mflops"), max, "{} MFLOP/s".format),
+    "copy rate": (_numbers("copy_mb_s"), max, "{} MB/s".format),
+    "power": (_numbers("watts"), min, "{} W".format),
+    "carbon": (_numbers("gco2_per_kwh"), min, "{} g of CO2 per kWh".format),
+    "round trip": (lambda _, rtt: rtt, min, "{} ms".format),
+    "price per gigabyte": (_numbers("price_per_gb"), min, "{} micro-credits".format),
+    "price": (_numbers("price_per_device_s"), min, "{} micro-credits per device-second".format),
+}
+"""The constraints that ask for a number."""
+
+
 def explain(
     listings: Sequence[Listing], needs: Needs, *, demerits: Callable[[bytes], int], rtt: RoundTrip = unmeasured
 ) -> str:
-    """Why nobody serves this need, in one sentence."""
+    """Why nobody serves this need, in one sentence, with the nearest number that would do for each constraint that some
+    offer breaks and no other."""
     if not listings:
         return "no offers have been seen: check that the bootstrap address is right and that providers are serving"
     tests = bind(needs, rtt)
     reasons: dict[str, int] = {}
-    nearest = 0
+    nearest: dict[str, int] = {}
     for x in listings:
-        reason = "banned here for wrong results" if demerits(x.operator) < 0 else misfit(x, tests)
-        reasons[reason or "busy or silent"] = reasons.get(reason or "busy or silent", 0) + 1
-        if reason == "price":
-            price = x.offer.body.price_per_device_s
-            nearest = price if not nearest else min(nearest, price)
+        offer = x.offer.body
+        broken = ["banned here for wrong results"] if demerits(x.operator) < 0 else []
+        broken += [name for name, holds in tests if not holds(offer, x)]
+        reason = broken[0] if broken else "busy or silent"
+        reasons[reason] = reasons.get(reason, 0) + 1
+        if len(broken) == 1 and reason in NEAREST:
+            value_of, nearer, _ = NEAREST[reason]
+            value = value_of(offer, rtt(x.peer) or 0)
+            if value:
+                nearest[reason] = nearer(value, nearest.get(reason, value))
     text = ", ".join(f"{n} × {name}" for name, n in reasons.items())
-    hint = f"; the nearest price is {nearest} micro-credits per device-second" if nearest else ""
-    return f"of {len(listings)} offers none serves this: {text}{hint}"
+    hints = [
+        f"the nearest {name} is {said(nearest[name])}" for name, (_, _, said) in NEAREST.items() if name in nearest
+    ]
+    return f"of {len(listings)} offers none serves this: {text}" + "".join(f"; {hint}" for hint in hints)

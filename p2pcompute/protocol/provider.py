@@ -114,7 +114,8 @@ class Provider:
                 self._replay_end(self._engagements[record.assignment], self._post.open(record.by))
             case records.Committed():
                 document = self._post.open(record.commitment)
-                self._commit(self._engagements[record.assignment], document, record.opening, record.moved_bytes)
+                facts = record.opening, record.moved_bytes, record.is_shown
+                self._commit(self._engagements[record.assignment], document, *facts)
             case records.Issued():
                 verdict, receipt = self._post.open(record.verdict), self._post.open(record.receipt)
                 self._issue(self._by_commitment[verdict.body.commitment], verdict, receipt)
@@ -143,7 +144,7 @@ class Provider:
             elif e.state in ("committed", "failed"):
                 out.append(SetTimer(f"provider.tell:{e.token}", now.mono_ms))
             elif e.state == "awaiting verdict":
-                out += self._grant_pieces(e)
+                out += self._grant_evidence(e)
             elif e.state == "unpaid":
                 out += self._grant_outputs(e)
         return out
@@ -270,12 +271,14 @@ class Provider:
         if (e.state, "reveal") in TRANSITIONS:
             e.step("reveal")
             quiet = self._await_verdict(now, e)
-        return self._grant_pieces(e), self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
+        return self._grant_evidence(e), self._post.write(now, e.opening, lifetime_ms=LETTER_MS), quiet
 
     @staticmethod
-    def _grant_pieces(e: Engagement) -> list[Effect]:
-        """For an inspection: single leaves of the states, until there is a verdict."""
+    def _grant_evidence(e: Engagement) -> list[Effect]:
+        """Until there is a verdict: for an inspection single leaves of the states, for a comparison the outputs."""
         assert e.opening is not None
+        if e.is_shown:
+            return [Grant(e.token, e.requester, e.opening.output_roots, e.verdict_by_wall_ms)]
         roots = tuple(dict.fromkeys(root for state in e.opening.states for root in state))
         leaves = e.assignment.body.policy.samples * verification.LEAVES_PER_SAMPLE
         return [Grant(e.token, e.requester, roots, e.verdict_by_wall_ms, leaves)] if roots else []
@@ -441,15 +444,18 @@ class Provider:
         opening = msgspec.structs.replace(opening, commitment=document.id)
         ok = status is d.OutcomeStatus.OK
         moved_bytes = pricing.traffic_bytes(e.manifest, len(e.manifest_bytes), with_outputs=ok)
-        self._commit(e, document, opening, moved_bytes)
-        record = records.Committed(e.assignment.id, opening, document.raw, moved_bytes)
+        is_shown = ok and e.manifest.is_tolerant
+        self._commit(e, document, opening, moved_bytes, is_shown)
+        record = records.Committed(e.assignment.id, opening, document.raw, moved_bytes, is_shown)
         done = _event("provider.committed", e.requester, device_us=outcome.device_us)
         return [persist(record), done, *self._tell(now, e)]
 
-    def _commit(self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal, moved_bytes: int) -> None:
+    def _commit(
+        self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal, moved_bytes: int, is_shown: bool
+    ) -> None:
         e.state = "running" if e.state == "fetching" else e.state  # replay: a restart repeats the run silently
         e.step("commit")
-        e.commitment, e.opening, e.moved_bytes = commitment, opening, moved_bytes
+        e.commitment, e.opening, e.moved_bytes, e.is_shown = commitment, opening, moved_bytes, is_shown
         self._by_commitment[commitment.id] = e
         self._vacate(e, commitment)
 

@@ -30,12 +30,14 @@ class JobSubmitted(Record, frozen=True, tag="job"):
 
 
 class Assigned(Record, frozen=True, tag="assigned"):
-    """Requester: this assignment may be on its way. `device` is the class of device that was offered."""
+    """Requester: this assignment may be on its way. `device` is the class of device that was offered,
+    `numeric_class` that of its numbers."""
 
     job: bytes
     peer: bytes
     operator: bytes
     device: str
+    numeric_class: str
     addresses: tuple[str, ...]
     assignment: bytes
     reservation: bytes
@@ -64,11 +66,13 @@ class Judged(Record, frozen=True, tag="judged"):
 
 
 class Refuted(Record, frozen=True, tag="refuted"):
-    """Requester: recomputing a block showed that this opening is false; the job goes on with others."""
+    """Requester: recomputing a block showed that this opening is false; the job goes on with others. `evidence`
+    is that of the inspection."""
 
     job: bytes
     reveal: bytes
     verdict: bytes
+    evidence: tuple[bytes, int]
 
 
 class ReceiptHeld(Record, frozen=True, tag="receipt-held"):
@@ -135,12 +139,14 @@ class Ended(Record, frozen=True, tag="closed"):
 
 
 class Committed(Record, frozen=True, tag="committed"):
-    """Provider: the outcome, its opening, the commitment to it, and the bytes that are to be paid for."""
+    """Provider: the outcome, its opening, the commitment to it, the bytes that are to be paid for, and whether the
+    outputs are compared by their values."""
 
     assignment: bytes
     opening: RootReveal
     commitment: bytes
     moved_bytes: int
+    is_shown: bool
 
 
 class Issued(Record, frozen=True, tag="issued"):

@@ -11,7 +11,7 @@ from typing import Final
 
 from p2pcompute.protocol import matching
 from p2pcompute.protocol.book import Book
-from p2pcompute.protocol.job import LIVE, Job, Round
+from p2pcompute.protocol.job import Job, Round
 from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
 from p2pcompute.protocol.matching import Listing
 from p2pcompute.protocol.post import Post, Tag
@@ -51,7 +51,7 @@ class Recruiter:
 
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
-        wanted = job.target - len(job.within(*LIVE))
+        wanted = job.lacking
         known = self._best(now, job, awake=True, lost=True)
         if len(known) < wanted and job.busy:  # all were asked: some may be free by now
             job.busy.clear()
@@ -60,8 +60,9 @@ class Recruiter:
             known = self._best(now, job, awake=False, lost=True)
         if not known:  # a crash is no crime: with nobody else left, those who were lost get another try
             known = self._best(now, job, awake=False, lost=False)
-        if not known or len(job.team) + wanted > limits.REPLICAS_MAX:
+        if not known or not _of_one_class(job, known) or len(job.team) + wanted > limits.REPLICAS_MAX:
             return []
+        known = _of_one_class(job, known)
         reach, all_known = self._reach(job), len(known)
         if all_known > reach.window:
             all_known, known = limits.SCAN_MAX, known[: reach.window]
@@ -206,6 +207,15 @@ class Recruiter:
         """Why nobody (else) serves this job, in one sentence."""
         others = [x for x in self._book.listings() if x.peer != self._post.env.me]
         return matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
+
+
+def _of_one_class(job: Job, known: list[Listing]) -> list[Listing]:
+    """Where results are compared by their values: those whose numbers are of one class, that of the replicas at work or
+    else of the first."""
+    if not job.manifest.is_tolerant:
+        return known
+    wanted = job.numeric_class or known[0].offer.body.numeric_class
+    return [x for x in known if x.offer.body.numeric_class == wanted]
 
 
 def _drawn(window: list[Listing], count: int, seed: bytes) -> list[Listing]:

@@ -15,13 +15,14 @@ from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.desk import Desk, persist
 from p2pcompute.protocol.hiring import Hiring
-from p2pcompute.protocol.job import COMMITTED, LIVE, PENDING, Job, Replica
+from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, InspectOutcome, Now, Outcome, Reply, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
+from p2pcompute.protocol.session import Session
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
@@ -42,6 +43,7 @@ class Requester:
         self._judging = Judging(self._desk)
         self._settling = Settling(self._desk)
         self.jobs = self._desk.jobs
+        self.sessions = self._hiring.sessions
         self.ban = self._desk.ban
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -66,6 +68,8 @@ class Requester:
             deadline_wall_ms=now.wall_ms + command.timeout_ms,
         )
         job = self.jobs.add(record)
+        if command.session:
+            job.session = self.sessions.open(command.session, command.session_providers)
         return [persist(record), self._desk.event(job, "job.submitted"), *self._start(now, job)]
 
     def _start(self, now: Now, job: Job) -> list[Effect]:
@@ -106,15 +110,17 @@ class Requester:
         if len(job.refusals) >= job.quorum:
             return self._desk.fail(now, job, KernelError(f"providers refused the task: {job.refusals[0]}"))
         out: list[Effect] = []
-        if len(job.within(*LIVE)) < job.target and job.round is None and not job.resting:
+        if job.lacking > 0 and job.round is None and not job.resting:
             out += self._hiring.recruit(now, job)
         pending, committed = job.within(*PENDING), job.within(*COMMITTED)
-        searching = job.round is not None or len(pending) + len(committed) < job.target
-        if job.over or pending or searching or len(committed) < job.quorum:
+        searching = job.round is not None or job.lacking > 0
+        if job.over or searching or len(committed) < job.quorum or any(not r.late for r in pending):
             return out
+        for replica in pending:
+            out += self._desk.abandon(now, job, replica, "others were quicker")
         for replica in job.within("committed"):
             out += self._judging.ask_reveal(now, job, replica)
-        if all(r.state == "revealed" for r in committed):
+        if all(r.state in OPENED for r in committed) and not job.compared:
             out += self._judging.judge(now, job, committed)
             out += self._advance(now, job) if len(committed) < job.target else []
         return out
@@ -138,7 +144,20 @@ class Requester:
         replica.commitment = document
         replica.step("commit")
         held = persist(records.CommitmentHeld(job.id, document.raw))
-        return [held, acknowledge, self._desk.event(job, "job.committed", replica), *self._advance(now, job)]
+        told = [self._desk.event(job, "job.committed", replica), *self._hiring.on_committed(now, job, replica)]
+        return [held, acknowledge, *told, *self._advance(now, job), *self._wake(now, job.session)]
+
+    def _wake(self, now: Now, session: Session | None) -> list[Effect]:
+        """A lease of the session may be idle: the jobs that wait for one take it, first come, first served."""
+        out: list[Effect] = []
+        for job in list(session.waiting.values()) if session is not None else ():
+            assert session is not None
+            if not self.sessions.idle(now, session):
+                break
+            del session.waiting[job.id]
+            job.resting = False
+            out += self._advance(now, job)
+        return out
 
     def _on_failure(self, now: Now, job: Job, replica: Replica, failure: d.Failure) -> list[Effect]:
         if replica.state not in ("assigned", "running") or job.over:
@@ -158,6 +177,8 @@ class Requester:
 
     def on_response(self, now: Now, tag: Tag, outcome: Outcome, answer: AnyDocument | None) -> list[Effect]:
         """`answer` is the opened document, signed by `tag.peer`; None for an acknowledgement or none at all."""
+        if tag.step == "renew":
+            return self._wake(now, self.sessions.on_renewed(tag, answer))
         job = self.jobs.get(tag.subject[:16])
         if job is None or tag.step == "courtesy":
             return []
@@ -181,9 +202,15 @@ class Requester:
 
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
         """The outputs are in the local store, or this source could not give them."""
-        job = self.jobs.get(bytes.fromhex(token.partition(":")[2]))
+        what, job_name, *rest = token.split(":")
+        job = self.jobs.get(bytes.fromhex(job_name))
         if job is None:
             return []
+        if what == "compare":
+            replica = job.replica_of(bytes.fromhex(rest[0]))
+            assert replica is not None
+            shown = self._judging.comparing.on_fetched(now, job, replica, ok=blobs is not None)
+            return [*shown, *self._advance(now, job)]
         return [*self._settling.on_fetched(now, job, ok=blobs is not None), *self._advance(now, job)]
 
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
@@ -195,8 +222,15 @@ class Requester:
             return []
         return [*self._judging.on_inspected(now, job, replica, outcome), *self._advance(now, job)]
 
+    def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
+        """A Compare ended."""
+        job = self.jobs.get(bytes.fromhex(token))
+        return [*self._judging.on_compared(now, job, pairs), *self._advance(now, job)] if job is not None else []
+
     def on_timer(self, now: Now, what: str, name: str) -> list[Effect]:
-        """A timer `job.<what>:<name>` is due."""
+        """A timer `job.<what>:<name>` or `session.renew:<name>` is due."""
+        if what == "renew":
+            return self.sessions.on_timer(now, name)
         job_name, _, rest = name.partition(":")
         job = self.jobs.get(bytes.fromhex(job_name))
         return [*self._take_timer(now, job, what, rest), *self._advance(now, job)] if job is not None else []
@@ -206,12 +240,16 @@ class Requester:
             return self._hiring.close_round(now, job)
         if what == "rest":
             job.resting = False
+            if job.session is not None:
+                job.session.waiting.pop(job.id, None)
         elif what == "fetch":
             job.fetching = b""
         elif what == "deadline":
             return self._on_deadline(now, job)
         elif what == "commit":
             return self._hiring.on_commit_by(now, job)
+        elif what == "late":
+            return self._hiring.on_late(now, job)
         else:
             assignment, _, step = rest.partition(":")
             replica = job.replica_of(bytes.fromhex(assignment))
@@ -224,6 +262,8 @@ class Requester:
             return self._hiring.send_assignment(now, job, replica)
         if step == "reveal" and replica.state == "revealing" and not job.over:
             return self._judging.repeat_reveal(now, job, replica)
+        if step == "show" and replica.state == "showing" and not job.over:
+            return self._judging.comparing.fetch(job, replica)
         if step == "inspect" and replica.state == "inspecting" and not job.over:
             return self._judging.inspect(now, job, replica)
         if step == "verdict" and replica.state == "judged":

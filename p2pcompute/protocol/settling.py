@@ -63,13 +63,14 @@ class Settling:
     def _fetch_outputs(self, now: Now, job: Job) -> list[Effect]:
         if job.fetching:
             return []
-        sources = [r for r in job.within("owed") if r.fetch_failures < SETTLING_ATTEMPTS_MAX]
+        assert job.answer is not None
+        owed = [r for r in job.within("owed") if r.reveal is not None and r.reveal.body.output_roots == job.answer[1]]
+        sources = [r for r in owed if r.fetch_failures < SETTLING_ATTEMPTS_MAX]
         if not sources:
             if job.within("judged"):
                 return []
             lost = RemoteError("the agreed result could not be fetched from any replica")
             return self._desk.fail(now, job, lost)
-        assert job.answer is not None
         blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
         if job.within("judged") and sum(size for _, size in blobs) > PATIENT_BYTES:
             return []  # worth waiting for every receipt: all replicas then send at once

@@ -98,3 +98,6 @@ PIECE_RANGES_MAX: Final = 256
 """Runs of leaves that one request may name."""
 PIECE_LEAVES_MAX: Final = 1_024
 """Leaves that one request may ask for: 4 MiB."""
+FRAUD_PIECES_MAX: Final = 1_024
+FRAUD_BYTES_MAX: Final = 64 * MIB
+"""A fraud proof: the task's PTX, and the leaves of all portions from which one block's were taken."""

@@ -56,8 +56,12 @@ class Buffer(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     rtol_ppb: int = 0
 
     @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
     def size_bytes(self) -> int:
-        return math.prod(self.shape) * DTYPES[self.dtype]
+        return self.elements * DTYPES[self.dtype]
 
     @property
     def is_input(self) -> bool:
@@ -125,6 +129,11 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     @property
     def outputs(self) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers if b.is_output)
+
+    @property
+    def is_tolerant(self) -> bool:
+        """Whether two results may differ in their bits and agree."""
+        return any(b.comparison is Comparison.TOLERANCE for b in self.outputs)
 
     @property
     def inputs(self) -> tuple[Buffer, ...]:

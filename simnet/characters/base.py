@@ -162,6 +162,9 @@ class Character:
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
         return self.out(now, self.core.on_inspected(now, token, outcome))
 
+    def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
+        return self.out(now, self.core.on_compared(now, token, pairs))
+
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         return self.out(now, self.core.on_fetch(now, token, blobs, reason))
 

@@ -74,6 +74,10 @@ class Traced:
         self._note(now, "inspected", token[:8], outcome.finding.name, outcome.blocks)
         return self._inner.on_inspected(now, token, outcome)
 
+    def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
+        self._note(now, "compared", token[:8], repr(pairs))
+        return self._inner.on_compared(now, token, pairs)
+
     def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
         self._note(now, "fetch", token[:16], reason if blobs is None else len(blobs))
         return self._inner.on_fetch(now, token, blobs, reason)

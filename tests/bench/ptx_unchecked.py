@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from p2pcompute.compute.ptx.access import Access
+from p2pcompute.compute.ptx.bounds import Bounds
 from p2pcompute.compute.ptx.shapes import Window
 
 
 @contextmanager
 def without_range_tests() -> Iterator[None]:
     """What is compiled inside makes none. Never with a cache: its code would be taken for the checked one."""
-    computed = Access.test
+    computed = Bounds.test
 
-    def passed(access: Access, window: Window) -> str:
-        computed(access, window)
+    def passed(bounds: Bounds, window: Window) -> str:
+        computed(bounds, window)
         return "true"
 
-    with mock.patch.object(Access, "test", passed):
+    with mock.patch.object(Bounds, "test", passed):
         yield

@@ -73,6 +73,23 @@ def test_a_sample_of_blocks_is_recomputed_by_the_clients_own_engine(address: str
             client.submit(counter, p=InOut(np.zeros(1, np.int32)), grid=1, block=32, policy=sample(3))
 
 
+def test_a_session_keeps_its_provider_from_job_to_job_and_gives_it_back(address: str) -> None:
+    with Client(bootstrap=[address]) as client:
+        with client.session(providers=1) as session:
+            for i in range(3):
+                y = np.full(1000, i, np.float32)
+                job = session.submit(SAXPY, n=1000, a=1.0, x=In(y.copy()), y=InOut(y), grid=4, block=256, replicas=1)
+                assert np.all(job.result(30)["y"] == 2 * i)
+            named = [{"n": 10, "a": 2.0, "x": In(x), "y": InOut(x.copy())} for x in np.ones((2, 10), np.float32)]
+            for result in session.map(SAXPY, named, grid=1, block=32, replicas=1):
+                assert np.all(result["y"] == 3)
+        again = np.ones(10, np.float32)
+        job = client.submit(SAXPY, n=10, a=1.0, x=In(again.copy()), y=InOut(again), grid=1, block=32, replicas=1)
+        assert np.all(job.result(30)["y"] == 2)
+    with Client(bootstrap=[address]) as client, pytest.raises(UsageError, match="1 to 1024 providers"):
+        client.session(providers=0).__enter__()
+
+
 def test_an_error_of_a_job_is_raised_by_its_result(address: str) -> None:
     wild = p2pcompute.Kernel('extern "C" __global__ void wild(int* p) { p[9] = 1; }', "wild")
     with Client(bootstrap=[address]) as client:

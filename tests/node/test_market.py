@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -12,9 +15,15 @@ from p2pcompute.cli.liar import LyingEngine
 from p2pcompute.client.aio import open_client
 from p2pcompute.client.arguments import In, InOut, Out
 from p2pcompute.client.kernel import Kernel
-from p2pcompute.errors import BudgetError, KernelError, NoPeersError
+from p2pcompute.compute.engine import EngineResult, OnStep
+from p2pcompute.errors import BudgetError, KernelError, NoPeersError, P2PComputeError, VerificationError
 from p2pcompute.identity import keys
+from p2pcompute.node import factory
+from p2pcompute.node.engines import Engine
+from p2pcompute.node.fraud import Fraud, verify_fraud
 from p2pcompute.protocol.receipts import audit
+from p2pcompute.wire.fraud import FraudProof, decode_fraud, encode_fraud
+from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import sample
 from tests.node.market import SAXPY, open_market
 
@@ -66,6 +75,81 @@ async def test_the_cheapest_liar_is_refuted_by_a_block_recomputed_here(tmp_path:
         assert [peer.core.provider.chain.next_link()[0] for peer in peers] == [0, 1]
         (ban,) = await client.node.table("bans")
         assert "refuted" in str(ban["reason"])
+        (proof,) = await job.frauds()
+    path = tmp_path / "fraud.p2p"
+    path.write_bytes(proof)
+    fraud = await verified(proof)
+    assert fraud.provider == peers[0].core.post.env.me
+    assert "leaves another byte" in fraud.sentence
+    for bent in bent_proofs(decode_fraud(proof)):
+        with pytest.raises(VerificationError):
+            await verified(encode_fraud(bent))
+
+
+async def verified(proof: bytes) -> Fraud:
+    engine = factory.cpu_engine(2**30)
+    try:
+        return await verify_fraud("main", decode_fraud(proof), engine, keys.verify)
+    finally:
+        await engine.aclose()
+
+
+def bent_proofs(proof: FraudProof) -> list[FraudProof]:
+    """Each says something that is not so."""
+    replace, e = msgspec.structs.replace, proof.evidence
+    first, last = e.pieces[0], e.pieces[-1]
+    data = bytes([last.data[0] ^ 1]) + last.data[1:]
+    return [
+        replace(proof, evidence=replace(e, pieces=e.pieces[1:])),
+        replace(proof, evidence=replace(e, pieces=())),
+        replace(proof, evidence=replace(e, pieces=(*e.pieces[:-1], replace(last, data=data)))),
+        replace(proof, evidence=replace(e, pieces=(replace(first, leaves=(first.leaves[0] + 1,)), *e.pieces[1:]))),
+        replace(proof, evidence=replace(e, byte=e.byte + 1024 * 4)),
+        replace(proof, evidence=replace(e, block=e.block + 1)),
+        replace(proof, evidence=replace(e, step=1)),
+        replace(proof, evidence=replace(e, buffer=0)),
+        replace(proof, ptx=proof.ptx + b"\n"),
+        replace(proof, manifest=proof.manifest[:-1]),
+        replace(proof, commitment=proof.assignment),
+        replace(proof, opening=proof.opening[:-1] + bytes([proof.opening[-1] ^ 1])),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherBits:
+    """An honest engine whose sums run in another order: the last bit of each float differs."""
+
+    honest: Engine
+
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
+        result = await self.honest.run(manifest, ptx_text, inputs, on_step=on_step)
+        other = {name: (np.frombuffer(data, "u4") ^ 1).tobytes() for name, data in result.outputs.items()}
+        return dataclasses.replace(result, outputs=other)
+
+    async def aclose(self) -> None:
+        await self.honest.aclose()
+
+
+async def test_results_that_are_close_enough_agree(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [None, OtherBits]) as (client, _):
+        arguments, expected = saxpy_arguments()
+        arguments["y"] = InOut(np.ones(N, np.float32), ulp=2)
+        with trio.fail_after(60):
+            result = await (await client.submit(SAXPY, arguments=arguments, grid=40, block=256)).result()
+        np.testing.assert_array_max_ulp(result["y"], expected, 2)
+        assert len(result.receipts) == 2
+        arguments["y"] = InOut(np.ones(N, np.float32))
+        with trio.fail_after(60):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, timeout_s=4)
+            with pytest.raises(P2PComputeError):
+                await job.result()
 
 
 async def test_faulty_kernels_end_in_one_sentence(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -22,6 +23,7 @@ from p2pcompute.protocol.core import PeerCore, offers_topic
 from p2pcompute.protocol.lease import CAPS, Caps
 from p2pcompute.protocol.machine import (
     CancelJob,
+    Compare,
     Effect,
     Emit,
     Environment,
@@ -50,6 +52,7 @@ from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, d
 from p2pcompute.wire.policy import Policy
 from p2pcompute.wire.steps import step_count
 
+T = TypeVar("T", bound=msgspec.Struct)
 NETWORK = "stage"
 WALL_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -99,6 +102,11 @@ def terms(**changes: object) -> d.Offer:
         "mflops": 1, "copy_mb_s": 1, "price_per_device_s": 1_000_000, "price_minimum": 100, **changes,
     }  # fmt: skip
     return d.Offer(**values)  # type: ignore[arg-type]
+
+
+def replaced(struct: T, **changes: object) -> T:
+    """A copy with other fields."""
+    return msgspec.structs.replace(struct, **changes)
 
 
 class SilentGossip:
@@ -179,6 +187,9 @@ class Actor:
         self.compute: Callable[[bytes], JobOutcome] = honest
         self.inspect: Callable[[Inspect], InspectOutcome] = inspecting
         self.inspections: list[Inspect] = []
+        self.compare: Callable[[Compare], tuple[tuple[int, int], ...]] = lambda effect: ()
+        self.comparisons: list[Compare] = []
+        self.blobs_given = True
         self.mangle: Callable[[Effect], Effect | None] = lambda effect: effect
         self.deaf = False
         self.crash_at = -1
@@ -257,6 +268,8 @@ class Actor:
                 self.runs.discard(effect.token)
             case Fetch():
                 self.fetch(effect)
+            case Compare():
+                self.later(self.stage.mono_ms + RUN_MS, lambda: self.compared(effect))
             case Inspect():
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.inspected(effect))
             case Grant():
@@ -298,6 +311,12 @@ class Actor:
         self.inspections.append(effect)
         self.do(self.core.on_inspected(self.stage.now, effect.token, self.inspect(effect)))
 
+    def compared(self, effect: Compare) -> None:
+        self.comparisons.append(effect)
+        here = all(root in self.blobs for roots in effect.results for root in roots)
+        pairs = self.compare(effect) if here else None
+        self.do(self.core.on_compared(self.stage.now, effect.token, pairs))
+
     def fetch(self, effect: Fetch) -> None:
         source = self.stage.actors.get(effect.peer)
         roots = [root for root, _ in effect.blobs]
@@ -306,7 +325,12 @@ class Actor:
             if source
             else set()
         )
-        if source is None or source.deaf or not all(root in readable and root in source.blobs for root in roots):
+        if (
+            source is None
+            or source.deaf
+            or not source.blobs_given
+            or not all(root in readable and root in source.blobs for root in roots)
+        ):
             self.do(self.core.on_fetch(self.stage.now, effect.token, None, "not there"))
             return
         self.blobs.update({root: source.blobs[root] for root in roots})

@@ -9,6 +9,7 @@ import pytest
 
 from p2pcompute.protocol.matching import (
     CONSTRAINTS,
+    NEAREST,
     Listing,
     Needs,
     bind,
@@ -177,6 +178,49 @@ def test_every_reason_is_counted_and_the_nearest_price_named() -> None:
     assert text.startswith("of 5 offers none serves this: ")
     for part in ("2 × price", "1 × memory", "1 × banned here for wrong results", "1 × busy or silent", "price is 50 "):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("needs", "offers", "said"),
+    [
+        ({"memory_bytes": 9}, [{"memory_bytes_max": 5}, {"memory_bytes_max": 7}], "memory is 7 bytes"),
+        ({"device_ms": 9}, [{"device_ms_max": 7}, {"device_ms_max": 5}], "device time is 7 ms"),
+        (
+            {"compute_capability": 80},
+            [{"compute_capability": 75}, {"compute_capability": 70}],
+            "compute capability is 7.5",
+        ),
+        ({"mflops": 9}, [{"mflops": 4}, {"mflops": 8}], "throughput is 8 MFLOP/s"),
+        ({"copy_mb_s": 9}, [{"copy_mb_s": 4}, {"copy_mb_s": 8}], "copy rate is 8 MB/s"),
+        ({"watts_max": 100}, [{"watts": 300}, {"watts": 200}, {"watts": 0}], "power is 200 W"),
+        ({"gco2_per_kwh_max": 10}, [{"gco2_per_kwh": 30}, {"gco2_per_kwh": 20}], "carbon is 20 g of CO2 per kWh"),
+        ({"rtt_ms_max": 29}, [{}], "round trip is 30 ms"),
+        ({"price_per_gb_max": 1}, [{"price_per_gb": 3}, {"price_per_gb": 2}], "price per gigabyte is 2 micro-credits"),
+        ({"price_per_device_s_max": 1}, [{"price_per_device_s": 9}], "price is 9 micro-credits per device-second"),
+    ],
+)
+def test_the_nearest_number_that_would_do_is_named(
+    needs: dict[str, object], offers: list[dict[str, object]], said: str
+) -> None:
+    row = [listing(str(i), **changes) for i, changes in enumerate(offers)]
+    text = explain(row, needs_with(needs), demerits=nobody_has_any, rtt=lambda peer: 30)
+    assert text.endswith(f"; the nearest {said}")
+
+
+def test_every_constraint_that_asks_for_a_number_has_a_nearest_one() -> None:
+    numbers = [c.name for c in CONSTRAINTS if type(getattr(Needs(), c.field)) is int]
+    assert list(NEAREST) == numbers
+
+
+def test_what_breaks_two_constraints_is_near_to_neither() -> None:
+    row = [
+        listing("both", memory_bytes_max=8, price_per_device_s=2),
+        listing("small", memory_bytes_max=5, price_per_device_s=1),
+        listing("dear", memory_bytes_max=9, price_per_device_s=7),
+    ]
+    text = explain(row, Needs(memory_bytes=9, price_per_device_s_max=1), demerits=nobody_has_any)
+    assert "; the nearest memory is 5 bytes; the nearest price is 7 micro-credits per device-second" in text
+    assert "2 × memory, 1 × price" in text
 
 
 def at(*addresses: str) -> Listing:

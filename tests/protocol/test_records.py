@@ -20,8 +20,10 @@ OPENING = d.RootReveal(b"c" * 32, b"s" * 32, "cpu", "exact", d.OutcomeStatus.TRA
 
 def sample(kind: type) -> records.AnyRecord:
     """A record of this kind with plain contents."""
-    values: dict[object, object] = {bytes: b"bytes", int: 7, str: "text", d.RootReveal: OPENING, Needs: NEEDS}
+    values: dict[object, object] = {bytes: b"bytes", int: 7, str: "text", bool: True}
+    values |= {d.RootReveal: OPENING, Needs: NEEDS}
     values |= {
+        tuple[bytes, int]: (b"root", 7),
         Policy: Policy(replicas=3),
         tuple[tuple[int, ...], ...]: ((1, 2), (3,)),
         tuple[str, ...]: ("a", "b"),

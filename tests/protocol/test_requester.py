@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from p2pcompute.errors import DecodeError, UsageError
-from p2pcompute.protocol import hiring, jobs, records, recruiting
+from p2pcompute.protocol import durations, hiring, jobs, records, recruiting
 from p2pcompute.protocol.commands import Ban, StopJob, Submit
 from p2pcompute.protocol.job import JOB, REPLICA, Job
 from p2pcompute.protocol.machine import Effect, Grant, JobStatus, Reply, Request, RunJob
@@ -217,13 +217,18 @@ def test_no_opening_is_asked_before_every_replica_has_committed() -> None:
 
 
 def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitment_ignored() -> None:
-    stage, r, (slow, q, third) = scene(3)
+    stage, r, (slow, q) = scene(2)
     late: list[Effect] = []
     slow.mangle = lambda effect: late.append(effect) if isinstance(effect, RunJob) else effect  # type: ignore[func-returns-value]
-    stage.play(r)
+    stage.submit(r)
+    stage.run(lambda: bool(r.event("job.lost")))
+    assert [x.error for x in job_of(r).team] == ["did not commit in time", ""]
+    assert stage.mono_ms == MANIFEST.device_ms_max + hiring.COMMIT_GRACE_MS
+    third = stage.actor("third")
+    third.publish(terms(delegation=third.delegation))
+    stage.introduce()
+    stage.run(lambda: at_rest(r))
     assert job_of(r).state == "done"
-    assert [x.error for x in job_of(r).team] == ["did not commit in time", "", ""]
-    assert stage.mono_ms >= MANIFEST.device_ms_max + hiring.COMMIT_GRACE_MS
     before = len(r.journal)
     slow.mangle = lambda effect: effect
     slow.do(late)
@@ -231,6 +236,57 @@ def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitm
     assert len(r.journal) == before
     assert next(iter(slow.core.provider._engagements.values())).state == "awaiting verdict"
     assert {q.peer, third.peer} <= set(engaged(r))
+
+
+def test_whoever_takes_twice_as_long_as_the_others_gets_company_and_is_told_to_stop() -> None:
+    stage, r, (slow, q, third) = scene(3)
+    swallowing(slow, RunJob)
+    stage.play(r, for_ms=20_000)
+    assert job_of(r).state == "done"
+    assert [(x.peer, x.state, x.error) for x in job_of(r).team] == [
+        (slow.peer, "lost", "others were quicker"),
+        (q.peer, "paid", ""),
+        (third.peer, "paid", ""),
+    ]
+    assert next(iter(slow.core.provider._engagements.values())).state == "closed"
+    assert [e.fields["peer"] for e in r.event("job.late")] == [slow.peer]
+
+
+def test_whoever_was_only_late_is_compared_and_paid_like_the_others() -> None:
+    stage, r, (slow, q, third) = scene(3)
+    kept: list[Effect] = []
+    slow.mangle = lambda effect: kept.append(effect) if isinstance(effect, RunJob) else effect  # type: ignore[func-returns-value]
+    swallowing(third, RunJob)
+    stage.submit(r)
+    stage.run(lambda: third.peer in engaged(r), for_ms=20_000)
+    slow.mangle = lambda effect: effect
+    slow.do(kept)
+    stage.run(lambda: at_rest(r))
+    assert [(x.peer, x.state) for x in job_of(r).team][:2] == [(slow.peer, "paid"), (q.peer, "paid")]
+
+
+def test_a_backup_that_the_budget_does_not_allow_is_not_hired() -> None:
+    stage, r, (slow, _, third) = scene(3)
+    swallowing(slow, RunJob)
+    ceiling = 1_001_000 + 1_000_000
+    stage.submit(r, budget=ceiling + 100_000)
+    stage.run(lambda: job_of(r).over, for_ms=40_000)
+    assert not job_of(r).over
+    assert third.peer not in engaged(r)
+
+
+def test_work_that_was_seen_before_is_late_after_what_19_of_20_took() -> None:
+    kept = durations.Durations()
+    for took_ms in range(1, durations.SEEN_MIN):
+        kept.saw(b"work", took_ms)
+    assert kept.late_ms(b"work") is None
+    for took_ms in range(durations.SEEN_MIN, 101):
+        kept.saw(b"work", took_ms)
+    last = range(101 - durations.SEEN_MAX, 101)
+    assert kept.late_ms(b"work") == last[int(0.95 * len(last))] + durations.SLACK_MS
+    assert kept.late_ms(b"other work") is None
+    assert durations.kind_of_work(MANIFEST) == durations.kind_of_work(replace(MANIFEST, name="other"))
+    assert durations.kind_of_work(MANIFEST) != durations.kind_of_work(replace(MANIFEST, ptx_root=b"q" * 32))
 
 
 def test_an_early_replicas_deadline_holds_though_others_were_assigned_later() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pcompute.protocol import desk, equivocation, hiring, leasing, ledger, provider, recruiting, requester
+from p2pcompute.protocol import desk, equivocation, hiring, leasing, ledger, provider, recruiting, requester, session
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
@@ -83,6 +83,8 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "renewals at most": (limits.RENEWALS_MAX, 64),
         "slots": (limits.SLOTS_MAX, 1_024),
         "assignments of a reservation": (limits.ASSIGNMENTS_MAX, 4_096),
+        "lease of a session": (session.LEASE_MS, 15_000),
+        "renewal of a session": (session.RENEW_AHEAD_MS, 7_500),
         "quotes": (leasing.QUOTES_MAX, 4_096),
         "engagements": (provider.ENGAGEMENTS_MAX, 65_536),
         "letters": (leasing.LETTER_MS, 600_000),

@@ -177,7 +177,7 @@ def assign_more(world: World, **changes: Any) -> None:
     assignment = core_of(node).post.write(node.now, body, lifetime_ms=1)
     operator = held.operator if not changes else b"o" * 32
     more = records.Assigned(
-        held.job, held.peer, operator, held.device, held.addresses, assignment.raw, held.reservation
+        held.job, held.peer, operator, held.device, held.numeric_class, held.addresses, assignment.raw, held.reservation
     )
     node.disk.records.append(records.encode_record(more))
 

@@ -8,22 +8,31 @@ test.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
-from p2pcompute.compute.ptx import layout, patterned, prefetch, provenance
+from p2pcompute.compute.ptx import gathers, layout, patterned, prefetch
+from p2pcompute.compute.ptx.bounds import Bounds, Place
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.ir import Immediate, Instruction, Operand, Register, Symbol
 from p2pcompute.compute.ptx.llvmtext import Ops, suffix, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
 from p2pcompute.compute.ptx.shapes import Shape, Window, shape_of
 from p2pcompute.compute.ptx.types import TYPES
-from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, VARYING, WARP, Kind
+from p2pcompute.compute.ptx.uniform import SEGMENT_LANES_MIN, VARYING, Kind
 from p2pcompute.errors import PtxError
 
 STRIDE_BYTES_MAX: Final = 1 << 20
-"""Larger strides are left to the checked gather; keeps a window's range far from 2**40."""
+PATTERN_BYTES_MAX: Final = 1 << 25
+"""Larger strides, and lanes further from the first, are left to the checked gather; keeps a window's range far from
+2**40.
+"""
 
 
+GATHERS_MAX: Final = 16
+"""Loads tested in place; each is long where a processor gathers lane by lane."""
 NEAR_ELEMENTS: Final = 2
 """Lanes up to so many elements apart are loaded with what lies between them."""
 WORD_BYTES: Final = 8
@@ -31,16 +40,25 @@ WORD_BYTES: Final = 8
 
 
 class Access:
-    def __init__(self, frame: Frame, checked: Checked) -> None:
+    def __init__(self, frame: Frame, checked: Checked, bounds: Bounds) -> None:
         self._frame = frame
         self._code = frame.code
         self._checked = checked
+        self._bounds = bounds
         self.is_streaming = False
         """Whether the block being written runs once per thread, in thread blocks of several rows."""
         self.is_repeated = False
         """Whether it is in a loop."""
+        self._is_seldom = False
         self._strides_by_grid = prefetch.may_stride_by_grid(frame.entry)
-        self._origins = provenance.guess(frame.entry)
+        self._gathers = 0
+
+    @contextmanager
+    def seldom(self) -> Iterator[None]:
+        """For code that next to never runs: the shortest will do."""
+        self._is_seldom = True
+        yield
+        self._is_seldom = False
 
     # Windows -----------------------------------------------------------------------------------------------------
 
@@ -83,103 +101,9 @@ class Access:
         if not kind.is_affine or self._frame.layout.segment < SEGMENT_LANES_MIN or abs(kind.stride) > STRIDE_BYTES_MAX:
             return False
         if kind.is_pattern:
-            offsets = kind.offsets(WARP)
-            return all(o % shape.size_bytes == 0 and abs(o) <= STRIDE_BYTES_MAX * WARP for o in offsets)
+            offsets = kind.offsets(self._code.lanes)
+            return all(o % shape.size_bytes == 0 and abs(o) <= PATTERN_BYTES_MAX for o in offsets)
         return ins.opcode == "ld" if kind.stride == 0 else kind.stride % shape.size_bytes == 0
-
-    def test(self, window: Window) -> str:
-        """An i1: the window's whole range is inside one segment and aligned. Sets `window.pointers`."""
-        ops = self._frame.ops(SCALAR)
-        conditions: list[str] = []
-        kind, lanes = window.kind, self._frame.layout.segment
-        offsets = kind.offsets(lanes)
-        lowest, highest = min(offsets), max(offsets)
-        if kind.flagged:
-            conditions.append(ops.negate_bit(self._frame.wrapped(window.base.name)))
-        for segment in range(1 if kind.is_uniform else self._frame.layout.segments):
-            first = self._shadow(window, SCALAR if kind.is_uniform else segment)
-            start = ops.by("add", "i64", first, lowest) if lowest else first
-            low = ops.by("add", "i64", start, window.low)
-            host, inside = self._range(window, low, highest - lowest + window.high - window.low)
-            conditions.append(inside)
-            conditions.extend(self._aligned(window, first))
-            if lowest:
-                host = self._code.value(f"getelementptr i8, ptr {host}, i64 {-lowest}")
-            window.pointers.append(host)
-        result = conditions[0]
-        for condition in conditions[1:]:
-            result = ops.two("and", "i1", result, condition)
-        return result
-
-    def _shadow(self, window: Window, mode: int) -> str:
-        name = "u64" if TYPES[window.base.type_name].bits == 64 else "u32"
-        value = self._frame.read(window.base, name, mode)
-        return self._frame.ops(SCALAR).resize(TYPES[name].llvm, value, "i64")
-
-    def _range(self, window: Window, low: str, span: int) -> tuple[str, str]:
-        """Host pointer of `low`, and whether [low, low + span) is inside its segment."""
-        ops = self._frame.ops(SCALAR)
-        if window.space == "shared":
-            base, limit, offset = "%shared", "%shared.bytes", low
-            roomy = ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS))
-        elif window.space == "global" and window.base.name in self._origins:
-            return self._range_of_parameter(window, low, span)
-        else:
-            base, limit, offset = self._row(low, writable=window.needs_writable)
-            roomy = ""
-        inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, span), limit)
-        if roomy:
-            inside = ops.two("and", "i1", roomy, inside)
-        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), inside
-
-    def _range_of_parameter(self, window: Window, low: str, span: int) -> tuple[str, str]:
-        """As `_range`, with the segment of the pointer parameter that the address was made from."""
-        once, ops = self._code.once, self._frame.ops(SCALAR)
-        cell = once(f"getelementptr i8, ptr %parameters, i64 {self._origins[window.base.name]}")
-        pointer = once(f"load i64, ptr {cell}, align 1, !invariant.load !0")
-        number = once(f"lshr i64 {pointer}, {layout.OFFSET_BITS}")
-        origin = once(f"shl i64 {number}, {layout.OFFSET_BITS}")
-        segment = once(f"call i64 @llvm.umin.i64(i64 {number}, i64 {layout.TABLE_ROWS - 1})")
-        place = once(f"shl i64 {segment}, {layout.ROW_BYTES.bit_length() - 1}")
-        row = once(f"getelementptr i8, ptr %table, i64 {place}")
-        base = once(f"load ptr, ptr {row}, !invariant.load !0")
-        column = layout.ROW_WRITABLE if window.needs_writable else layout.ROW_READABLE
-        limit = once(f"load i64, ptr {once(f'getelementptr i8, ptr {row}, i64 {column}')}, !invariant.load !0")
-        room = once(f"call i64 @llvm.usub.sat.i64(i64 {limit}, i64 {span - 1})")
-        self._code.declarations.add("declare i64 @llvm.umin.i64(i64, i64)")
-        self._code.declarations.add("declare i64 @llvm.usub.sat.i64(i64, i64)")
-        offset = ops.two("sub", "i64", low, origin)
-        return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}"), ops.compare("ult", "i64", offset, room)
-
-    def _aligned(self, window: Window, first: str) -> list[str]:
-        """One test per access size; offsets of equal size must then agree modulo the size, else the test is `false`."""
-        ops = self._frame.ops(SCALAR)
-        tests = []
-        for size in sorted({shape.size_bytes for shape in window.members.values()}):
-            offsets = {
-                shape.address.offset_bytes % size for shape in window.members.values() if shape.size_bytes == size
-            }
-            if len(offsets) > 1:
-                tests.append("false")
-            elif size > 1:
-                low = ops.by("and", "i64", ops.by("add", "i64", first, offsets.pop()), size - 1)
-                tests.append(ops.compare("eq", "i64", low, "0"))
-        return tests
-
-    def _row(self, address: str, *, writable: bool) -> tuple[str, str, str]:
-        """Host base, limit and offset of a global address."""
-        ops = self._frame.ops(SCALAR)
-        segment = ops.call(
-            "umin", "i64", ops.by("lshr", "i64", address, layout.OFFSET_BITS), str(layout.TABLE_ROWS - 1)
-        )
-        row = self._code.value(
-            f"getelementptr i8, ptr %table, i64 {ops.by('shl', 'i64', segment, layout.ROW_BYTES.bit_length() - 1)}"
-        )
-        column = layout.ROW_WRITABLE if writable else layout.ROW_READABLE
-        base = self._code.value(f"load ptr, ptr {row}, !invariant.load !0")
-        cell = self._code.value(f"getelementptr i8, ptr {row}, i64 {column}")
-        limit = self._code.value(f"load i64, ptr {cell}, !invariant.load !0")
-        return base, limit, ops.by("and", "i64", address, (1 << layout.OFFSET_BITS) - 1)
 
     # Accesses ----------------------------------------------------------------------------------------------------
 
@@ -251,13 +175,11 @@ class Access:
     def _store_scalar(self, ins: Instruction, shape: Shape) -> None:
         """All lanes store to one address, in lane order: what the last one stores stays."""
         code, ops = self._code, self._frame.ops(SCALAR)
-        bits = code.value(f"bitcast <{WARP} x i1> {self._frame.active(ins)} to i{WARP}")
+        bits = code.word_of(self._frame.active(ins))
         begin, done = code.fresh("do"), code.fresh("done")
-        code.do(f"br i1 {ops.compare('ne', 'i32', bits, '0')}, label %{begin}, label %{done}")
+        code.do(f"br i1 {ops.compare('ne', code.word, bits, '0')}, label %{begin}, label %{done}")
         code.label(begin)
-        code.declarations.add(f"declare i{WARP} @llvm.ctlz.i{WARP}(i{WARP}, i1)")
-        above = code.value(f"call i{WARP} @llvm.ctlz.i{WARP}(i{WARP} {bits}, i1 true)")
-        last = ops.two("sub", "i32", str(WARP - 1), above)
+        last = ops.two("sub", "i32", str(code.lanes - 1), code.lane_by("ctlz", bits, zero_is_poison=True))
         llvm = TYPES[shape.type_name].llvm
         values = []
         for element in shape.elements:
@@ -265,8 +187,8 @@ class Access:
                 values.append(self._frame.read(element, shape.type_name, SCALAR, ins))
             else:
                 lanes = self._frame.read(element, shape.type_name, VECTOR, ins)
-                values.append(code.value(f"extractelement {vector(llvm)} {lanes}, i32 {last}"))
-        first = code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "true")])
+                values.append(code.value(f"extractelement {code.vector(llvm)} {lanes}, i32 {last}"))
+        first = code.lane_by("cttz", bits, zero_is_poison=True)
         pointer = self._checked_place(ins, shape, first, writable=True)
         for index, value in enumerate(values):
             cell = code.value(f"getelementptr i8, ptr {pointer}, i64 {index * shape.element_bytes}")
@@ -286,7 +208,7 @@ class Access:
         if shape.space == "shared":
             base, limit, offset = "%shared", "%shared.bytes", address
         else:
-            base, limit, offset = self._row(address, writable=writable)
+            base, limit, offset = self._bounds.row(address, writable=writable)
         size = shape.size_bytes
         inside = ops.compare("ule", "i64", ops.by("add", "i64", offset, size), limit)
         inside = ops.two("and", "i1", inside, ops.compare("ult", "i64", offset, str(1 << layout.OFFSET_BITS)))
@@ -300,8 +222,7 @@ class Access:
         return self._code.value(f"getelementptr i8, ptr {base}, i64 {offset}")
 
     def first_lane(self) -> str:
-        bits = self._code.value(f"bitcast <{WARP} x i1> {self._frame.mask} to i{WARP}")
-        return self._code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "false")])
+        return self._code.lane_by("cttz", self._code.word_of(self._frame.mask), zero_is_poison=False)
 
     def trap(self, kind: str, line: int, lane: str, address: str) -> None:
         """Record a trap and leave the warp function."""
@@ -351,7 +272,7 @@ class Access:
         word, align = llvm if count == 1 else f"i{8 * count * size}", size
         for index in range(0, len(shape.elements), count):
             own = shape.elements[index : index + count]
-            offsets = [offset + index * size for offset in window.kind.offsets(WARP)]
+            offsets = [offset + index * size for offset in window.kind.offsets(self._code.lanes)]
             if ins.opcode == "st":
                 values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in own]
                 whole = self._put_together(values, word, llvm)
@@ -420,7 +341,7 @@ class Access:
         return self._code.value(f"shufflevector {kind} {value}, {kind} poison, <{len(places)} x i32> <{indices}>")
 
     def joined(self, pieces: list[str], llvm: str) -> str:
-        lanes = WARP // len(pieces)
+        lanes = self._code.lanes // len(pieces)
         while len(pieces) > 1:
             kind = vector(llvm, lanes)
             order = ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
@@ -438,8 +359,8 @@ class Access:
         values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in shape.elements]
         for segment, pointer in enumerate(pointers):
             own = range(segment * lanes, (segment + 1) * lanes)
-            mask = self._frame.mask if lanes == WARP else self._pick(self._frame.mask, "i1", WARP, own)
-            mine = [value if lanes == WARP else self._pick(value, llvm, WARP, own) for value in values]
+            mask = self._part(self._frame.mask, "i1", own)
+            mine = [self._part(value, llvm, own) for value in values]
             if stride == shape.size_bytes and count == 1:
                 name = f"llvm.masked.store.{suffix(llvm, lanes)}.p0"
                 self._code.call(
@@ -478,29 +399,56 @@ class Access:
         results = []
         for index in range(0, len(shape.elements), count):
             place = ops.by("add", "i64", address, index * shape.element_bytes) if index else address
-            passed = f"{fixed}, <{WARP} x i64> {place}, <{WARP} x i1> {mask}"
+            passed = f"{fixed}, {self._code.vector('i64')} {place}, {self._code.vector('i1')} {mask}"
+            kind = self._code.vector(word)
             if ins.opcode == "ld":
-                whole = self._code.value(f"call {vector(word)} @{self._checked.load(space, word)}({passed})")
+                call = f"call {kind} @{self._checked.load(space, word)}({passed})"
+                near = self._near(ins, shape) if len(shape.elements) == count else None
+                if near is None:
+                    whole = self._helped(call)
+                else:
+                    size, splat = count * shape.element_bytes, self._frame.splat
+                    whole = gathers.load(self._code, word, size, place, mask, near, splat, partial(self._helped, call))
                 results += self._taken_apart(whole, word, llvm, count)
             else:
                 own = shape.elements[index : index + count]
                 values = [self._frame.read(element, shape.type_name, VECTOR, ins) for element in own]
                 whole = self._put_together(values, word, llvm)
-                self._code.do(f"call void @{self._checked.store(space, word)}({passed}, {vector(word)} {whole})")
-            self.leave_if_trapped()
+                self._code.do(f"call void @{self._checked.store(space, word)}({passed}, {kind} {whole})")
+                self.leave_if_trapped()
         for element, result in zip(shape.elements, results, strict=False):
             self._write_loaded(element, result, shape.type_name, ins)
+
+    def _part(self, value: str, llvm: str, own: range) -> str:
+        """Some lanes of a value that may be all of them."""
+        return value if len(own) == self._code.lanes else self._pick(value, llvm, self._code.lanes, own)
+
+    def _helped(self, call: str) -> str:
+        whole = self._code.value(call)
+        self.leave_if_trapped()
+        return whole
+
+    def _near(self, ins: Instruction, shape: Shape) -> Place | None:
+        """The memory that a load in a loop is tested against in place."""
+        base = shape.address.base
+        if self._is_seldom or not self.is_repeated or ins.modifier("order") is not None or self._gathers == GATHERS_MAX:
+            return None
+        if shape.space != "global" or not isinstance(base, Register) or base.name not in self._bounds.origins:
+            return None
+        self._gathers += 1
+        return self._bounds.of_parameter(base.name, writable=False)
 
     def _taken_apart(self, whole: str, word: str, llvm: str, count: int) -> list[str]:
         """The elements, `count` in each lane's word, lowest first."""
         if count == 1:
             return [whole]
-        flat = self._code.value(f"bitcast {vector(word)} {whole} to {vector(llvm, WARP * count)}")
-        return [self._pick(flat, llvm, WARP * count, range(n, WARP * count, count)) for n in range(count)]
+        every = self._code.lanes * count
+        flat = self._code.value(f"bitcast {self._code.vector(word)} {whole} to {vector(llvm, every)}")
+        return [self._pick(flat, llvm, every, range(n, every, count)) for n in range(count)]
 
     def _put_together(self, values: list[str], word: str, llvm: str) -> str:
         """The opposite: words of one, two or four elements."""
-        count, lanes = len(values), WARP
+        count, lanes = len(values), self._code.lanes
         while len(values) > 1:
             half = len(values) // 2
             order = ", ".join(f"i32 {lane + side * lanes}" for lane in range(lanes) for side in (0, 1))
@@ -513,18 +461,20 @@ class Access:
             lanes *= 2
         if count == 1:
             return values[0]
-        return self._code.value(f"bitcast {vector(llvm, lanes)} {values[0]} to {vector(word)}")
+        return self._code.value(f"bitcast {vector(llvm, lanes)} {values[0]} to {self._code.vector(word)}")
 
     def _write_loaded(self, element: Operand, value: str, type_name: str, ins: Instruction) -> None:
         if isinstance(element, Register) and self._frame.kind(element.name) != VARYING:
-            value = self._code.value(f"extractelement {vector(TYPES[type_name].llvm)} {value}, i32 {self.lead()}")
+            value = self._code.value(
+                f"extractelement {self._code.vector(TYPES[type_name].llvm)} {value}, i32 {self.lead()}"
+            )
             self._frame.write(element, value, type_name, SCALAR, ins)
         else:
             self._frame.write(element, value, type_name, VECTOR, ins)
 
     def lead(self) -> str:
         """An active lane's number (0 when there is none)."""
-        return self._frame.ops(SCALAR).by("and", "i32", self.first_lane(), WARP - 1)
+        return self._frame.ops(SCALAR).by("and", "i32", self.first_lane(), self._code.lanes - 1)
 
     def _check_vector_alignment(self, ins: Instruction, shape: Shape, address: str, mask: str) -> None:
         ops = self._frame.ops(VECTOR)
@@ -534,14 +484,14 @@ class Access:
     def trap_where(self, bad: str, kind: int, line: int, address: str) -> None:
         """Trap in the first lane of a mask, if there is one."""
         scalar = Ops(self._code, 0)
-        bits = self._code.value(f"bitcast <{WARP} x i1> {bad} to i{WARP}")
-        fail, ok = self._code.fresh("bad"), self._code.fresh("ok")
-        self._code.do(f"br i1 {scalar.compare('ne', 'i32', bits, '0')}, label %{fail}, label %{ok}, !prof !1")
-        self._code.label(fail)
-        lane = self._code.intrinsic(f"llvm.cttz.i{WARP}", f"i{WARP}", [(f"i{WARP}", bits), ("i1", "false")])
-        place = scalar.by("and", "i32", lane, WARP - 1)
-        self.trap(str(kind), line, lane, self._code.value(f"extractelement <{WARP} x i64> {address}, i32 {place}"))
-        self._code.label(ok)
+        code, bits = self._code, self._code.word_of(bad)
+        fail, ok = code.fresh("bad"), code.fresh("ok")
+        code.do(f"br i1 {scalar.compare('ne', code.word, bits, '0')}, label %{fail}, label %{ok}, !prof !1")
+        code.label(fail)
+        lane = code.lane_by("cttz", bits, zero_is_poison=False)
+        place = scalar.by("and", "i32", lane, code.lanes - 1)
+        self.trap(str(kind), line, lane, code.value(f"extractelement {code.vector('i64')} {address}, i32 {place}"))
+        code.label(ok)
 
     def _arguments(self, space: str, line: int) -> str:
         table, base, limit = "%table", "null", "0"

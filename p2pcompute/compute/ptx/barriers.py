@@ -33,17 +33,17 @@ class Barriers:
         number = self._checked(ins, active)
         if ins.has("red"):
             self._contribute(ins, active, number)
+            self._code.do(f"store i32 {number}, ptr {self._pauses.cell(layout.CONTEXT_BARRIER)}")
         if self.are_named or self._pauses.spins:
             self._count(ins, number)
             waits = self._frame.ops(SCALAR).by("add", "i32", number, 1)
             self._code.do(f"store i32 {waits}, ptr {self._pauses.cell(layout.CONTEXT_WAITS)}")
             self._code.do(f"store i32 {ins.line}, ptr {self._pauses.cell(layout.CONTEXT_LINE)}")
-        self._code.do(f"store i32 {number}, ptr {self._pauses.cell(layout.CONTEXT_BARRIER)}")
         self._pauses.save(self._pauses.barriers[block], active)
 
     def announce(self, ins: Instruction) -> None:
         """bar.arrive: count, and go on."""
-        active = self._code.value(f"bitcast <{WARP} x i1> {self._frame.mask} to i{WARP}")
+        active = self._code.word_of(self._frame.mask)
         self._count(ins, self._checked(ins, active))
 
     def _checked(self, ins: Instruction, active: str) -> str:
@@ -52,8 +52,8 @@ class Barriers:
         if ins.guard is not None:
             raise PtxError(f"PTX line {ins.line}: a guarded '{ins.spelling}' is not supported.")
         number = self._scalar(ins.sources[0])
-        alive = code.value("load i32, ptr %alive")
-        fine = ops.compare("eq", "i32", alive, active)
+        alive = code.value(f"load {code.word}, ptr %alive")
+        fine = ops.compare("eq", code.word, alive, active)
         fine = ops.two("and", "i1", fine, ops.compare("ult", "i32", number, str(layout.BARRIERS)))
         together, apart = code.fresh("together"), code.fresh("apart")
         code.do(f"br i1 {fine}, label %{together}, label %{apart}, !prof !2")
@@ -67,7 +67,7 @@ class Barriers:
         if isinstance(operand, Immediate) or self._frame.analysis.kind(operand).is_uniform:
             return self._frame.read(operand, "u32", SCALAR)
         lanes = self._frame.read(operand, "u32", VECTOR)
-        return self._code.value(f"extractelement <{WARP} x i32> {lanes}, i32 {self._access.lead()}")
+        return self._code.value(f"extractelement {self._code.vector('i32')} {lanes}, i32 {self._access.lead()}")
 
     def _cell(self, number: str, field: int) -> str:
         ops = self._frame.ops(SCALAR)
@@ -89,7 +89,7 @@ class Barriers:
     def _contribute(self, ins: Instruction, active: str, number: str) -> None:
         """Add this warp's lanes to the reduction that the block gathers."""
         ops = self._frame.ops(SCALAR)
-        word = self._code.value(f"bitcast <{WARP} x i1> {self._frame.read(ins.sources[1], 'pred', VECTOR)} to i{WARP}")
+        word = self._code.word_of(self._frame.read(ins.sources[1], "pred", VECTOR))
         yes = ops.call("ctpop", "i32", ops.two("and", "i32", word, active))
         self._add(self._cell(number, layout.BARRIER_COUNT), yes)
         self._add(self._cell(number, layout.BARRIER_TOTAL), ops.call("ctpop", "i32", active))
@@ -98,13 +98,13 @@ class Barriers:
         """The way back in, for every barrier."""
         for block, point in self._pauses.barriers.items():
             active = self._pauses.restore(point)
-            self._code.do(f"store i32 {active}, ptr %m{point.target}")
+            self._code.do(f"store {self._code.word} {active}, ptr %m{point.target}")
             self._finish(block, point, active)
 
     def _finish(self, block: int, point: Point, active: str) -> None:
         end = self._graph.blocks[block].end
         if end is not None and end.has("red"):
-            self._frame.mask = self._code.value(f"bitcast i32 {active} to <{WARP} x i1>")
+            self._frame.mask = self._code.mask_of(active)
             self._reduced(end)
         self._code.do(f"br label %b{point.target}")
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.llvmtext import Code, each_lane, suffix, vector
 from p2pcompute.compute.ptx.types import BITS_OF_LLVM
-from p2pcompute.compute.ptx.uniform import WARP
+from p2pcompute.compute.ptx.uniform import TEAM_LANES_MAX, WARP
 
 _A = f"<{WARP} x i64>"
 _M = f"<{WARP} x i1>"
 _P = f"<{WARP} x ptr>"
 
-FORMAL = f"ptr %table, ptr %base, i64 %limit, ptr %state, i32 %line, {_A} %a, {_M} %m"
+_FIXED = "ptr %table, ptr %base, i64 %limit, ptr %state, i32 %line"
+FORMAL = f"{_FIXED}, {_A} %a, {_M} %m"
 """For global and const accesses `table` counts; for shared `base` and `limit`; for local too, per lane; for generic
 ones `table` counts, and `base` and `limit` are those of the local window.
 """
@@ -233,7 +234,54 @@ class Checked:
             else:
                 self._code.helpers[name] = _table_function(name, size, kind)
                 self._code.helpers[f"{name}_mixed"] = _mixed_function(name, space, size, kind)
-        return name
+        if self._code.lanes == WARP:
+            return name
+        self._code.helpers.setdefault(f"{name}_team", _team_function(name, llvm, kind))
+        return f"{name}_team"
+
+
+def _team_function(name: str, llvm: str, kind: _Kind) -> str:
+    """The two warps of a team, one after the other, each by the function for a warp; a trap's lane is the team's."""
+    whole = vector(llvm, TEAM_LANES_MAX)
+    order = ", ".join(f"i32 {lane}" for lane in range(TEAM_LANES_MAX))
+    result, value, nothing, done = "void", f", {whole} %v", "void", "  ret void\n"
+    if not kind.passed:
+        result, value, nothing = whole, "", f"{whole} zeroinitializer"
+        done = (
+            f"  %all = shufflevector {kind.result} %r.0, {kind.result} %r.{WARP}, <{TEAM_LANES_MAX} x i32> <{order}>\n"
+        )
+        done += f"  ret {whole} %all\n"
+    lanes = f"{vector('i64', TEAM_LANES_MAX)} %a, {vector('i1', TEAM_LANES_MAX)} %m"
+    return f"""define internal {result} @{name}_team({_FIXED}, {lanes}{value}) #3 {{
+entry:
+{_one_warp(name, llvm, kind, 0)}  br i1 %fine.0, label %second, label %out, !prof !2
+second:
+{_one_warp(name, llvm, kind, WARP)}  br i1 %fine.{WARP}, label %whole, label %failed, !prof !2
+failed:
+  %lane.p = getelementptr i8, ptr %state, i64 {layout.STATE_LANE}
+  %lane = load i32, ptr %lane.p
+  %lane.t = add i32 %lane, {WARP}
+  store i32 %lane.t, ptr %lane.p
+  br label %out
+out:
+  ret {nothing}
+whole:
+{done}}}"""
+
+
+def _one_warp(name: str, llvm: str, kind: _Kind, first: int) -> str:
+    """Call the function for a team's lanes from `first` on: %r.first, and %fine.first if none trapped."""
+    order = ", ".join(f"i32 {lane}" for lane in range(first, first + WARP))
+    lines, passed = "", [_FIXED]
+    for part, element in (("a", "i64"), ("m", "i1"), *((("v", llvm),) if kind.passed else ())):
+        every = vector(element, TEAM_LANES_MAX)
+        lines += f"  %{part}.{first} = shufflevector {every} %{part}, {every} poison, <{WARP} x i32> <{order}>\n"
+        passed.append(f"{vector(element)} %{part}.{first}")
+    target = "" if kind.passed else f"%r.{first} = "
+    return f"""{lines}  {target}call {kind.result} @{name}({", ".join(passed)})
+  %kind.{first} = load i32, ptr %state
+  %fine.{first} = icmp eq i32 %kind.{first}, 0
+"""
 
 
 def _window_function(name: str, space: str, size: int, kind: _Kind) -> str:

@@ -12,7 +12,7 @@ reached come first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -60,6 +60,13 @@ class Graph:
     """Immediate post-dominator of each block; `len(blocks)` is the exit."""
     live_in: list[frozenset[str]]
     """Register names live at the start of each block, and at the exit (none)."""
+
+    def on_every_way(self) -> Iterator[int]:
+        """Blocks that every thread passes."""
+        block = 0
+        while block < len(self.blocks):
+            yield block
+            block = self.post_dominator[block]
 
     def reach(self, start: int, stop: int) -> set[int]:
         """Blocks on some path from `start` that does not pass `stop`."""
@@ -119,7 +126,9 @@ def _split(entry: Entry) -> list[Block]:
     leaving = {b.index for b in blocks if not b.core and b.end and b.end.opcode in _LEAVES and b.end.guard is None}
     for block in blocks:
         successors = _successors(block, labels, len(blocks))
-        block.successors = tuple(dict.fromkeys(len(blocks) if s in leaving else s for s in successors))
+        block.successors = tuple(len(blocks) if s in leaving else s for s in successors)
+        if block.end is None or block.end.opcode != "trap":  # which faults or not, even if both ways end there
+            block.successors = tuple(dict.fromkeys(block.successors))
     return blocks
 
 

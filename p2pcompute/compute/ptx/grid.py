@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pcompute.compute.ptx import layout, library
 from p2pcompute.compute.ptx.lower import Lowered
 from p2pcompute.compute.ptx.schedule import failure, turns
-from p2pcompute.compute.ptx.uniform import WARP, Layout
+from p2pcompute.compute.ptx.uniform import Layout
 
 LINE_BYTES = 64
 """Shared memory takes whole cache lines: a few stores clear it sooner than memset starts."""
@@ -56,7 +56,7 @@ numbered:
   %z.w = udiv i64 %rows, %grid_y.i
   %ctaid.y = trunc i64 %y.w to i32
   %ctaid.z = trunc i64 %z.w to i32
-{_clearing(lowered.local_bytes * WARP * threads.warps)}{turns(lowered, threads)}finished:
+{_clearing(lowered.local_bytes * threads.lanes * threads.teams)}{turns(lowered, threads)}finished:
   %i.2 = add i64 %i, {"%run" if lowered.runs_by_rows else 1}
   %i.m = icmp ult i64 %i.2, %to
   br i1 %i.m, label %block, label %take

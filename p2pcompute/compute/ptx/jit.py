@@ -38,17 +38,18 @@ QUICK_TEXT_BYTES: Final = 2 << 20
 minutes for some kernels of public suites: over 60 s for the 3.2 MB of 5,000 instructions on doubles, 4 s without.
 """
 _NUMBERING: Final = "new_gvn"
-_MAGIC: Final = b"p2pcpu03"
+_MAGIC: Final = b"p2pcpu04"
 _DIGEST_BYTES: Final = 32
 
 
 class Compiled(msgspec.Struct, frozen=True, array_like=True):
     """Machine code of a kernel and its helpers, the sizes its launcher must provide, and what it assumes of a launch
-    (see `ranges`).
+    (see `ranges`). `lanes`: of a team (see `teams`).
     """
 
     objects: tuple[bytes, ...]
     assumed: bytes
+    lanes: int
     context_bytes: int
     local_bytes: int
     shared_bytes: int

@@ -105,10 +105,15 @@ class _Source:
             raise PtxError(
                 f"Kernel '{self.entry}' needs {lowered.local_bytes} bytes of stack per thread, too many for this block."
             )
-        code = assemble(module_text(lowered, self.threads), self.processor)
+        code = assemble(module_text(lowered, Layout(self.threads.block, lowered.lanes)), self.processor)
         helpers = library.objects(lowered.helpers, lowered.declarations, self.processor)
         return Compiled(
-            (code, *helpers), lowered.assumed, lowered.context_bytes, lowered.local_bytes, lowered.shared_bytes
+            (code, *helpers),
+            lowered.assumed,
+            lowered.lanes,
+            lowered.context_bytes,
+            lowered.local_bytes,
+            lowered.shared_bytes,
         )
 
 

@@ -66,7 +66,7 @@ STATE_BYTES: Final = STATE_BARRIERS + BARRIERS * BARRIER_BYTES
 arrived and knows the threads it waits for (0: all), the reduction being gathered and the finished one.
 """
 
-CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_WAITS, CONTEXT_BARRIER, CONTEXT_LINE = 0, 4, 12, 16, 20
+CONTEXT_POINT, CONTEXT_ACTIVE, CONTEXT_WAITS, CONTEXT_BARRIER, CONTEXT_LINE = 0, 8, 16, 20, 24
 CONTEXT_REGISTERS: Final = 64
 """The saved state of a warp that has paused: where to go on, the living lanes, which barrier it waits for (plus 1, 0
 for none), which it waited for last and on which line, then masks and live registers.

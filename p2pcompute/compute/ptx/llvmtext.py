@@ -21,8 +21,9 @@ _ROUNDING: Final = {"rz": 0, "rn": 1, "rp": 2, "rm": 3}
 
 @dataclass(slots=True)
 class Code:
-    """The lines of one function, and what the module must hold besides."""
+    """The lines of one function, and what the module must hold besides. `lanes`: how many run in lockstep."""
 
+    lanes: int = WARP
     lines: list[str] = field(default_factory=list)
     declarations: set[str] = field(default_factory=set)
     helpers: dict[str, str] = field(default_factory=dict)
@@ -33,6 +34,14 @@ class Code:
     """For the start of each block of threads."""
     _entry_values: dict[str, str] = field(default_factory=dict)
     _count: int = 0
+
+    @property
+    def word(self) -> str:
+        """The integer with a bit for each lane."""
+        return f"i{self.lanes}"
+
+    def vector(self, llvm: str) -> str:
+        return vector(llvm, self.lanes)
 
     def fresh(self, prefix: str = "t") -> str:
         self._count += 1
@@ -63,6 +72,19 @@ class Code:
         name = f"%{self.fresh()}"
         self.lines.append(f"  {name} = {text}")
         return name
+
+    def word_of(self, mask: str) -> str:
+        """The bits of a mask of lanes, the first lane's lowest."""
+        return self.value(f"bitcast {self.vector('i1')} {mask} to {self.word}")
+
+    def mask_of(self, word: str) -> str:
+        return self.value(f"bitcast {self.word} {word} to {self.vector('i1')}")
+
+    def lane_by(self, count: str, word: str, *, zero_is_poison: bool) -> str:
+        """The number of zeros that `cttz` or `ctlz` counts before a word's first one, as i32."""
+        flag = ("i1", "true" if zero_is_poison else "false")
+        zeros = self.intrinsic(f"llvm.{count}.{self.word}", self.word, [(self.word, word), flag])
+        return zeros if self.word == "i32" else self.value(f"trunc {self.word} {zeros} to i32")
 
     def once(self, text: str) -> str:
         """A value computed at the start of the function, the same for equal texts."""

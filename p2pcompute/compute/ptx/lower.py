@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, invariants, layout, nan, progression, ranges, uniform
+from p2pcompute.compute.ptx import flow, invariants, layout, nan, progression, ranges, teams, uniform
 from p2pcompute.compute.ptx.access import Access
 from p2pcompute.compute.ptx.arithmetic import ARITHMETIC, LaneOperation
 from p2pcompute.compute.ptx.atomics import Atomics
 from p2pcompute.compute.ptx.barriers import Barriers, is_arrival
 from p2pcompute.compute.ptx.bitwise import BITWISE
+from p2pcompute.compute.ptx.bounds import Bounds
 from p2pcompute.compute.ptx.checked import Checked
 from p2pcompute.compute.ptx.conversion import convert
 from p2pcompute.compute.ptx.invariants import Level, is_cheap
@@ -38,7 +39,7 @@ from p2pcompute.compute.ptx.shapes import Window
 from p2pcompute.compute.ptx.system import is_system
 from p2pcompute.compute.ptx.textures import Textures
 from p2pcompute.compute.ptx.touch import Touch
-from p2pcompute.compute.ptx.uniform import WARP, Layout
+from p2pcompute.compute.ptx.uniform import Layout
 from p2pcompute.compute.ptx.warpwide import WarpWide
 from p2pcompute.errors import PtxError
 
@@ -53,8 +54,9 @@ _WARP_WIDE: Final = frozenset({"shfl", "vote", "match", "activemask", "bar", "ba
 class Lowered:
     """The code of one warp, from label `warp.begin` to `warp.end`, where `%status.cell` says how it ended; and what the
     function around it computes once per host thread and once per block. Sizes are what the launcher must provide.
-    `has_pauses`: warps may stop before their end; `needs_counts`: and not all of them at the same barriers;
-    `runs_by_rows`: the warps of different blocks may run in any order, and profit from the order of memory.
+    `lanes`: 32, or 64 if what is called a warp here is a team of two (see `teams`). `has_pauses`: warps may stop before
+    their end; `needs_counts`: and not all of them at the same barriers. `runs_by_rows`: the warps of different blocks
+    may run in any order, and profit from the order of memory.
     """
 
     warp: str
@@ -62,6 +64,7 @@ class Lowered:
     per_block: str
     helpers: Mapping[str, str]
     declarations: frozenset[str]
+    lanes: int
     has_pauses: bool
     needs_counts: bool
     runs_by_rows: bool
@@ -77,7 +80,7 @@ def lower(
     """Raises PtxError for what cannot be lowered, before anything runs. Unless it is `careful`, the code is right only
     for launches for which `ranges.hold(lowered.assumed, …)`. `is_logged`: with the access log (`touch`).
     """
-    return _Lowering(module, entry, Layout(block), careful=careful, is_logged=is_logged).run()
+    return _Lowering(module, entry, block, careful=careful, is_logged=is_logged).run()
 
 
 def register_types(entry: Entry) -> dict[str, str]:
@@ -90,20 +93,28 @@ def register_types(entry: Entry) -> dict[str, str]:
 
 
 class _Lowering:
-    def __init__(self, module: Module, entry: Entry, threads: Layout, *, careful: bool, is_logged: bool) -> None:
+    def __init__(
+        self, module: Module, entry: Entry, block: tuple[int, int, int], *, careful: bool, is_logged: bool
+    ) -> None:
         self._entry = entry
-        self._layout = threads
-        self._code = Code()
         self._graph = flow.build(entry)
         self._types = register_types(entry)
         candidates = [] if careful else invariants.candidates(self._graph)
-        analysis = uniform.analyse(self._graph, threads, self._types, ranges.provable(candidates))
+        trusted = ranges.provable(candidates)
+        if is_logged:
+            analysis = uniform.analyse(self._graph, Layout(block), self._types, trusted)
+        else:
+            analysis = teams.analyse(entry, self._graph, block, self._types, trusted)
+        self._layout = analysis.layout
+        self._code = Code(lanes=self._layout.lanes)
         self._assumed = ranges.encode(entry, candidates, analysis.relied_on(candidates))
         self._invariants = invariants.find(self._graph, analysis)
+        self._always = frozenset(self._graph.on_every_way())
         self._early = {id(ins) for ins in self._invariants.early(self._graph)}
         plan = nan.NanPlan(self._graph)
         self._frame = Frame(self._code, module, entry, analysis, plan, self._invariants.registers)
-        self._access = Access(self._frame, Checked(self._code))
+        self._bounds = Bounds(self._frame)
+        self._access = Access(self._frame, Checked(self._code), self._bounds)
         self._touch = Touch(self._frame, self._access) if is_logged else None
         self._atomics = Atomics(self._frame, self._access)
         self._output = Output(self._frame, self._access)
@@ -127,6 +138,7 @@ class _Lowering:
             "\n".join(self._code.block_lines),
             self._code.helpers,
             frozenset(self._code.declarations),
+            self._layout.lanes,
             bool(self._pauses.points),
             self._barriers.are_named or bool(self._pauses.spins),
             self._runs_by_rows(),
@@ -163,9 +175,9 @@ class _Lowering:
         code.label("warp.begin")
         code.slot("%status.cell", "i32")
         for index in range(len(self._graph.blocks) + 1):
-            code.slot(f"%m{index}", "i32")
-            code.do(f"store i32 0, ptr %m{index}")
-        code.slot("%alive", "i32")
+            code.slot(f"%m{index}", code.word)
+            code.do(f"store {code.word} 0, ptr %m{index}")
+        code.slot("%alive", code.word)
         code.slot("%exchange", vector("i32"))
         self._frame.open(self._pauses.homes)
         definitions = self._invariants.definitions
@@ -178,8 +190,8 @@ class _Lowering:
         self._pauses.dispatch()
         code.label("start")
         self._compute([ins for ins in definitions[Level.WARP] if id(ins) in self._early])
-        code.do("store i32 %full, ptr %m0")
-        code.do("store i32 %full, ptr %alive")
+        code.do(f"store {code.word} %full, ptr %m0")
+        code.do(f"store {code.word} %full, ptr %alive")
         code.do("br label %b0")
         self._barriers.resume()
         self._pauses.resume_slices()
@@ -196,8 +208,8 @@ class _Lowering:
     def _thread_ids(self) -> None:
         code, threads = self._code, self._layout
         scalar, lanes = self._frame.ops(SCALAR), self._frame.ops(VECTOR)
-        first = scalar.by("mul", "i32", "%warpid", WARP)
-        numbers = ", ".join(f"i32 {lane}" for lane in range(WARP))
+        first = scalar.by("mul", "i32", "%warpid", code.lanes)
+        numbers = ", ".join(f"i32 {lane}" for lane in range(code.lanes))
         linear = lanes.two("add", "i32", self._frame.splat("i32", first), f"<{numbers}>")
         x, y, z = threads.block
         spans = {"x": (1, x), "y": (x, y), "z": (x * y, z)}
@@ -210,11 +222,11 @@ class _Lowering:
             for segment in self._frame.firsts(kind):
                 lane = segment * threads.segment
                 self._axis(f"%tid.{axis}.s{segment}", SCALAR, scalar.by("add", "i32", first, lane), below, size)
-        if threads.threads % WARP:
+        if threads.threads % code.lanes:
             inside = lanes.compare("ult", "i32", linear, lanes.const("i32", threads.threads))
-            code.do(f"%full = bitcast <{WARP} x i1> {inside} to i{WARP}")
+            code.do(f"%full = bitcast {code.vector('i1')} {inside} to {code.word}")
         else:
-            code.do("%full = add i32 0, -1")
+            code.do(f"%full = add {code.word} 0, -1")
 
     def _axis(self, name: str, mode: int, linear: str, below: int, size: int) -> None:
         """`name` = linear / below % size. The last axis needs no remainder, so that linear blocks stay affine past
@@ -243,15 +255,15 @@ class _Lowering:
     def _block(self, index: int) -> None:
         code, block = self._code, self._graph.blocks[index]
         code.label(f"b{index}")
-        active = code.value(f"load i32, ptr %m{index}")
-        code.do(f"store i32 0, ptr %m{index}")
-        entered = self._frame.ops(SCALAR).compare("ne", "i32", active, "0")
+        active = code.value(f"load {code.word}, ptr %m{index}")
+        code.do(f"store {code.word} 0, ptr %m{index}")
+        entered = self._frame.ops(SCALAR).compare("ne", code.word, active, "0")
         code.do(f"br i1 {entered}, label %x{index}, label %e{index}")
         code.label(f"x{index}")
-        self._frame.mask = code.value(f"bitcast i32 {active} to <{WARP} x i1>")
+        self._frame.mask = code.mask_of(active)
         in_loop = any(loop.head <= index <= loop.last for loop in self._graph.loops)
         self._access.is_repeated = in_loop
-        self._access.is_streaming = not in_loop and not self._layout.is_linear
+        self._access.is_streaming = index in self._always and not in_loop and not self._layout.is_linear
         self._core([ins for ins in block.core if id(ins) not in self._early])
         if block.end is not None and flow.is_block_barrier(block.end):
             self._barriers.arrive(index, block.end, active)
@@ -279,9 +291,9 @@ class _Lowering:
                 self._instruction(ins, None)
             return
         code = self._code
-        condition = self._access.test(windows[0])
+        condition = self._bounds.test(windows[0])
         for window in windows[1:]:
-            condition = self._frame.ops(SCALAR).two("and", "i1", condition, self._access.test(window))
+            condition = self._frame.ops(SCALAR).two("and", "i1", condition, self._bounds.test(window))
         fast, slow, both = code.fresh("fast"), code.fresh("slow"), code.fresh("both")
         code.do(f"br i1 {condition}, label %{fast}, label %{slow}, !prof !2")
         code.label(fast)
@@ -290,8 +302,9 @@ class _Lowering:
             self._instruction(ins, of_place.get(place))
         code.do(f"br label %{both}")
         code.label(slow)
-        for ins in rest:
-            self._instruction(ins, None)
+        with self._access.seldom():
+            for ins in rest:
+                self._instruction(ins, None)
         code.do(f"br label %{both}")
         code.label(both)
 
@@ -317,29 +330,31 @@ class _Lowering:
         if successor < len(self._graph.blocks):
             self._pend(successor, lanes)
             return
-        alive = self._code.value("load i32, ptr %alive")
-        self._code.do(f"store i32 {self._frame.ops(SCALAR).two('xor', 'i32', alive, lanes)}, ptr %alive")
+        word = self._code.word
+        alive = self._code.value(f"load {word}, ptr %alive")
+        self._code.do(f"store {word} {self._frame.ops(SCALAR).two('xor', word, alive, lanes)}, ptr %alive")
 
     def _split(self, end: Instruction, active: str) -> tuple[str, str]:
         """Lanes that take a conditional end, and the rest."""
-        ops = self._frame.ops(SCALAR)
+        ops, word = self._frame.ops(SCALAR), self._code.word
         assert end.guard is not None
         if self._frame.kind(end.guard.name).is_uniform:
             condition = self._frame.guard(end, SCALAR) or "true"
-            taken = ops.select(condition, "i32", active, "0")
+            taken = ops.select(condition, word, active, "0")
         else:
             lanes = self._frame.guard(end, VECTOR)
-            taken = ops.two("and", "i32", active, self._code.value(f"bitcast <{WARP} x i1> {lanes} to i{WARP}"))
-        return taken, ops.two("xor", "i32", active, taken)
+            assert lanes is not None
+            taken = ops.two("and", word, active, self._code.word_of(lanes))
+        return taken, ops.two("xor", word, active, taken)
 
     def _trap_instruction(self, ins: Instruction, lanes: str) -> None:
         nowhere = self._frame.ops(VECTOR).const("i64", 0)
-        mask = self._code.value(f"bitcast i32 {lanes} to <{WARP} x i1>")
-        self._access.trap_where(mask, layout.TRAP_INSTRUCTION, ins.line, nowhere)
+        self._access.trap_where(self._code.mask_of(lanes), layout.TRAP_INSTRUCTION, ins.line, nowhere)
 
     def _pend(self, block: int, lanes: str) -> None:
-        waiting = self._code.value(f"load i32, ptr %m{block}")
-        self._code.do(f"store i32 {self._frame.ops(SCALAR).two('or', 'i32', waiting, lanes)}, ptr %m{block}")
+        word = self._code.word
+        waiting = self._code.value(f"load {word}, ptr %m{block}")
+        self._code.do(f"store {word} {self._frame.ops(SCALAR).two('or', word, waiting, lanes)}, ptr %m{block}")
 
     def _loop_ends(self, index: int) -> None:
         """Where a loop ends, go back while lanes wait at its head; innermost first. Every way back looks at the abort
@@ -350,7 +365,7 @@ class _Lowering:
             if loop.last != index:
                 continue
             back, on = code.fresh("back"), code.fresh("on")
-            again = ops.compare("ne", "i32", code.value(f"load i32, ptr %m{loop.head}"), "0")
+            again = ops.compare("ne", code.word, code.value(f"load {code.word}, ptr %m{loop.head}"), "0")
             code.do(f"br i1 {again}, label %{back}, label %{on}")
             code.label(back)
             flag = code.value("load volatile i32, ptr %abort")

@@ -7,21 +7,17 @@ come with two vector accesses. All between the least and the greatest lane is re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from p2pcompute.compute.ptx.llvmtext import Code, suffix, vector
-from p2pcompute.compute.ptx.uniform import WARP
-
-SPAN_WORDS_MAX: Final = 2 * WARP
-"""Two vectors of a warp's width; beyond that a gather is as cheap."""
 
 
 def load(code: Code, word: str, size: int, align: int, pointer: str, offsets: Sequence[int]) -> str:
     """One word for each lane, from `pointer` + offset bytes; offsets are multiples of `size`, the word's."""
     lowest, places, span = _places(offsets, size)
-    if span > SPAN_WORDS_MAX:
+    if span > 2 * code.lanes:
         return _gather(code, word, align, pointer, offsets)
-    width, kind = _width(span), vector(word, _width(span))
+    width = _width(span, code.lanes)
+    kind = vector(word, width)
     pieces = []
     for start in (0, span - width):
         cell = code.value(f"getelementptr i8, ptr {pointer}, i64 {lowest + start * size}")
@@ -35,18 +31,19 @@ def store(
 ) -> None:
     """The opposite, for lanes in `mask`, in their order where several store to one place."""
     lowest, places, span = _places(offsets, size)
-    if span > SPAN_WORDS_MAX or len(set(places)) < WARP:
+    if span > 2 * code.lanes or len(set(places)) < code.lanes:
         _scatter(code, word, align, pointer, offsets, value, mask)
         return
-    width = _width(span)
+    width = _width(span, code.lanes)
     lanes = {place: lane for lane, place in enumerate(places)}
     for start, done in ((0, 0), (span - width, width)):
         here = [lanes.get(place) if place >= done else None for place in range(start, start + width)]
         if all(lane is None for lane in here):
             continue
         cell = code.value(f"getelementptr i8, ptr {pointer}, i64 {lowest + start * size}")
-        moved = _shuffle(code, word, WARP, value, "poison", [0 if lane is None else lane for lane in here])
-        active = _shuffle(code, "i1", WARP, mask, "zeroinitializer", [WARP if lane is None else lane for lane in here])
+        moved = _shuffle(code, word, code.lanes, value, "poison", [0 if lane is None else lane for lane in here])
+        picks = [code.lanes if lane is None else lane for lane in here]
+        active = _shuffle(code, "i1", code.lanes, mask, "zeroinitializer", picks)
         name = f"llvm.masked.store.{suffix(word, width)}.p0"
         arguments = [(vector(word, width), moved), ("ptr", cell), ("i32", str(align)), (vector("i1", width), active)]
         code.call(name, arguments)
@@ -59,9 +56,9 @@ def _places(offsets: Sequence[int], size: int) -> tuple[int, list[int], int]:
     return lowest, places, max(places) + 1
 
 
-def _width(span: int) -> int:
-    """The largest power of two that two vectors of cover the span with, and not more than a warp."""
-    return min(WARP, 1 << (span.bit_length() - 1))
+def _width(span: int, lanes: int) -> int:
+    """The largest power of two that two vectors of cover the span with, and not more than there are lanes."""
+    return min(lanes, 1 << (span.bit_length() - 1))
 
 
 def _shuffle(code: Code, llvm: str, width: int, left: str, right: str, picks: Sequence[int]) -> str:
@@ -72,18 +69,18 @@ def _shuffle(code: Code, llvm: str, width: int, left: str, right: str, picks: Se
 
 def _pointers(code: Code, pointer: str, offsets: Sequence[int]) -> str:
     steps = ", ".join(f"i64 {offset}" for offset in offsets)
-    return code.value(f"getelementptr i8, ptr {pointer}, <{WARP} x i64> <{steps}>")
+    return code.value(f"getelementptr i8, ptr {pointer}, {code.vector('i64')} <{steps}>")
 
 
 def _gather(code: Code, word: str, align: int, pointer: str, offsets: Sequence[int]) -> str:
-    kind = vector(word)
-    name = f"llvm.masked.gather.{suffix(word, WARP)}.v{WARP}p0"
-    places = (vector("ptr"), _pointers(code, pointer, offsets))
-    rest = [("i32", str(align)), (vector("i1"), "splat (i1 true)"), (kind, "zeroinitializer")]
+    kind = code.vector(word)
+    name = f"llvm.masked.gather.{suffix(word, code.lanes)}.v{code.lanes}p0"
+    places = (code.vector("ptr"), _pointers(code, pointer, offsets))
+    rest = [("i32", str(align)), (code.vector("i1"), "splat (i1 true)"), (kind, "zeroinitializer")]
     return code.intrinsic(name, kind, [places, *rest])
 
 
 def _scatter(code: Code, word: str, align: int, pointer: str, offsets: Sequence[int], value: str, mask: str) -> None:
-    name = f"llvm.masked.scatter.{suffix(word, WARP)}.v{WARP}p0"
-    places = (vector("ptr"), _pointers(code, pointer, offsets))
-    code.call(name, [(vector(word), value), places, ("i32", str(align)), (vector("i1"), mask)])
+    name = f"llvm.masked.scatter.{suffix(word, code.lanes)}.v{code.lanes}p0"
+    places = (code.vector("ptr"), _pointers(code, pointer, offsets))
+    code.call(name, [(code.vector(word), value), places, ("i32", str(align)), (code.vector("i1"), mask)])

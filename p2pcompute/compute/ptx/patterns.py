@@ -15,7 +15,6 @@ from typing import Final
 from p2pcompute.compute.ptx.ir import Instruction
 from p2pcompute.compute.ptx.types import TYPES, ScalarType
 
-LANES: Final = 32
 _EVERY: Final = (1 << 64) - 1
 
 
@@ -53,22 +52,22 @@ class Lanes:
         return reduce(lambda every, b: every | (b ^ self.bits[0]), self.bits, 0)
 
 
-def uniform(zeros: int) -> Lanes:
+def uniform(zeros: int, lanes: int) -> Lanes:
     """Any number with that many zero low bits."""
-    return Lanes((0,) * LANES, (1 << zeros) - 1, (0,) * LANES)
+    return Lanes((0,) * lanes, (1 << zeros) - 1, (0,) * lanes)
 
 
-def constant(value: int) -> Lanes:
-    return Lanes((0,) * LANES, _EVERY, (value & _EVERY,) * LANES)
+def constant(value: int, lanes: int) -> Lanes:
+    return Lanes((0,) * lanes, _EVERY, (value & _EVERY,) * lanes)
 
 
-def consecutive(known_bits: int) -> Lanes:
-    """A multiple of 32 plus the lane."""
-    return Lanes(tuple(range(LANES)), known_bits, tuple(range(LANES)))
+def consecutive(known_bits: int, lanes: int) -> Lanes:
+    """A multiple of `lanes` plus the lane."""
+    return Lanes(tuple(range(lanes)), known_bits, tuple(range(lanes)))
 
 
-def line(stride: int) -> Lanes:
-    return differing_by(tuple(lane * stride for lane in range(LANES)))
+def line(stride: int, lanes: int) -> Lanes:
+    return differing_by(tuple(lane * stride for lane in range(lanes)))
 
 
 def transfer(ins: Instruction, sources: Sequence[Lanes], *, may_widen: bool) -> Lanes | None:
@@ -108,7 +107,7 @@ def transfer(ins: Instruction, sources: Sequence[Lanes], *, may_widen: bool) -> 
 
 def differing_by(delta: tuple[int, ...]) -> Lanes:
     """Nothing is known but the differences."""
-    return Lanes(delta, 0, (0,) * LANES)
+    return Lanes(delta, 0, (0,) * len(delta))
 
 
 def _of_bits(mask: int, bits: Sequence[int]) -> Lanes:
@@ -140,7 +139,7 @@ def _product(left: Lanes, right: Lanes) -> Lanes | None:
     factor, other = (_value(right), left) if _value(right) is not None else (_value(left), right)
     if factor is None:
         zeros = left.first_zeros(32) + right.first_zeros(32)
-        return uniform(min(zeros, 63)) if left.is_uniform and right.is_uniform else None
+        return uniform(min(zeros, 63), len(left.delta)) if left.is_uniform and right.is_uniform else None
     factor = _signed(factor)
     if factor > 0 and factor & (factor - 1) == 0:
         return _left(other, factor.bit_length() - 1)

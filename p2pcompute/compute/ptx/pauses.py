@@ -19,6 +19,7 @@ from p2pcompute.compute.ptx.registers import SCALAR, Frame, slot_bytes
 
 LINE_BYTES = 64
 SCALAR_BYTES = 8
+MASK_BYTES = 8
 
 SLICE_ITERATIONS = 64
 """Of a loop that may wait, before the block's other warps get a turn."""
@@ -45,12 +46,12 @@ class Pauses:
         self._compute_again = compute_again
         self.barriers = {b.index: self._barrier(b) for b in graph.blocks if b.end and flow.is_block_barrier(b.end)}
         self.spins: dict[Loop, Point] = {}
-        if frame.layout.warps > 1:
+        if frame.layout.teams > 1:
             for number, loop in enumerate(waiting_loops(graph)):
                 self.spins[loop] = self._spin(len(graph.blocks) + number, loop)
         self._masks = _whole_lines(frame.context_end)
         widest = max((len(point.blocks) for point in self.points), default=0)
-        self.context_bytes = self._masks + _whole_lines(4 * widest)
+        self.context_bytes = self._masks + _whole_lines(MASK_BYTES * widest)
         self._places: dict[str, int] = {}
         names = sorted(set().union(*(point.registers for point in self.points)))
         slots = {slot: slot_bytes(kind) for name in names for slot, kind in frame.slots(name)}
@@ -105,14 +106,14 @@ class Pauses:
         code.do(f"br i1 {ops.compare('eq', 'i32', left, '0')}, label %{pause}, label %{on}, !prof !1")
         code.label(pause)
         for number, block in enumerate(point.blocks):
-            self._copy("i32", f"%m{block}", self.cell(self._masks + 4 * number))
-        self.save(point, code.value("load i32, ptr %alive"))
+            self._copy(code.word, f"%m{block}", self.cell(self._masks + MASK_BYTES * number))
+        self.save(point, code.value(f"load {code.word}, ptr %alive"))
         code.label(on)
 
     def save(self, point: Point, alive: str) -> None:
         """Save the warp and return."""
         code = self._code
-        code.do(f"store i32 {alive}, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
+        code.do(f"store {code.word} {alive}, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
         self._transfer(point, load=False)
         code.do(f"store i32 {point.number}, ptr %context")
         code.leave(layout.PAUSED)
@@ -140,8 +141,8 @@ class Pauses:
         """Open the way back in and load what was saved; returns the word of the living lanes."""
         code = self._code
         code.label(f"resume{point.number}")
-        alive = code.value(f"load i32, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
-        code.do(f"store i32 {alive}, ptr %alive")
+        alive = code.value(f"load {code.word}, ptr {self.cell(layout.CONTEXT_ACTIVE)}")
+        code.do(f"store {code.word} {alive}, ptr %alive")
         self._transfer(point, load=True)
         self._compute_again(point.blocks)
         return alive
@@ -150,7 +151,7 @@ class Pauses:
         for point in self.spins.values():
             self.restore(point)
             for number, block in enumerate(point.blocks):
-                self._copy("i32", self.cell(self._masks + 4 * number), f"%m{block}")
+                self._copy(self._code.word, self.cell(self._masks + MASK_BYTES * number), f"%m{block}")
             self._code.do(f"br label %b{point.target}")
 
 

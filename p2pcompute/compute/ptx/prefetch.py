@@ -29,7 +29,8 @@ def may_stride_by_grid(entry: Entry) -> bool:
 
 def of_rows(code: Code, pointers: Sequence[str], reach_bytes: int, *, is_write: bool) -> None:
     """Ask for what the next blocks along x will touch: a tile's rows are too many streams for the hardware's own
-    prefetching (jacobi2d is twice as fast with it).
+    prefetching (transposing takes 0.6 to 0.8 of the time with it). For blocks of code that every thread passes:
+    elsewhere hints cost more than they give.
     """
     for pointer in pointers:
         for ahead in range(BLOCKS_AHEAD * reach_bytes, (BLOCKS_AHEAD + 1) * reach_bytes, LINE_BYTES):

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from p2pcompute.compute.ptx import ranges
 from p2pcompute.compute.ptx.ir import Instruction, Register, registers_of
 from p2pcompute.compute.ptx.registers import LAST_LANE, SCALAR, VECTOR, Frame
-from p2pcompute.compute.ptx.uniform import WARP
 
 
 def write(frame: Frame, ins: Instruction, target: Register, type_name: str, compute: Callable[[int], str]) -> None:
@@ -42,9 +41,9 @@ def _flag(frame: Frame, ins: Instruction, target: Register, type_name: str, comp
         flag = _either(frame, flag, _wraps_here(frame, ins, target, type_name, compute))
     if target.name in frame.analysis.blended:
         ops = frame.ops(SCALAR)
-        here = frame.code.value(f"bitcast <{WARP} x i1> {frame.mask} to i{WARP}")
-        alive = frame.code.value(f"load i{WARP}, ptr %alive")
-        flag = _either(frame, flag, ops.compare("ne", f"i{WARP}", here, alive))
+        here = frame.code.word_of(frame.mask)
+        alive = frame.code.value(f"load {frame.code.word}, ptr %alive")
+        flag = _either(frame, flag, ops.compare("ne", frame.code.word, here, alive))
     return flag
 
 

@@ -84,7 +84,7 @@ class Frame:
             self._types[name] = TYPES[type_name].llvm
             if self.kind(name).flagged:
                 self._lanes[name] = self.context_end
-                self.context_end += slot_bytes(vector(self._types[name]))
+                self.context_end += slot_bytes(self.code.vector(self._types[name]))
         if self.context_end > WRAPPED_BYTES_MAX:
             raise PtxError(f"'{self.entry.name}' (PTX line {self.entry.line}) has too many address registers.")
 
@@ -120,7 +120,7 @@ class Frame:
         if kind.is_uniform:
             return [(slot, llvm)]
         if not kind.is_affine:
-            return [(slot, vector(llvm))]
+            return [(slot, self.code.vector(llvm))]
         flag = [(f"{slot}.w", "i1")] if kind.flagged else []
         return [*((f"{slot}.s{segment}", llvm) for segment in self.firsts(kind)), *flag]
 
@@ -143,7 +143,7 @@ class Frame:
         self.code.do(f"store i1 {flag}, ptr %r{self._numbers[name]}.w")
 
     def ops(self, mode: int) -> Ops:
-        return Ops(self.code, WARP if mode == VECTOR else 0)
+        return Ops(self.code, self.code.lanes if mode == VECTOR else 0)
 
     # Reading -----------------------------------------------------------------------------------------------------
 
@@ -167,15 +167,17 @@ class Frame:
     def splat(self, llvm: str, value: str) -> str:
         if not value.startswith("%"):
             return f"splat ({llvm} {value})"
-        kind = vector(llvm)
+        kind = self.code.vector(llvm)
         first = self.code.value(f"insertelement {kind} poison, {llvm} {value}, i32 0")
-        return self.code.value(f"shufflevector {kind} {first}, {kind} poison, <{WARP} x i32> zeroinitializer")
+        return self.code.value(
+            f"shufflevector {kind} {first}, {kind} poison, {self.code.vector('i32')} zeroinitializer"
+        )
 
     def _register(self, register: Register, type_name: str, mode: int, observer: Instruction | None) -> str:
         have, kind = self._types[register.name], self.kind(register.name)
         slot = f"%r{self._numbers[register.name]}"
         is_vector = mode == VECTOR and not kind.is_uniform
-        ops = Ops(self.code, WARP if is_vector else 0)
+        ops = self.ops(VECTOR if is_vector else SCALAR)
         if kind.is_affine:
             value = self._affine(register.name, have, mode)
         else:
@@ -200,13 +202,13 @@ class Frame:
         moved, plain, both = code.fresh("moved"), code.fresh("plain"), code.fresh("both")
         code.do(f"br i1 {self.wrapped(name)}, label %{moved}, label %{plain}, !prof !1")
         code.label(moved)
-        value = code.value(f"load {vector(llvm)}, ptr {kept}")
+        value = code.value(f"load {code.vector(llvm)}, ptr {kept}")
         code.do(f"br label %{both}")
         code.label(plain)
         line = self._line(name, llvm)
         code.do(f"br label %{both}")
         code.label(both)
-        return code.value(f"phi {vector(llvm)} [ {value}, %{moved} ], [ {line}, %{plain} ]")
+        return code.value(f"phi {code.vector(llvm)} [ {value}, %{moved} ], [ {line}, %{plain} ]")
 
     def _at_last(self, first: str, llvm: str, kind: Kind) -> str:
         last = kind.offsets(self.layout.segment)[-1]
@@ -222,14 +224,14 @@ class Frame:
         for segment in range(count):
             first = self._affine(name, llvm, segment)
             firsts = self.code.value(f"insertelement {vector(llvm, count)} {firsts}, {llvm} {first}, i32 {segment}")
-        order = ", ".join(f"i32 {lane // lanes}" for lane in range(WARP))
+        order = ", ".join(f"i32 {lane // lanes}" for lane in range(self.code.lanes))
         kinds = vector(llvm, count)
-        spread = self.code.value(f"shufflevector {kinds} {firsts}, {kinds} poison, <{WARP} x i32> <{order}>")
+        spread = self.code.value(f"shufflevector {kinds} {firsts}, {kinds} poison, {self.code.vector('i32')} <{order}>")
         offsets = kind.offsets(lanes)
         if not any(offsets):
             return spread
         ops = self.ops(SCALAR)
-        steps = ", ".join(f"{llvm} {ops.const(llvm, offsets[lane % lanes])}" for lane in range(WARP))
+        steps = ", ".join(f"{llvm} {ops.const(llvm, offsets[lane % lanes])}" for lane in range(self.code.lanes))
         return self.ops(VECTOR).two("add", llvm, spread, f"<{steps}>")
 
     def _retype(self, ops: Ops, have: str, value: str, want: str, *, signed: bool) -> str:
@@ -332,7 +334,7 @@ class Frame:
         return want, self._retype(ops, have, value, want, signed=TYPES[type_name].is_signed)
 
     def store_lanes(self, name: str, value: str) -> None:
-        self.code.do(f"store {vector(self._types[name])} {value}, ptr {self._lanes_cell(name)}")
+        self.code.do(f"store {self.code.vector(self._types[name])} {value}, ptr {self._lanes_cell(name)}")
 
     def lanes(self, name: str) -> str:
         """All lanes of a register, as its own type."""
@@ -373,9 +375,8 @@ class Frame:
 
 def slot_bytes(kind: str) -> int:
     """Memory that a slot of this LLVM type takes."""
-    element = kind.split()[2].rstrip(">") if kind.startswith("<") else kind
-    lanes = WARP if kind.startswith("<") else 1
-    return max(1, BITS_OF_LLVM[element] * lanes // 8)
+    lanes, element = kind.strip("<>").split(" x ") if kind.startswith("<") else ("1", kind)
+    return max(1, BITS_OF_LLVM[element] * int(lanes) // 8)
 
 
 def shared_layout(module: Module, entry: Entry) -> tuple[dict[str, int], int]:

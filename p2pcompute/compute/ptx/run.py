@@ -20,7 +20,7 @@ from p2pcompute.compute.ptx.jit import Compiled
 from p2pcompute.compute.ptx.memory import Table, aligned_zeros
 from p2pcompute.compute.ptx.outcome import Trap, TrapKind
 from p2pcompute.compute.ptx.output import Record, records, were_lost
-from p2pcompute.compute.ptx.uniform import WARP, Layout
+from p2pcompute.compute.ptx.uniform import Layout
 
 CHUNKS_PER_THREAD: Final = 16
 """Ranges of blocks that each host thread takes, about: enough to even out unequal blocks, few enough to keep
@@ -89,7 +89,7 @@ class Launch:
     ) -> None:
         self.compiled = compiled
         self.prints = prints
-        self.threads = threads
+        self.threads = Layout(threads.block, compiled.lanes)
         self.grid = grid
         self.shared_bytes = compiled.shared_bytes + shared_bytes
         self.listed = listed
@@ -123,13 +123,13 @@ class Arena:
     """
 
     def __init__(self, launch: Launch) -> None:
-        warps, compiled = launch.threads.warps, launch.compiled
+        threads, compiled = launch.threads, launch.compiled
         sizes = {
             "table": 2 * layout.TABLE_BYTES,
             "state": layout.STATE_BYTES,
             "shared": launch.shared_bytes,
-            "contexts": warps * compiled.context_bytes,
-            "stacks": warps * WARP * compiled.local_bytes,
+            "contexts": threads.teams * compiled.context_bytes,
+            "stacks": threads.teams * threads.lanes * compiled.local_bytes,
             "log": layout.LOG_RECORDS * layout.LOG_RECORD_BYTES if launch.prints else 0,
         }
         ends = itertools.accumulate(_whole_lines(size) for size in sizes.values())
@@ -194,7 +194,7 @@ class Run:
     def trap(self) -> Trap:
         """The witness, once the generated code has reported a trap."""
         x, y, _ = self._launch.threads.block
-        thread = self._word(layout.STATE_WARP, 4) * WARP + self._word(layout.STATE_LANE, 4)
+        thread = self._word(layout.STATE_WARP, 4) * self._launch.threads.lanes + self._word(layout.STATE_LANE, 4)
         return Trap(
             TrapKind(self._word(layout.STATE_KIND, 4)),
             self._word(layout.STATE_LINE, 4),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.lower import Lowered
-from p2pcompute.compute.ptx.uniform import WARP, Layout
+from p2pcompute.compute.ptx.uniform import Layout
 
 RUN_BLOCKS_MAX = 128
 """Blocks along x whose warps of one row run one after the other: their rows of some arrays stay in a 1 MiB cache."""
@@ -31,12 +31,12 @@ placed:
 """
 
 
-def _places(lowered: Lowered) -> str:
+def _places(lowered: Lowered, threads: Layout) -> str:
     """The context and stack of warp %warpid."""
     return f"""  %w.o = zext i32 %warpid to i64
   %w.c = mul i64 %w.o, {lowered.context_bytes}
   %context = getelementptr i8, ptr %contexts, i64 %w.c
-  %w.l = mul i64 %w.o, {lowered.local_bytes * WARP}
+  %w.l = mul i64 %w.o, {lowered.local_bytes * threads.lanes}
   %local = getelementptr i8, ptr %stacks, i64 %w.l
 """
 
@@ -69,11 +69,11 @@ def _in_turn(lowered: Lowered, threads: Layout) -> str:
     return f"""  br label %warp
 warp:
   %warpid = phi i32 [ 0, %placed ], [ %w.2, %stepped ]
-{_places(lowered)}{_step(lowered)}  %bad = icmp ne i32 %status, {layout.DONE}
+{_places(lowered, threads)}{_step(lowered)}  %bad = icmp ne i32 %status, {layout.DONE}
   br i1 %bad, label %failed, label %stepped
 stepped:
   %w.2 = add i32 %warpid, 1
-  %w.m = icmp ult i32 %w.2, {threads.warps}
+  %w.m = icmp ult i32 %w.2, {threads.teams}
   br i1 %w.m, label %warp, label %finished
 """
 
@@ -90,7 +90,7 @@ def _by_rows(lowered: Lowered, threads: Layout) -> str:
   br label %row
 row:
   %warpid = phi i32 [ 0, %cleared ], [ %w.2, %rowed ]
-{_places(lowered)}  br label %warp
+{_places(lowered, threads)}  br label %warp
 warp:
   %along = phi i64 [ 0, %row ], [ %along.2, %stepped ]
   %n.now = add i64 %n, %along
@@ -105,12 +105,12 @@ stepped:
   br i1 %along.m, label %warp, label %rowed
 rowed:
   %w.2 = add i32 %warpid, 1
-  %w.m = icmp ult i32 %w.2, {threads.warps}
+  %w.m = icmp ult i32 %w.2, {threads.teams}
   br i1 %w.m, label %row, label %finished
 """
 
 
-def _reset(lowered: Lowered, threads: Layout, also: str = "") -> str:
+def _reset(lowered: Lowered, threads: Layout, also: str) -> str:
     """All warps at their start."""
     return f"""  br label %reset
 reset:
@@ -120,19 +120,24 @@ reset:
   %r.p = getelementptr i8, ptr %contexts, i64 %r.c
   store i32 0, ptr %r.p
 {also}  %r.2 = add i32 %r, 1
-  %r.m = icmp ult i32 %r.2, {threads.warps}
+  %r.m = icmp ult i32 %r.2, {threads.teams}
   br i1 %r.m, label %reset, label %round
 """
 
 
 def _rounds(lowered: Lowered, threads: Layout) -> str:
-    """Every warp runs to its next barrier or its end; the saved point of an ended warp is -1."""
-    return f"""{_reset(lowered, threads)}round:
+    """Every warp runs to its next barrier or its end; the saved point of an ended warp is -1. In the first round
+    all are at their start.
+    """
+    return f"""  br label %round
+round:
+  %again = phi i1 [ false, %placed ], [ true, %rounded ]
   br label %warp
 warp:
   %warpid = phi i32 [ 0, %round ], [ %w.2, %stepped ]
   %waiting = phi i32 [ 0, %round ], [ %waiting.2, %stepped ]
-{_places(lowered)}  %point = load i32, ptr %context
+{_places(lowered, threads)}  %saved = load i32, ptr %context
+  %point = select i1 %again, i32 %saved, i32 0
   %over = icmp eq i32 %point, -1
   br i1 %over, label %skipped, label %step
 skipped:
@@ -141,7 +146,7 @@ skipped:
   %status.2 = phi i32 [ {layout.DONE}, %skipped ], [ %status, %stopped ], [ %status, %close ]
   %waiting.2 = or i32 %waiting, %status.2
   %w.2 = add i32 %warpid, 1
-  %w.m = icmp ult i32 %w.2, {threads.warps}
+  %w.m = icmp ult i32 %w.2, {threads.teams}
   br i1 %w.m, label %warp, label %rounded
 rounded:
   %cells = getelementptr i8, ptr %state, i64 {layout.STATE_BARRIERS}
@@ -184,7 +189,7 @@ turn:
   %live = phi i32 [ 0, %round ], [ %live.2, %stepped ]
   %ran = phi i32 [ 0, %round ], [ %ran.2, %stepped ]
   %stuck = phi i32 [ 0, %round ], [ %stuck.2, %stepped ]
-{_places(lowered)}  %point = load i32, ptr %context
+{_places(lowered, threads)}  %point = load i32, ptr %context
   %waits.p = getelementptr i8, ptr %context, i64 {layout.CONTEXT_WAITS}
   %waits = load i32, ptr %waits.p
   %over = icmp eq i32 %point, -1
@@ -202,7 +207,7 @@ skipped:
   %live.2 = add i32 %live, %is.live
   %ran.2 = or i32 %ran, %has.run
   %w.2 = add i32 %warpid, 1
-  %w.m = icmp ult i32 %w.2, {threads.warps}
+  %w.m = icmp ult i32 %w.2, {threads.teams}
   br i1 %w.m, label %turn, label %rounded
 rounded:
   %more = icmp ne i32 %live.2, 0
@@ -221,7 +226,7 @@ def _barrier_loop(lowered: Lowered, threads: Layout) -> str:
   %expected.p = getelementptr i8, ptr %cells, i64 {layout.BARRIER_EXPECTED}
   %expected = load i32, ptr %expected.p
   %any = icmp ne i32 %arrived, 0
-  %threads = mul i32 %arrived, {WARP}
+  %threads = mul i32 %arrived, {threads.lanes}
   %all.0 = icmp uge i32 %arrived, %live.2
   %all.1 = icmp uge i32 %threads, %expected
   %is.whole = icmp eq i32 %expected, 0
@@ -243,7 +248,7 @@ free:
   %f.n = select i1 %f.is, i32 0, i32 %f.w
   store i32 %f.n, ptr %f.p
   %f.2 = add i32 %f, 1
-  %f.m = icmp ult i32 %f.2, {threads.warps}
+  %f.m = icmp ult i32 %f.2, {threads.teams}
   br i1 %f.m, label %free, label %bar.next
 bar.next:
   %freed.2 = phi i32 [ %freed, %bar ], [ 1, %free ]

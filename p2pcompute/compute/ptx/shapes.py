@@ -48,6 +48,14 @@ class Window:
         return next((shape for place, shape in self.members.items() if place not in self.stores), None)
 
     @property
+    def element_bytes(self) -> int:
+        """The size of all accesses, if they have one and are aligned together; else 0."""
+        sizes = {shape.size_bytes for shape in self.members.values()}
+        size = sizes.pop()
+        together = all((shape.address.offset_bytes - self.low) % size == 0 for shape in self.members.values())
+        return 0 if sizes or not together else size
+
+    @property
     def low(self) -> int:
         return min(shape.address.offset_bytes for shape in self.members.values())
 

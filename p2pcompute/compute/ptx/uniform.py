@@ -7,7 +7,7 @@ address is affine with the stride of the element become one bounds check and one
 Soundness: an affine register is linear in the lane number modulo 2**width, unless its flag says otherwise. Two things
 break the line, and both set the flag at run time (`progression`), from where it is handed on to all that is computed
 from the register: a widening conversion (cvt, mul.wide) of a value that wraps between two lanes, which shows in the
-distance of first and last lane, since strides stay below 2**(width - 1) / 32, so that a warp wraps at most once; and
+distance of first and last lane, since strides stay below 2**(width - 1) / 64, so that a team wraps at most once; and
 writing a register in some lanes only while others still need its old value (`blended`). A line that is not flagged is
 exact, so it may be widened again. Widenings that break no line in this launch (`trusted`, see `ranges`) need no flag.
 Stride 0 means that all lanes of a segment hold the same bits, whatever happened before; such values are never flagged,
@@ -31,6 +31,8 @@ from p2pcompute.compute.ptx.patterns import Lanes
 from p2pcompute.compute.ptx.types import TYPES
 
 WARP: Final = 32
+TEAM_LANES_MAX: Final = 64
+"""Lanes of two warps in lockstep (see `teams`)."""
 SEGMENT_LANES_MIN: Final = 8
 """Below this a gather is as cheap as the segments' pieces."""
 
@@ -70,7 +72,7 @@ class Kind:
         return range(0, lanes * self.stride, self.stride) if self.stride else (0,) * lanes
 
 
-ZEROS_MAX: Final = 5
+ZEROS_MAX: Final = 6
 PATTERN_REACH_MAX: Final = 1 << 40
 """Between the first lane and any other."""
 UNIFORM: Final = Kind("uniform")
@@ -87,9 +89,12 @@ def trailing_zeros(value: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the threads of a block (x, y, z) lie in its warps."""
+    """How the threads of a block (x, y, z) lie in its warps, and in its teams: `lanes` that run in lockstep, those of
+    one warp or of two.
+    """
 
     block: tuple[int, int, int]
+    lanes: int = WARP
 
     @property
     def threads(self) -> int:
@@ -101,6 +106,10 @@ class Layout:
         return -(-self.threads // WARP)
 
     @property
+    def teams(self) -> int:
+        return -(-self.threads // self.lanes)
+
+    @property
     def is_linear(self) -> bool:
         return self.block[1] == 1 and self.block[2] == 1
 
@@ -108,15 +117,15 @@ class Layout:
     def segment(self) -> int:
         """Lanes that surely have consecutive `tid.x` and equal `tid.y`, `tid.z`."""
         if self.is_linear:
-            return WARP
-        lanes = WARP
+            return self.lanes
+        lanes = self.lanes
         while self.block[0] % lanes:
             lanes //= 2
         return lanes
 
     @property
     def segments(self) -> int:
-        return WARP // self.segment
+        return self.lanes // self.segment
 
     def special(self, name: str) -> Kind:
         head, _, axis = name.partition(".")
@@ -126,13 +135,15 @@ class Layout:
             return replace(UNIFORM, zeros=trailing_zeros(self.block["xyz".index(axis)]))
         if head not in ("tid", "laneid"):
             return UNIFORM
-        if head == "tid" and axis != "x" and (self.is_linear or self.block[0] % WARP == 0):
+        if head == "tid" and axis != "x" and (self.is_linear or self.block[0] % self.lanes == 0):
             return UNIFORM
         if self.segment < SEGMENT_LANES_MIN:
             return VARYING
         if head != "laneid" and axis != "x":
             return affine(0)
-        lanes = patterns.consecutive(-1 if head == "laneid" else WARP - 1) if self.segments == 1 else None
+        lanes = (
+            patterns.consecutive(-1 if head == "laneid" else self.lanes - 1, self.lanes) if self.segments == 1 else None
+        )
         return replace(affine(1), zeros=trailing_zeros(self.segment), lanes=lanes)
 
 
@@ -165,8 +176,8 @@ class Analysis:
         )
 
 
-_EDGES: Final = {**dict.fromkeys(("lt", "lo", "ge", "hs"), 0), **dict.fromkeys(("le", "ls", "gt", "hi"), WARP - 1)}
-"""A bound's place in a warp's numbers where a comparison with it gives the same on both sides of it."""
+_EDGES: Final = {**dict.fromkeys(("lt", "lo", "ge", "hs"), 0), **dict.fromkeys(("le", "ls", "gt", "hi"), -1)}
+"""A bound's place in a team's numbers where a comparison with it gives the same on both sides of it."""
 _PLAIN: Final = (Register, Special, Immediate)
 _PER_LANE: Final = frozenset({"shfl", "atom", "match", "activemask", "tex"})
 _WARP_WIDE: Final = frozenset({"vote", "bar", "barrier"})
@@ -297,17 +308,26 @@ class _Fixpoint:
         if instruction.opcode != "setp" or len(kinds) != 2 or TYPES[instruction.types[0]].kind not in "us":
             return False
         moving, bound = kinds[0], self._constant(instruction.sources[1])
-        if bound is None or moving.stride != 1 or moving.is_pattern or moving.flagged or moving.zeros < ZEROS_MAX:
+        if (
+            bound is None
+            or moving.stride != 1
+            or moving.is_pattern
+            or moving.flagged
+            or moving.zeros < self._layout.lanes.bit_length() - 1
+        ):
             return False  # zeros are fewer where a warp has several segments
-        return bound % WARP == _EDGES.get(instruction.modifier("cmp") or "", -1)
+        edge = _EDGES.get(instruction.modifier("cmp") or "")
+        return edge is not None and (bound - edge) % self._layout.lanes == 0
 
     def _lanes(self, operand: Operand, kind: Kind) -> Lanes:
         if kind.lanes is not None:
             return kind.lanes
         value = self._constant(operand)
         if value is not None:
-            return patterns.constant(value)
-        return patterns.line(kind.stride) if kind.stride else patterns.uniform(kind.zeros)
+            return patterns.constant(value, self._layout.lanes)
+        if kind.stride:
+            return patterns.line(kind.stride, self._layout.lanes)
+        return patterns.uniform(kind.zeros, self._layout.lanes)
 
     def _zeros(self, instruction: Instruction, kinds: list[Kind]) -> int:
         """Zero low bits of an integer result, from those of its operands."""
@@ -493,7 +513,7 @@ def _scaled(kind: Kind, factor: int) -> Kind:
 
 
 def _fits(stride: int, bits: int) -> bool:
-    return abs(stride) * WARP < 1 << (bits - 1)
+    return abs(stride) * TEAM_LANES_MAX < 1 << (bits - 1)
 
 
 def _bounded(kind: Kind, instruction: Instruction) -> Kind:

@@ -23,6 +23,8 @@ from p2pcompute.wire.texture import Geometry, Texture
 from tests.compute.ptx.running import DATA
 
 BUFFERS = 3
+BLOCKS = ((48, 1, 1), (128, 1, 1))
+"""A warp and a half, and two teams (see `teams`); in turn."""
 TEXTURES = (Texture(Geometry.PLANE, (64, 16, 1), linear=True), Texture(Geometry.LINE, (1024, 1, 1)))
 RUN_S_MAX = 0.05
 LARGE_BYTES_MAX = 12_000
@@ -101,7 +103,7 @@ def run(number: int, buffers: list[Guarded]) -> str:
         module = ptx.parse(mutant(number))
         (name,) = module.entries
         ptx.classify(module, name)
-        compiled = ptx.compile_entry(module, name, (48, 1, 1))
+        compiled = ptx.compile_entry(module, name, BLOCKS[number % len(BLOCKS)])
     except PtxError:
         return "refused"
     chance = random.Random(number)

@@ -51,15 +51,15 @@ def _bfi(field: int, base: int) -> int:
 def test_lanes_are_the_first_plus_the_differences_whatever_the_block(rng: random.Random, names: list[str]) -> None:
     bases = [rng.randrange(1 << 20) * 32 for _ in range(4)]
     values = [[base + lane & WORD for lane in range(32)] for base in bases]
-    known = patterns.consecutive(31)
+    known = patterns.consecutive(31, 32)
     for name in names:
         opcode, _, kind = name.partition(".")
         number = rng.choice([1, 3, 4, 7, 31, 64, 127, rng.randrange(1 << 12)])
-        other = patterns.constant(number % 8 if opcode in ("shl", "shr") else number)
+        other = patterns.constant(number % 8 if opcode in ("shl", "shr") else number, 32)
         if opcode == "brev":
             sources, values = [known], [[int(f"{v:032b}"[::-1], 2) for v in row] for row in values]
         elif opcode == "bfi":
-            sources = [known, other, patterns.constant(3), patterns.constant(5)]
+            sources = [known, other, patterns.constant(3, 32), patterns.constant(5, 32)]
             values = [[_bfi(v, number) for v in row] for row in values]
         else:
             sources = [known, other]

@@ -212,6 +212,13 @@ def test_trap_instruction_and_partial_barrier_are_reported() -> None:
     assert trap.kind is ptx.TrapKind.PARTIAL_BARRIER
 
 
+@pytest.mark.parametrize("guilty", [7, 99])
+def test_guarded_trap_before_the_end_stops_who_meets_it(guilty: int) -> None:
+    body = f"setp.eq.u32 %p, %t, {guilty}; @%p trap;"
+    trap = launch(body_kernel(body, 1, ".reg .pred %p;"), (1, 1, 1), np.zeros(1, np.uint32)).trap
+    assert (None if trap is None else trap.thread) == ((guilty, 0, 0) if guilty < 32 else None)
+
+
 def test_division_by_zero_in_inactive_lanes_does_nothing() -> None:
     body = """mul.wide.u32 %o, %t, 4; add.s64 %a, %in0, %o; ld.global.s32 %v, [%a];
     setp.eq.s32 %p, %v, 0; @%p bra $end; div.s32 %v, -2147483648, %v; st.global.s32 [%a], %v;\n$end:"""
