@@ -9,7 +9,7 @@ What the worker answers is checked here: sizes, names and numbers that the manif
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
@@ -134,13 +134,21 @@ async def judge(engine: Asked, manifest: Manifest, ptx_text: bytes, *, launch: i
 
 
 async def map_writers(
-    engine: Asked, manifest: Manifest, ptx_text: bytes, *, launch: int, is_proven: bool = False
+    engine: Asked,
+    manifest: Manifest,
+    ptx_text: bytes,
+    *,
+    launch: int,
+    stored: Collection[str] | None = None,
+    is_proven: bool = False,
 ) -> MappedWriters:
-    """Which block writes which byte, by the address slice. No data is needed. `is_proven`: blocks are known not to
-    meet; nobody looks for conflicts.
+    """Which block writes which byte, by the address slice. No data is needed. `stored`: the buffers that the launch may
+    write, if that is known: only for these there is room then. `is_proven`: blocks are known not to meet; nobody looks
+    for conflicts.
     """
     _grid(manifest, launch)
-    room = _HEAD_BYTES_MAX + sum(4 * buffer.size_bytes for buffer in manifest.buffers)
+    mapped = [b.size_bytes for b in manifest.buffers if stored is None or b.name in stored]
+    room = _HEAD_BYTES_MAX + 4 * sum(mapped)
     order = (launch, jobs.Question.CLAIM if is_proven else jobs.Question.MAP)
     result, answer = await engine.ask(manifest, ptx_text, {}, order, np.zeros(0, np.uint64), room)
     if result.status is not JobStatus.OK:

@@ -39,7 +39,9 @@ ROUND_MS: Final = 5_000
 CHECK_STEPS_MAX: Final = 4_000_000
 """Instructions of a block that are watched for races before a provider is called wrong: some 16 s."""
 UNFINISHED_MAX: Final = 16
-"""Inspections whose pieces are kept for another try, some 10 MiB each with 44 blocks; the oldest go first."""
+"""Inspections whose pieces are kept for another try; the oldest go first."""
+UNFINISHED_LEAVES_MAX: Final = 1 << 16
+"""Of all of them together: 256 MiB."""
 NO_BLOCK: Final = -1
 
 
@@ -102,7 +104,10 @@ class Inspector:
 
     def _keep(self, effect: Inspect, states: States) -> None:
         self._unfinished[effect.token] = (effect.peer, effect.manifest, effect.states), states
-        while len(self._unfinished) > UNFINISHED_MAX:
+        while (
+            len(self._unfinished) > UNFINISHED_MAX
+            or sum(kept.leaves for _, kept in self._unfinished.values()) > UNFINISHED_LEAVES_MAX
+        ):
             self._unfinished.popitem(last=False)
 
     async def _run(self, inspection: _Inspection, effect: Inspect) -> InspectOutcome:
@@ -161,11 +166,12 @@ class _Inspection:
     def __init__(self, manifest: Manifest, states: Known, ptx_text: bytes) -> None:
         self.manifest, self.states, self.ptx_text = manifest, states, ptx_text
         self.blocks = self.device_us = 0
-        """Of blocks that were compared, and of the engine."""
+        """Recomputed, and what the engine took."""
 
     async def run(self, engine: Asked, ownerships: Ownerships, points: Sequence[Point], most: int) -> None:
         """Returns when nothing is wrong. Raises _End, MissingError, P2PComputeError where this machine cannot say."""
         steps: dict[int, dict[int, None]] = {}
+        unwritten: dict[tuple[int, int], list[int]] = {}
         known: dict[int, Ownership] = {}
         drawn = 0
         for point in points:
@@ -176,32 +182,34 @@ class _Inspection:
                 raise _End(Finding.UNPROVEN, known[launch].fault, point.step)
             writer = known[launch].writer(self.manifest.buffers[point.buffer].name, point.byte)
             if writer is None:
-                await self._compare_unwritten(point)
+                unwritten.setdefault((point.step, point.buffer), []).append(point.byte)
             elif writer not in steps.get(point.step, ()):
                 if drawn == most:
                     break
                 steps.setdefault(point.step, {})[writer] = None
                 drawn += 1
+        for (step, buffer), places in sorted(unwritten.items()):
+            await self._compare_unwritten(step, buffer, places)
         for step, blocks in sorted(steps.items()):
             await _Step(self, engine, step, launch_of(self.manifest, step)).compare(sorted(blocks))
-            self.blocks += len(blocks)
 
-    async def _compare_unwritten(self, point: Point) -> None:
-        """It must be what it was."""
-        first, last = point.byte, point.byte + 1
-        values: list[int] = []
-        pieces: list[Piece] = []
-        spans = np.array([[first, last]], np.int64)
-        for state in (point.step, point.step + 1):
-            holding = self.states.holding(state, point.buffer)
+    async def _compare_unwritten(self, step: int, buffer: int, places: Sequence[int]) -> None:
+        """Bytes that no block writes must be what they were."""
+        earlier, later = (self.states.holding(state, buffer) for state in (step, step + 1))
+        if earlier is later:
+            return
+        spans = np.array([[place, place + 1] for place in sorted(places)], np.int64)
+        for holding in (earlier, later):
             await self.states.know(holding, spans)
-            values.append(holding.pages.read(first, last)[0])
-            pieces += self.states.proven(holding, spans)
-        if values[0] != values[1]:
-            self.states.check_local()
-            where = f"byte {first} of {self.manifest.buffers[point.buffer].name}"
-            reason = f"step {point.step}: no block writes {where}, which changes from {values[0]} to {values[1]}"
-            raise _End(Finding.WRONG, reason, point.step, NO_BLOCK, point.buffer, first, pieces)
+        for place in places:
+            was, is_now = (holding.pages.read(place, place + 1)[0] for holding in (earlier, later))
+            if was != is_now:
+                self.states.check_local()
+                where = f"byte {place} of {self.manifest.buffers[buffer].name}"
+                reason = f"step {step}: no block writes {where}, which changes from {was} to {is_now}"
+                byte = np.array([[place, place + 1]], np.int64)
+                pieces = [piece for holding in (earlier, later) for piece in self.states.proven(holding, byte)]
+                raise _End(Finding.WRONG, reason, step, NO_BLOCK, buffer, place, pieces)
 
 
 class _Step:
@@ -215,6 +223,7 @@ class _Step:
     async def compare(self, blocks: Sequence[int]) -> None:
         """Raises _End unless every byte that these blocks write is what the provider has there."""
         logged = await self._recompute(blocks)
+        self._inspection.blocks += len(blocks)
         buffers = sorted({buffer for left in logged.left.values() for buffer in left})
         for buffer in buffers:
             after = self._states.holding(self._step + 1, buffer)

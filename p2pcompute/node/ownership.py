@@ -83,11 +83,12 @@ def _key(manifest: Manifest, launch: int) -> bytes:
 
 async def _found(engine: Asked, manifest: Manifest, ptx_text: bytes, launch: int) -> Ownership:
     judged = await judge(engine, manifest, ptx_text, launch=launch)
-    if judged.eligibility is None:
+    said = judged.eligibility
+    if said is None:
         raise KernelError(f"launch {launch} cannot be judged: {judged.result.reason}")
-    if judged.eligibility.fault:
-        return Ownership(f"launch {launch}: {judged.eligibility.fault}")
-    mapped = await map_writers(engine, manifest, ptx_text, launch=launch, is_proven=judged.eligibility.is_proven)
+    if said.fault:
+        return Ownership(f"launch {launch}: {said.fault}")
+    mapped = await map_writers(engine, manifest, ptx_text, launch=launch, stored=said.stored, is_proven=said.is_proven)
     if mapped.result.status is JobStatus.TRAP:
         return Ownership(f"launch {launch}: the map of its writers stopped: {mapped.result.reason}")
     if mapped.result.status is not JobStatus.OK:

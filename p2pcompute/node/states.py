@@ -16,9 +16,9 @@ from p2pcompute.wire.fraud import Piece
 from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.steps import state_buffers
 
-LOCAL_BYTES: Final = 16 * limits.MIB
-"""Buffers of a state up to this size together are known as a whole at once, where they are here: a few milliseconds of
-copying, and no second round."""
+LOCAL_BYTES: Final = 64 * limits.MIB
+"""Buffers of a state up to this size together are known as a whole at once, where they are here: some 30 ms of copying,
+and no second round."""
 
 
 class MissingError(RemoteError):

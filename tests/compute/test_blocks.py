@@ -142,6 +142,19 @@ async def test_a_map_or_judgement_that_makes_no_sense_counts_as_a_crash(saxpy: b
     assert (await blocks.judge(liar, _job(saxpy), saxpy, launch=0)).result.status is JobStatus.CRASHED
 
 
+async def test_there_is_room_for_the_map_of_what_is_stored(saxpy: bytes) -> None:
+    rooms: list[int] = []
+
+    class Recorder:
+        async def ask(self, *asked: object) -> tuple[EngineResult, bytes]:
+            rooms.append(int(str(asked[-1])))
+            return EngineResult(JobStatus.REFUSED), b""
+
+    await blocks.map_writers(Recorder(), _job(saxpy), saxpy, launch=0)
+    await blocks.map_writers(Recorder(), _job(saxpy), saxpy, launch=0, stored=["y"])
+    assert rooms[0] - rooms[1] == 4 * 800  # one word for each byte at most
+
+
 def test_a_question_survives_the_channel() -> None:
     asked = jobs.Blocks(b"m", 3, jobs.Question.MAP, 5, 7)
     assert jobs.decode_order(jobs.encode(asked)) == asked

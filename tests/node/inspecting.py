@@ -85,8 +85,11 @@ class Bench:
     outcome: JobOutcome = dataclasses.field(default_factory=lambda: JobOutcome(JobStatus.CANCELLED))
     states: list[list[bytes]] = dataclasses.field(default_factory=list)
     leaves_max: int = 1_000_000
+    opened: int = 0
+    """Streams to the provider."""
 
     async def open_stream_to(self, peer: bytes, addresses: tuple[str, ...], protocol: str) -> Stream:
+        self.opened += 1
         return Pipe(lambda pipe: self.provider.serve(PEER, pipe.end))  # type: ignore[arg-type,return-value]
 
     async def run(self) -> None:

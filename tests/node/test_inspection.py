@@ -15,7 +15,7 @@ import trio.testing
 import kernels_cu
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.sampling.task import eligible_fault, map_fault, sampled
-from p2pcompute.node import inspection
+from p2pcompute.node import inspection, states
 from p2pcompute.node.api import LocalNode
 from p2pcompute.node.config import BLOB_BYTES_PER_S
 from p2pcompute.node.engines import Engines
@@ -99,6 +99,17 @@ async def test_an_honest_pipeline_is_clean_at_every_step(tmp_path: Path) -> None
         assert 30 <= found.blocks <= 44
 
 
+async def test_inputs_too_large_to_lay_down_are_read_leaf_by_leaf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "LOCAL_BYTES", 0)
+    async with open_bench(tmp_path, await pipeline()) as bench:
+        for point in ((0, "a", 4 * COUNT - 1), (1, "b", 0), (2, "y", 0)):
+            assert (await bench.inspect(point)).finding is Finding.CLEAN
+        bench.tamper(2, "y", lambda data: data.__setitem__(0, data[0] ^ 1))
+        assert (await bench.inspect((2, "y", 0))).finding is Finding.WRONG
+
+
 async def test_a_single_changed_byte_is_named_and_found_by_its_block_alone(tmp_path: Path) -> None:
     async with open_bench(tmp_path, await pipeline()) as bench:
         byte = 4 * (7 * BLOCK + 5) + 2
@@ -110,7 +121,7 @@ async def test_a_single_changed_byte_is_named_and_found_by_its_block_alone(tmp_p
         found = await bench.inspect((1, "b", 4 * 9 * BLOCK), (1, "b", 0))
         assert (found.finding, found.blocks) == (Finding.CLEAN, 2)
         found = await bench.inspect((1, "b", 4 * 7 * BLOCK), (1, "b", 0))
-        assert found.finding is Finding.WRONG
+        assert (found.finding, found.blocks) == (Finding.WRONG, 2)
         assert (found.step, found.block, found.buffer, found.byte) == (1, 7, bench.place("b"), byte)
         assert "block 7" in found.reason
         found = await bench.inspect((2, "y", 0), (3, "y", 4 * COUNT - 1))
@@ -149,12 +160,12 @@ async def test_a_wrong_early_launch_is_found_at_its_step_and_nowhere_else(tmp_pa
     async with open_bench(tmp_path, made) as bench:
         a = np.frombuffer(bench.theirs.read(bench.root(0, "a")), np.float32).copy()
         a[: 3 * BLOCK] = 0.5
-        states = {"a": a, "b": a[:COUNT][index] + np.float32(1), "y": y}
+        lie = {"a": a, "b": a[:COUNT][index] + np.float32(1), "y": y}
         for step in range(step_count(made[0])):
             if step >= 2:
-                states["y"] = states["y"] * np.float32(0.5) + states["b"]
+                lie["y"] = lie["y"] * np.float32(0.5) + lie["b"]
             for name in ("a", "b", "y") if step else ("a",):
-                bench.state(step, name, bench.theirs.put(states[name].tobytes(), "lie")[0])
+                bench.state(step, name, bench.theirs.put(lie[name].tobytes(), "lie")[0])
         later = [
             (step, name, byte) for step, name in ((1, "b"), (2, "y"), (4, "y")) for byte in range(0, 4 * COUNT, 9000)
         ]
@@ -182,7 +193,7 @@ async def test_a_state_that_the_provider_does_not_have_is_unavailable(tmp_path: 
         point = (1, "b", 0)
         bench.state(1, "b", bytes(range(32)))
         found = await bench.inspect(point)
-        assert (found.finding, found.blocks) == (Finding.UNAVAILABLE, 0)
+        assert (found.finding, found.blocks) == (Finding.UNAVAILABLE, 1)
         bench.state(1, "b", bench.theirs.put(b"of another size", "lie")[0])
         assert (await bench.inspect(point)).finding is Finding.UNAVAILABLE
 
@@ -471,6 +482,18 @@ async def test_more_leaves_than_a_provider_gives_are_not_asked_for(tmp_path: Pat
         found = await bench.inspect((4, "y", 0), leaves_max=2)
         assert (found.finding, found.leaves) == (Finding.UNPROVEN, 2)
         assert "more than 2 leaves" in found.reason
+
+
+async def test_bytes_that_no_block_writes_are_asked_for_together(tmp_path: Path) -> None:
+    async with open_bench(tmp_path, await pipeline()) as bench:
+        opened = bench.opened
+        found = await bench.inspect(*((1, "y", byte) for byte in range(0, 4 * COUNT, 99)))
+        assert (found.finding, found.blocks, found.leaves) == (Finding.CLEAN, 0, 0)  # the same root before and after
+        found = await bench.inspect(*((2, "b", byte) for byte in range(0, 4 * COUNT, 99)))
+        assert (found.finding, found.leaves, bench.opened) == (Finding.CLEAN, 0, opened)
+        bench.tamper(2, "b", lambda data: data.__setitem__(4 * COUNT - 1, 99))
+        found = await bench.inspect(*((2, "b", byte) for byte in range(3, 4 * COUNT, 4)))
+        assert (found.finding, found.byte, bench.opened - opened) == (Finding.WRONG, 4 * COUNT - 1, 2)
 
 
 async def test_another_try_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:

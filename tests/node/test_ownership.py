@@ -41,7 +41,10 @@ class Oracle:
         self.asked.append(("judge", launch, False))
         return self.judged
 
-    async def _map(self, engine: object, task: Manifest, ptx: bytes, *, launch: int, is_proven: bool) -> MappedWriters:
+    async def _map(
+        self, engine: object, task: Manifest, ptx: bytes, *, launch: int, stored: tuple[str, ...], is_proven: bool
+    ) -> MappedWriters:
+        assert stored == self.judged.eligibility.stored  # type: ignore[union-attr]
         self.asked.append(("map", launch, is_proven))
         words = np.arange(self.words, dtype=np.uint32)
         return MappedWriters(self.result, {"y": words}, {"y": 4}, self.conflicts)

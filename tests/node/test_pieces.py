@@ -28,6 +28,12 @@ ROOT, SIZE = merkle.blob_root(DATA), len(DATA)
 Leaves = list[int]
 
 
+async def fetch_leaves(source: Source, root: bytes, size: int, leaves: list[int]) -> dict[int, bytes]:
+    """Leaf -> its bytes."""
+    found = await pieces.fetch_pieces(source, root, size, leaves)
+    return {number: data for piece in found for number, data in piece.contents().items()}
+
+
 def expected(leaves: Leaves) -> dict[int, bytes]:
     return {n: DATA[n * LEAF : (n + 1) * LEAF] for n in leaves}
 
@@ -54,7 +60,7 @@ def grant(shop: Workshop, leaves_max: int, roots: tuple[bytes, ...] = (ROOT,), t
 )
 async def test_pieces_come_with_their_proof(store: BlobStore, leaves: Leaves) -> None:
     asked, pipes, _ = serving(store)
-    assert await pieces.fetch_leaves(asked, ROOT, SIZE, leaves) == expected(leaves)
+    assert await fetch_leaves(asked, ROOT, SIZE, leaves) == expected(leaves)
     assert len(pipes) == 1
 
 
@@ -63,10 +69,10 @@ async def test_many_pieces_are_asked_for_in_several_requests(store: BlobStore) -
     root, size = store.put(data)
     asked, pipes, shop = serving(store)
     grant(shop, 10_000, (root,))
-    apart = await pieces.fetch_leaves(asked, root, size, list(range(0, 1000, 2)))
+    apart = await fetch_leaves(asked, root, size, list(range(0, 1000, 2)))
     assert len(apart) == 500
     assert len(pipes) == 2
-    together = await pieces.fetch_leaves(asked, root, size, list(range(3000)))
+    together = await fetch_leaves(asked, root, size, list(range(3000)))
     assert len(together) == 3000
     assert len(pipes) == 5
 
@@ -114,7 +120,7 @@ LIES = set(HOSTILE) - {"overlong proof", "overlong", "broken off", "nothing", "r
 async def test_no_byte_of_a_wrong_answer_is_used(store: BlobStore, name: str) -> None:
     asked = bent(store, HOSTILE[name])
     with pytest.raises(RemoteError) as caught:
-        await pieces.fetch_leaves(asked, ROOT, SIZE, list(range(10, 90)))
+        await fetch_leaves(asked, ROOT, SIZE, list(range(10, 90)))
     assert isinstance(caught.value, CorruptError) == (name in LIES)
 
 
@@ -139,7 +145,7 @@ async def test_a_request_that_nobody_makes_costs_its_stream(store: BlobStore, ra
     await stream.send_all(pack_frame(msgspec.msgpack.encode([ROOT, SIZE, ranges])))
     assert pipes[0].was_reset
     assert pipes[0].frames == []
-    assert await pieces.fetch_leaves(asked, ROOT, SIZE, list(range(8))) == expected(list(range(8)))
+    assert await fetch_leaves(asked, ROOT, SIZE, list(range(8))) == expected(list(range(8)))
 
 
 async def test_leaves_of_all_requests_together_are_bounded(store: BlobStore) -> None:
@@ -155,17 +161,17 @@ async def test_leaves_of_all_requests_together_are_bounded(store: BlobStore) -> 
 
 async def test_who_asks_beyond_its_grant_gets_one_refusal_and_no_leaf(store: BlobStore) -> None:
     asked, pipes, shop = serving(store, leaves_max=10)
-    await pieces.fetch_leaves(asked, ROOT, SIZE, [0, 1, 2, 3, 4, 5])
+    await fetch_leaves(asked, ROOT, SIZE, [0, 1, 2, 3, 4, 5])
     with pytest.raises(RemoteError, match="gives no pieces"):
-        await pieces.fetch_leaves(asked, ROOT, SIZE, [6, 7, 8, 9, 10])
+        await fetch_leaves(asked, ROOT, SIZE, [6, 7, 8, 9, 10])
     assert pipes[-1].frames == [pack_frame(b"")]
-    await pieces.fetch_leaves(asked, ROOT, SIZE, [0, 1, 2])  # a leaf asked for twice counts twice
+    await fetch_leaves(asked, ROOT, SIZE, [0, 1, 2])  # a leaf asked for twice counts twice
     grant(shop, leaves_max=10)  # granting again gives nothing more
     with pytest.raises(RemoteError, match="gives no pieces"):
-        await pieces.fetch_leaves(asked, ROOT, SIZE, [0, 1])
-    assert len(await pieces.fetch_leaves(asked, ROOT, SIZE, [0])) == 1
+        await fetch_leaves(asked, ROOT, SIZE, [0, 1])
+    assert len(await fetch_leaves(asked, ROOT, SIZE, [0])) == 1
     grant(shop, leaves_max=10, token="inspect:2")
-    assert len(await pieces.fetch_leaves(asked, ROOT, SIZE, list(range(10)))) == 10
+    assert len(await fetch_leaves(asked, ROOT, SIZE, list(range(10)))) == 10
 
 
 async def test_pieces_of_what_was_not_granted_are_refused(store: BlobStore) -> None:
@@ -173,10 +179,10 @@ async def test_pieces_of_what_was_not_granted_are_refused(store: BlobStore) -> N
     asked, _, shop = serving(store)
     for root, length in ((other, size), (ROOT, SIZE - 1), (bytes(32), 5)):
         with pytest.raises(RemoteError, match="gives no pieces"):
-            await pieces.fetch_leaves(asked, root, length, [0])
+            await fetch_leaves(asked, root, length, [0])
     grant(shop, 10_000, ())
     with pytest.raises(RemoteError, match="gives no pieces"):
-        await pieces.fetch_leaves(asked, ROOT, SIZE, [0])
+        await fetch_leaves(asked, ROOT, SIZE, [0])
 
 
 async def test_a_grant_for_pieces_gives_no_blob(store: BlobStore, tmp_path: Path) -> None:
@@ -195,9 +201,9 @@ async def test_pieces_of_a_blob_that_may_be_read_count_as_chunks_of_it(store: Bl
     asked, pipes, shop = serving(store)
     shop.grant(Grant("inspect:1", PEER, (ROOT,), SystemClock().now().wall_ms + 60_000))
     for _ in range(exchange.SERVINGS_CHUNKS_MIN // 2):
-        await pieces.fetch_leaves(asked, ROOT, SIZE, [0, 1, 64])
+        await fetch_leaves(asked, ROOT, SIZE, [0, 1, 64])
     with pytest.raises(RemoteError):
-        await pieces.fetch_leaves(asked, ROOT, SIZE, [0])
+        await fetch_leaves(asked, ROOT, SIZE, [0])
     assert pipes[-1].was_reset
 
 
@@ -213,4 +219,4 @@ async def test_a_grant_that_ran_out_gives_nothing(store: BlobStore) -> None:
     shop.grant(Grant("t", PEER, (ROOT,), 10, 5))
     asked, _ = source(lambda pipe: shop.serve(PEER, pipe.end))  # type: ignore[arg-type]
     with pytest.raises(RemoteError, match="gives no pieces"):
-        await pieces.fetch_leaves(asked, ROOT, SIZE, [0])
+        await fetch_leaves(asked, ROOT, SIZE, [0])
