@@ -19,6 +19,7 @@ from p2pcompute.errors import (
 )
 from p2pcompute.protocol import matching, receipts, records, verification
 from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.job import COMMITTED, LIVE, PENDING, Job, Replica
 from p2pcompute.protocol.jobs import Jobs
@@ -59,9 +60,9 @@ PATIENT_BYTES: Final = 16 * limits.MIB
 class Requester:
     """Runs this peer's own jobs."""
 
-    def __init__(self, post: Post, book: Book, ledger: Ledger, reputation: Reputation) -> None:
+    def __init__(self, post: Post, book: Book, ledger: Ledger, reputation: Reputation, candidates: Candidates) -> None:
         self._post, self._ledger, self._reputation = post, ledger, reputation
-        self._recruiter = Recruiter(post, book, reputation)
+        self._recruiter = Recruiter(post, book, reputation, candidates)
         self.jobs = Jobs(post, ledger, reputation)
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -149,6 +150,9 @@ class Requester:
     def _recruit(self, now: Now, job: Job) -> list[Effect]:
         if others := self._recruiter.next_best(now, job, job.target - len(job.within(*LIVE))):
             return self._engage(now, job, others)
+        if pull := self._recruiter.look_beyond(now, job):
+            job.resting = True
+            return pull
         out = self._recruiter.begin(now, job)
         return out if job.round is not None else self._dry(now, job)
 
