@@ -18,6 +18,7 @@ from p2pcompute.protocol.machine import Emit, Now, Ruling
 from p2pcompute.protocol.matching import Listing, Needs, RankBy, RoundTrip
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.ranges import RangeIndex
+from p2pcompute.protocol.shards import WHOLE, Shard
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument, Cancel, EquivocationProof, Offer, UnknownDocumentError
 
@@ -61,12 +62,37 @@ class Book:
         self._ladders_by_gflop: dict[tuple[str, str], Ladder] = {}
         """Of the classes that somebody asked for in this order."""
         self._raws: dict[bytes, AnyDocument] = {}
-        self._standing: dict[bytes, bytes] = {}
-        """Id -> bytes of what others may want from us: live offers, the cancels that end others, proofs."""
+        self._standing: dict[bytes, tuple[bytes, bytes]] = {}
+        """Id -> bytes of what others may want from us, and the key it is about: live offers, the cancels that end
+        others, proofs."""
         self._cancels: dict[bytes, bytes] = {}
         self._proofs: dict[bytes, AnyDocument] = {}
         """Convicted key -> the proof against it."""
-        self.index = RangeIndex()
+        self._indexes = {WHOLE: RangeIndex()}
+        """Of the whole book, and of each shard that is kept in step with others."""
+        self._counts = {WHOLE: 0}
+        """Offers listed in each of these."""
+
+    def index(self, shard: Shard = WHOLE) -> RangeIndex:
+        """What stands in a shard. Raises KeyError for one that is not kept."""
+        return self._indexes[shard]
+
+    def keep(self, shards: Iterable[Shard]) -> None:
+        """Have an index of each of these shards, and of no others but the whole."""
+        kept = dict.fromkeys((WHOLE, *shards))
+        self._indexes = {shard: self._indexes.get(shard) or self._indexed(shard) for shard in kept}
+        self._counts = {shard: sum(map(shard.holds, self._listings)) for shard in kept}
+
+    def _indexed(self, shard: Shard) -> RangeIndex:
+        index = RangeIndex()
+        for document_id, (_, key) in self._standing.items():
+            if shard.holds(key):
+                index.add(document_id)
+        return index
+
+    def count(self, shard: Shard) -> int:
+        """Offers that are listed in a shard that is kept."""
+        return self._counts[shard]
 
     def __len__(self) -> int:
         return len(self._listings)
@@ -113,7 +139,7 @@ class Book:
             self._bury(signer, order_of(document), document.issued_at)
             if operator is not None:
                 self._cancels[signer] = document.id
-                self._stand(document)
+                self._stand(document, signer)
             gone = [Emit("offer.gone", {"peer": signer})] if known is not None else []
             return (Ruling.IGNORE if operator is None else Ruling.ACCEPT), document, gone
         full = known is None and len(self._listings) >= limits.OFFERS_MAX
@@ -123,8 +149,9 @@ class Book:
         if known is not None or signer in self._cancels:
             self._remove(signer)
         self._listings[signer] = Listing(document, operator)
+        self._tally(signer, 1)
         self._raws[document.raw] = document
-        self._stand(document)
+        self._stand(document, signer)
         self._per_operator[operator] = self._per_operator.get(operator, 0) + 1
         self._enter(self._listings[signer])
         event = "offer.changed" if known else "offer.new"
@@ -158,7 +185,7 @@ class Book:
         listed = offender in self._listings
         self._remove(offender)
         self._proofs[offender] = self._raws[document.raw] = document
-        self._stand(document)
+        self._stand(document, offender)
         if known is not None:
             return Ruling.IGNORE, document, []
         gone = [Emit("offer.gone", {"peer": offender})] if listed else []
@@ -186,19 +213,29 @@ class Book:
         self._remove(signer)
         self._tombstones[signer] = order, issued_at + limits.OFFER_LIFETIME_MS
 
-    def _stand(self, document: AnyDocument) -> None:
-        self._standing[document.id] = document.raw
-        self.index.add(document.id)
+    def _tally(self, signer: bytes, change: int) -> None:
+        for shard in self._counts:
+            if shard.holds(signer):
+                self._counts[shard] += change
+
+    def _stand(self, document: AnyDocument, key: bytes) -> None:
+        self._standing[document.id] = document.raw, key
+        for shard, index in self._indexes.items():
+            if shard.holds(key):
+                index.add(document.id)
 
     def _fall(self, document_id: bytes) -> None:
-        del self._standing[document_id]
-        self.index.remove(document_id)
+        _, key = self._standing.pop(document_id)
+        for shard, index in self._indexes.items():
+            if shard.holds(key):
+                index.remove(document_id)
 
     def _remove(self, signer: bytes) -> None:
         if signer in self._cancels:
             self._fall(self._cancels.pop(signer))
         listing = self._listings.pop(signer, None)
         if listing is not None:
+            self._tally(signer, -1)
             del self._raws[listing.offer.raw]
             self._fall(listing.offer.id)
             self._leave(listing)
@@ -287,10 +324,10 @@ class Book:
         """The documents behind these short ids, as far as they are here, up to a size."""
         out, size = [], 0
         for short_id in short_ids:
-            document_id = self.index.find(short_id)
+            document_id = self._indexes[WHOLE].find(short_id)
             if document_id is None:
                 continue
-            raw = self._standing[document_id]
+            raw, _ = self._standing[document_id]
             size += len(raw) + 5
             if size > size_bytes_max:
                 break

@@ -12,6 +12,7 @@ from typing import Final
 from p2pcompute.errors import KernelError, NoPeersError, P2PComputeError, RemoteError, UsageError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.desk import Desk, persist
 from p2pcompute.protocol.hiring import Hiring
@@ -37,9 +38,9 @@ LOST_MS: Final = 2_000
 class Requester:
     """Runs this peer's own jobs."""
 
-    def __init__(self, post: Post, book: Book, ledger: Ledger, reputation: Reputation) -> None:
+    def __init__(self, post: Post, book: Book, ledger: Ledger, reputation: Reputation, candidates: Candidates) -> None:
         self._desk = Desk(post, ledger, reputation)
-        self._hiring = Hiring(self._desk, book)
+        self._hiring = Hiring(self._desk, book, candidates)
         self._judging = Judging(self._desk)
         self._settling = Settling(self._desk)
         self.jobs = self._desk.jobs
