@@ -98,7 +98,7 @@ class PeerCore:
         self.ledger = Ledger(credit)
         self.reputation = Reputation()
         self.provider = Provider(self.post, self.ledger, caps)
-        self.requester = Requester(self.post, self.book, self.ledger, self.reputation)
+        self.requester = Requester(self.post, self.book, self.ledger, self.reputation, self._announce)
         self._witness = Witness()
         self.peers: dict[bytes, PeerInfo] = {}
         self._gossip = gossip
@@ -146,6 +146,7 @@ class PeerCore:
                 return self.requester.sessions.close(now, command.session)
             case c.Publish():
                 self.provider.open_for_business(command.terms)
+                self.provider.leasing.proposer.floor = command.floor
                 return self._publish_offer(now)
             case c.Withdraw():
                 if command.drain:
@@ -235,6 +236,7 @@ class PeerCore:
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
+        out += self.provider.leasing.propose(now, self.book)
         if len(self.peers) >= NEIGHBOURS_MIN:
             return out
         me = self.post.env.me
@@ -263,6 +265,8 @@ class PeerCore:
             return [Reply(request_id, None)]
         if isinstance(document.body, d.Commitment | d.Failure):
             return self.requester.on_request(now, peer, request_id, document)
+        if isinstance(document.body, d.Proposal):
+            return self.requester.on_proposal(now, request_id, document)
         if type(document.body) in self.provider.handlers:
             heard = self._hear(now, document) if isinstance(document.body, d.Probe) else []
             return [*self.provider.on_request(now, peer, request_id, document), *heard]
