@@ -142,7 +142,7 @@ class Hiring:
         elif job.dry_rounds >= DRY_ROUNDS_MAX and len(live) >= job.quorum:
             job.target = len(live)
             return []
-        demand = self._desk.bidder.demand(now, job, job.target - len(live))
+        demand = self._desk.bidder.demand(now, job, job.lacking)
         job.resting = True
         waiting = self._desk.event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
         return [*demand, waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
@@ -168,7 +168,7 @@ class Hiring:
             request=request.id,
         )
         job.team.append(replica)
-        enough = len(job.within(*LIVE)) >= job.target
+        enough = job.lacking <= 0
         withdrawn = self._desk.bidder.withdraw(now, job) if enough else []
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
         asked = post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)
