@@ -13,6 +13,7 @@ from typing import Final
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability, Revocation
 from p2pcompute.protocol import equivocation, matching
+from p2pcompute.protocol.demands import Demands, Resting
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Emit, Now, Ruling
 from p2pcompute.protocol.matching import Listing, Needs, RankBy, RoundTrip
@@ -20,7 +21,7 @@ from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.ranges import RangeIndex
 from p2pcompute.protocol.shards import WHOLE, Shard
 from p2pcompute.wire import limits
-from p2pcompute.wire.documents import AnyDocument, Cancel, EquivocationProof, Offer, UnknownDocumentError
+from p2pcompute.wire.documents import AnyDocument, Cancel, Demand, EquivocationProof, Offer, UnknownDocumentError
 
 EXPIRY_SLACK: Final = 1_024
 
@@ -72,6 +73,7 @@ class Book:
         """Of the whole book, and of each shard that is kept in step with others."""
         self._counts = {WHOLE: 0}
         """Offers listed in each of these."""
+        self.demands = Demands(self._rest, self._unrest)
 
     def index(self, shard: Shard = WHOLE) -> RangeIndex:
         """What stands in a shard. Raises KeyError for one that is not kept."""
@@ -111,7 +113,9 @@ class Book:
             if document.expires_at - document.issued_at > limits.OFFER_LIFETIME_MS:
                 return Ruling.REJECT, None, []
             operator: bytes | None = document.signer
-            if isinstance(body, Offer):
+            if isinstance(body, Demand):
+                operator = self._post.operator_of(document.signer, body.delegation, Capability.REQUEST, now)
+            elif isinstance(body, Offer):
                 operator = self._post.operator_of(document.signer, body.delegation, Capability.PROVIDE, now)
             elif not isinstance(body, Cancel):
                 return Ruling.REJECT, None, []
@@ -119,9 +123,27 @@ class Book:
             return Ruling.IGNORE, None, []
         except (DecodeError, SignatureError):
             return Ruling.REJECT, None, []
-        if not document.alive(now.wall_ms) or document.signer in self._proofs or not self._is_news(document):
+        if not document.alive(now.wall_ms) or document.signer in self._proofs:
+            return Ruling.IGNORE, document, []
+        if isinstance(body, Demand) or (isinstance(body, Cancel) and body.tag):
+            return self._demand(document, operator)
+        if not self._is_news(document):
             return Ruling.IGNORE, document, []
         return self._apply(document, operator)
+
+    def _demand(self, document: AnyDocument, operator: bytes | None) -> tuple[Ruling, AnyDocument, list[Emit]]:
+        if not self.demands.take(document, operator):
+            return Ruling.IGNORE, document, []
+        event = "demand.gone" if isinstance(document.body, Cancel) else "demand.new"
+        return Ruling.ACCEPT, document, [Emit(event, {"peer": document.signer, "operator": operator})]
+
+    def _rest(self, document: AnyDocument) -> None:
+        self._raws[document.raw] = document
+        self._stand(document, document.body.tag)
+
+    def _unrest(self, document: AnyDocument) -> None:
+        del self._raws[document.raw]
+        self._fall(document.id)
 
     def _is_news(self, document: AnyDocument) -> bool:
         signer = document.signer
@@ -164,6 +186,7 @@ class Book:
         if not self._post.authority.revoke(document.signer, subject, document.issued_at):
             return Ruling.IGNORE, document, []
         listing = self._listings.get(subject)
+        self.demands.void(subject, lambda x: self._may_demand(now, x))
         if listing is not None and not self._authorised(now, listing):
             self._bury(subject, order_of(listing.offer), listing.offer.issued_at)
         return Ruling.ACCEPT, document, [Emit("key.revoked", {"peer": subject, "operator": document.signer})]
@@ -184,6 +207,7 @@ class Book:
             self._absolve(next(iter(self._proofs)))
         listed = offender in self._listings
         self._remove(offender)
+        self.demands.forget(offender)
         self._proofs[offender] = self._raws[document.raw] = document
         self._stand(document, offender)
         if known is not None:
@@ -207,6 +231,10 @@ class Book:
     def _authorised(self, now: Now, listing: Listing) -> bool:
         delegation = listing.offer.body.delegation
         return self._post.operator_of(listing.peer, delegation, Capability.PROVIDE, now) is not None
+
+    def _may_demand(self, now: Now, x: Resting) -> bool:
+        document = x.document
+        return self._post.operator_of(document.signer, document.body.delegation, Capability.REQUEST, now) is not None
 
     def _bury(self, signer: bytes, order: Order, issued_at: int) -> None:
         """Nothing of this signer up to this order stands any more."""
@@ -308,6 +336,7 @@ class Book:
             del self._tombstones[signer]
             if signer in self._cancels:
                 self._fall(self._cancels.pop(signer))
+        self.demands.expire(now)
         for offender in [o for o, proof in self._proofs.items() if proof.expires_at <= now.wall_ms]:
             self._absolve(offender)
         return gone

@@ -124,7 +124,9 @@ class PeerCore:
         self._sync = Sync(self.post, self.book, self._budget, self._shared, lambda: self._membership.home)
         where = Where(lambda: self._membership.home, self._heard_depth, self._mates)
         self._candidates = Candidates(self.post, self.book, self._budget, where)
-        self.requester = Requester(self.post, self.book, self.ledger, self.reputation, self._candidates)
+        self.requester = Requester(
+            self.post, self.book, self.ledger, self.reputation, self._candidates, self._announce_own
+        )
         self._heard: list[Effect] = []
 
     @property
@@ -172,6 +174,7 @@ class PeerCore:
                 return self.requester.sessions.close(now, command.session)
             case c.Publish():
                 self.provider.open_for_business(command.terms)
+                self.provider.leasing.proposer.floor = command.floor
                 return [*self._review(now), *self._publish_offer(now)]
             case c.Withdraw():
                 if command.drain:
@@ -199,6 +202,9 @@ class PeerCore:
     def _announce(self, now: Now, document: AnyDocument, subject: bytes) -> list[Effect]:
         _, _, events = self.book.judge(now, document.raw)
         return [*events, *self._spread(now, document, subject)]
+
+    def _announce_own(self, now: Now, document: AnyDocument) -> list[Effect]:
+        return self._announce(now, document, _subject_of(document))
 
     def _spread(self, now: Now, document: AnyDocument, subject: bytes) -> list[Effect]:
         """To the shards that the key it is about may be in: ours, as far as it is in them, and where it is now as far
@@ -371,6 +377,7 @@ class PeerCore:
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
+        out += self.provider.leasing.propose(now, self.book)
         out += self._review(now)
         out += self._seek_mates()
         if len(self.peers) >= NEIGHBOURS_MIN:
@@ -403,6 +410,8 @@ class PeerCore:
             return [Reply(request_id, None)]
         if isinstance(document.body, d.Commitment | d.Failure):
             return self.requester.on_request(now, peer, request_id, document)
+        if isinstance(document.body, d.Proposal):
+            return self.requester.on_proposal(now, request_id, document)
         if type(document.body) in self.provider.handlers:
             heard = self._hear(now, document) if isinstance(document.body, d.Probe) else []
             return [*self.provider.on_request(now, peer, request_id, document), *heard]
@@ -503,7 +512,10 @@ class PeerCore:
 
 
 def _subject_of(document: AnyDocument) -> bytes:
-    """The key that a document of the book is about; it belongs where that key's offer does."""
+    """The key that a document of the book is about; it belongs where that key's offer does. A demand, and the cancel of
+    one, belong where their tag does."""
+    if isinstance(document.body, d.Demand | d.Cancel) and document.body.tag:
+        return document.body.tag
     if isinstance(document.body, Revocation):
         return document.body.subject
     if isinstance(document.body, d.EquivocationProof):

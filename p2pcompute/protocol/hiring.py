@@ -146,9 +146,10 @@ class Hiring:
         elif job.dry_rounds >= DRY_ROUNDS_MAX and len(live) >= job.quorum:
             job.target = len(live)
             return []
+        demand = self._desk.bidder.demand(now, job, job.lacking)
         job.resting = True
         waiting = self._desk.event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
-        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
+        return [*demand, waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
 
     # -- reserving and assigning -------------------------------------------------------------------------------------
 
@@ -171,8 +172,11 @@ class Hiring:
             request=request.id,
         )
         job.team.append(replica)
+        enough = job.lacking <= 0
+        withdrawn = self._desk.bidder.withdraw(now, job) if enough else []
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
-        return [post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)]
+        asked = post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)
+        return [*withdrawn, asked]
 
     def on_reservation(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
         """The answer to a reservation request: assign, or turn to another."""

@@ -6,6 +6,7 @@ probe, do not herd.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Final
 
@@ -102,6 +103,7 @@ class Recruiter:
                 m.device_ms_max,
                 job.traffic_bytes(),
                 tuple(self._seen),
+                job.demand.id if job.demand is not None and job.proposals.get(listing.peer) is listing else b"",
             )
             probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
             job.round.asked[probe.id] = listing
@@ -122,9 +124,16 @@ class Recruiter:
             rtt=self._rtt_ms.get,
             scan=limits.SCAN_MAX << min(job.dry_rounds, SCAN_DOUBLINGS_MAX),
         )
+        proposed = matching.rank(
+            list(job.proposals.values()),
+            job.needs,
+            seed=job.id,
+            demerits=self._reputation.demerits,
+            rtt=self._rtt_ms.get,
+        )
         others = (
             x
-            for x in ranked
+            for x in itertools.chain(proposed, ranked)
             if x.peer != self._post.env.me and not (awake and self._reputation.rests(x.operator, now.mono_ms))
         )
         taken = [*fickle, *job.busy, *job.taken(lost=lost)]
@@ -217,7 +226,10 @@ class Recruiter:
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
         others = [x for x in self._book.listings() if x.peer != self._post.env.me]
-        return matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
+        text = matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
+        if job.demand is None:
+            return text
+        return f"{text}; its demand rests in the books of others, {len(job.proposals)} proposals came"
 
 
 def _of_one_class(job: Job, known: list[Listing]) -> list[Listing]:
