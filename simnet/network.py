@@ -19,8 +19,15 @@ DEAD_MS: Final = 25_000
 
 # Kinds of what happens to a node, for the order within a millisecond.
 _UP, _LOST, _DIALLED = 2, 3, 4
-_REQUEST, _ANSWER, _BLOBS, _RECORD = 1, 2, 3, 5
+_REQUEST, _ANSWER, _BLOBS, _RECORD, _FOUND = 1, 2, 3, 5, 7
 
+SEARCH_MS: Final = 500
+"""A search of the DHT: three hops, each a dial and a question over lines of middling length."""
+FOUND_MAX: Final = 20
+"""Peers that it names (transport.routing.PROVIDERS_WANTED)."""
+
+Providers = tuple[tuple[bytes, tuple[str, ...]], ...]
+"""Peers, and where they are."""
 Tap = Callable[["Endpoint", "Endpoint", str, bytes | None, bytes], None]
 """Told of everything that leaves a peer: (from, to, "gossip", "request" or "answer", frame, what it answers)."""
 _first: Final = itemgetter(0)
@@ -42,6 +49,7 @@ class Endpoint(Protocol):
     lag_ms: int
     lines: dict[bytes, Line]
     dials: int
+    searches: int
     busy_until_ms: int
     bytes_out: int
     bytes_in: int
@@ -83,6 +91,9 @@ class Network:
         self.taps: list[Tap] = []
         self._connections = 0
         self._barriers: list[Barrier] = []
+        self._serving: dict[str, dict[bytes, None]] = {}
+        """Topic -> who told the DHT that they serve it."""
+        self._served: dict[bytes, tuple[str, ...]] = {}
 
     @property
     def now(self) -> Now:
@@ -181,6 +192,31 @@ class Network:
     def _identified(line: Line, answered: Callable[[bytes], None]) -> None:
         if line.open and not line.blocked:
             answered(line.target.record)
+
+    # -- the DHT -----------------------------------------------------------------------------------------------------
+
+    def serve(self, source: Endpoint, topics: tuple[str, ...]) -> None:
+        """From now on a peer serves these topics."""
+        for topic in self._served.get(source.peer, ()):
+            self._serving[topic].pop(source.peer, None)
+        self._served[source.peer] = topics
+        for topic in topics:
+            self._serving.setdefault(topic, {})[source.peer] = None
+
+    def find(self, source: Endpoint, topic: str, found: Callable[[Providers], None]) -> None:
+        """Who serves a topic, some by chance; a few hops later."""
+        source.searches += 1
+        key = source.index, _FOUND, 0, source.searches
+        self.wheel.at(
+            self.wheel.now_ms + SEARCH_MS, Phase.SETTLE, key, self._found, source, topic, found, source.searches
+        )
+
+    def _found(self, source: Endpoint, topic: str, found: Callable[[Providers], None], number: int) -> None:
+        known = list(self._serving.get(topic, ()))
+        begin = self.dice.seed_of(source.index, number, _FOUND) % max(1, len(known))
+        step = max(1, len(known) // FOUND_MAX)
+        named = [self.nodes[known[(begin + i * step) % len(known)]] for i in range(min(FOUND_MAX, len(known)))]
+        found(tuple((one.peer, (one.address,)) for one in named if one.up and one is not source))
 
     # -- faults ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from p2pcompute.protocol.machine import (
     Effect,
     Emit,
     Fetch,
+    Find,
     Grant,
     Inspect,
     InspectOutcome,
@@ -31,9 +32,11 @@ from p2pcompute.protocol.machine import (
     RunJob,
     Send,
     SendOutcome,
+    Serve,
     SetTimer,
 )
 from simnet.disk import CrashState
+from simnet.network import Providers
 from simnet.site import Site
 from simnet.wheel import Phase
 
@@ -198,10 +201,22 @@ class Node(Site):
                     self.emit(effect)
                 case Connect():
                     self.network.connect(self, effect.peer, lambda up: None)
+                case Find():
+                    self._find(effect.topic)
+                case Serve():
+                    self.network.serve(self, effect.topics)
                 case Disconnect():
                     self.network.disconnect(self, effect.peer)
                 case _:
                     self._ordered.append((effect, self._last_record))
+
+    def _find(self, topic: str) -> None:
+        life = self._life
+
+        def found(peers: Providers) -> None:
+            self._input(life, lambda core: core.on_found(self.now, topic, peers))
+
+        self.network.find(self, topic, found)
 
     def _send(self, effect: Send) -> None:
         dropped = self.network.send_all(self, effect.peers, effect.channel, effect.frame, effect.priority)

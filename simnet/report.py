@@ -26,7 +26,7 @@ BLUE, RED, GREEN, GREY = "#1f5fa8", "#b3261e", "#2e7d32", "#8a8a8a"
 def write_report(folder: Path, world: World, recorder: Recorder, outcome: Outcome) -> Path:
     """Write every plot as a PNG and `report.html` with all of them; the page's path. Raises UsageError when the folder
     cannot be written or matplotlib is missing."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     pictures: dict[str, bytes] = {}
     for name, (title, draw) in PLOTS.items():
         figure, axes = pyplot.subplots(figsize=SIZE_INCHES, layout="constrained")
@@ -48,7 +48,8 @@ def write_report(folder: Path, world: World, recorder: Recorder, outcome: Outcom
     return page
 
 
-def _pyplot() -> Any:
+def load_pyplot() -> Any:
+    """Matplotlib, drawing into files. Raises UsageError when it is missing."""
     try:
         import matplotlib as mpl
     except ImportError:

@@ -51,6 +51,8 @@ NETWORK: Final = "simnet"
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
 CREDIT: Final = 10**9
 VERIFIED_MAX: Final = 1_000_000
+OPENED_MAX: Final = 65_536
+Verify = Callable[[bytes, bytes, bytes], bool]
 
 Observe = Callable[["Site", Emit], None]
 
@@ -121,9 +123,10 @@ class Site(abc.ABC):
         """What it shares with others of its character."""
         self._grants: dict[tuple[str, bytes], Grant] = {}
         self._jobs = 0
-        self.region = 0
+        self.region = self.depth = 0
+        """`depth`: that of the network which it was in before."""
         self.up, self.dialable = False, True
-        self.lag_ms = self.dials = self.busy_until_ms = self.bytes_out = self.bytes_in = 0
+        self.lag_ms = self.dials = self.searches = self.busy_until_ms = self.bytes_out = self.bytes_in = 0
         self.lines: dict[bytes, Line] = {}
         network.nodes[self.peer] = self
         network.addresses[self.address] = self.peer
@@ -175,9 +178,17 @@ class Site(abc.ABC):
         def deliver(now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
             return holder[0].deliver_gossip(now, topic, data, peer)
 
-        env = Environment(self.peer, self.key.sign, network_verify, self.rng, self.secret)
+        env = Environment(self.peer, self.key.sign, network_verify, self.rng, self.secret, network_open)
         gossip = Gossip(env, validate=validate, deliver=deliver, app_score=lambda peer: holder[0].opinion(peer))
-        core = PeerCore(env, gossip, network=NETWORK, epoch=self.epoch, delegation=self.delegation, credit=self.credit)
+        core = PeerCore(
+            env,
+            gossip,
+            network=NETWORK,
+            epoch=self.epoch,
+            delegation=self.delegation,
+            credit=self.credit,
+            depth=self.depth,
+        )
         holder.append(core)
         shown = core if self.kind.is_plain() else cast(PeerCore, self.kind(core, self))
         return cast(PeerCore, Traced(shown, self, self.trace)) if self.trace.hashing else shown
@@ -304,3 +315,9 @@ def network_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     holds = verify(public, message, signature)
     _verified[signature] = public, message, holds
     return holds
+
+
+@functools.lru_cache(maxsize=OPENED_MAX)
+def network_open(network: str, raw: bytes, verify: Verify) -> d.AnyDocument:
+    """Every document is opened once in a process: it is the same for all who get these bytes."""
+    return d.open_document(network, raw, verify)

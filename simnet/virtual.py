@@ -19,6 +19,7 @@ from p2pcompute.errors import RemoteError, UsageError
 from p2pcompute.node.ports import Streams
 from p2pcompute.node.runtime import Runtime
 from p2pcompute.protocol.commands import Command
+from p2pcompute.protocol.kademlia import Contact
 from p2pcompute.protocol.machine import (
     Compare,
     Fetch,
@@ -35,6 +36,7 @@ from p2pcompute.protocol.machine import (
 )
 from p2pcompute.transport.mux import Stream
 from simnet.disk import CrashState
+from simnet.network import Providers
 from simnet.node import JOB, Node
 from simnet.site import Site
 from simnet.wheel import Phase
@@ -177,6 +179,14 @@ class SiteNetwork:
 
     async def find_peer(self, peer: bytes) -> Sequence[str]:
         return ()
+
+    async def find_providers(self, topic: str) -> Sequence[Contact]:
+        reply = Reply[Providers]()
+        self._network.find(self._site, topic, reply.give)
+        return [Contact(peer, addresses) for peer, addresses in await reply.wait()]
+
+    def serves(self, topics: Sequence[str]) -> None:
+        self._network.serve(self._site, tuple(topics))
 
     async def met(self, peer: bytes, addresses: Sequence[str]) -> bool:
         return False

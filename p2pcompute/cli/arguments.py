@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,6 +51,28 @@ def named_arguments(
     for text in textures:
         name, what = _split(text, "--texture", "t=image.npy:2d,linear,normalized,wrap")
         add(name, _texture(name, what))
+    return values
+
+
+def with_tolerances(values: dict[str, Value], texts: Iterable[str]) -> dict[str, Value]:
+    """Outputs that need only be close: NAME=ulp:4 or NAME=rtol:1e-6, or both. Raises UsageError."""
+    from p2pcompute.client.arguments import InOut, Out
+
+    for text in texts:
+        name, what = _split(text, "--tolerance", "y=ulp:4")
+        value = values.get(name)
+        if not isinstance(value, Out | InOut):
+            raise UsageError(f"--tolerance {text}: {name} is no output")
+        kind, _, number = what.partition(":")
+        try:
+            if kind == "ulp":
+                values[name] = dataclasses.replace(value, ulp=int(number))
+            elif kind == "rtol":
+                values[name] = dataclasses.replace(value, rtol=float(number))
+            else:
+                raise ValueError
+        except ValueError:
+            raise UsageError(f"--tolerance {text}: write it like y=ulp:4 or y=rtol:1e-6") from None
     return values
 
 

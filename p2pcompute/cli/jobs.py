@@ -19,6 +19,7 @@ COLUMNS: Final = (
     output.Column("task", "task"),
     output.Column("state", "state"),
     output.Column("replicas", "replicas", lambda r: ", ".join(f"{peer} {state}" for peer, state in r.items())),
+    output.Column("demand", "demand"),
     output.Column("error", "error"),
 )
 JOB_ID_BYTES: Final = 16

@@ -32,15 +32,33 @@ _LEDGER_COLUMNS: Final = (
     output.Column("owed_to_me", "owed to me", format_credits, right=True),
     output.Column("promised", "I promised", format_credits, right=True),
 )
+_DEMAND_COLUMNS: Final = (
+    output.Column("peer", "requester"),
+    output.Column("quantity", "providers", right=True),
+    output.Column("needs", "needs", lambda needs: ", ".join(f"{key} {value}" for key, value in needs.items())),
+)
 _PEER_COLUMNS: Final = tuple(output.Column(key, key) for key in ("peer", "direction", "address"))
 _BAN_COLUMNS: Final = tuple(output.Column(key, key) for key in ("operator", "reason"))
 
 
-def book(*, common: Common = COMMON) -> None:
-    """List every offer this node knows."""
+def book(*, demands: bool = False, common: Common = COMMON) -> None:
+    """List every offer this node knows.
+
+    Args:
+        demands: List what other requesters ask for and nobody offers instead.
+    """
+    if demands:
+        rows = ask(common, _others_demands, join=True)
+        output.put_table(rows, _DEMAND_COLUMNS, as_json=common.json, none="nobody asks for what is not offered")
+        return
     rows = ask(common, lambda node: node.table("book"), join=True)
     rows.sort(key=lambda row: (row["price_per_device_s"], row["peer"]))
     output.put_table(rows, BOOK_COLUMNS, as_json=common.json, none="no offers seen; is the bootstrap address right?")
+
+
+async def _others_demands(node: NodeApi) -> list[dict[str, object]]:
+    me = (await node.status())["peer"]
+    return [row for row in await node.table("demands") if row["peer"] != me]
 
 
 def offer_list(*, common: Common = COMMON) -> None:

@@ -19,6 +19,7 @@ def serve(
     bootstrap: list[str] | None = None,
     price: str | None = None,
     price_gb: str | None = None,
+    floor: str | None = None,
     slots: int | None = None,
     threads: int | None = None,
     memory: str | None = None,
@@ -37,6 +38,7 @@ def serve(
         bootstrap: Address of a peer to join through; may be given several times.
         price: Credits per device-second.
         price_gb: Credits per gigabyte (10^9 bytes) of inputs, PTX, manifest and outputs.
+        floor: Least credits per device-second for a demand that nobody meets at the price.
         slots: Jobs at a time.
         threads: Processor threads for all slots together.
         memory: Memory for each job's buffers, like 4GiB.
@@ -49,6 +51,7 @@ def serve(
         "bootstrap": bootstrap,
         "price_per_device_s": parse_credits(price) if price is not None else None,
         "price_per_gb": parse_credits(price_gb) if price_gb is not None else None,
+        "price_floor": parse_credits(floor) if floor is not None else None,
         "slots": slots,
         "threads": threads,
         "memory_bytes": parse_bytes(memory) if memory is not None else None,

@@ -91,6 +91,7 @@ def run(
     out: list[str] | None = None,
     scalar: list[str] | None = None,
     texture: list[str] | None = None,
+    tolerance: list[str] | None = None,
     shared: int = 0,
     define: list[str] | None = None,
     include: list[str] | None = None,
@@ -119,6 +120,7 @@ def run(
         scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32.
         texture: Texture to read, NAME=FILE.npy:2d,WORDS; words: clamp border wrap mirror linear normalized as_float
             layered.
+        tolerance: How close results of an output must be that are not the same bits, NAME=ulp:4 or NAME=rtol:1e-6.
         shared: Bytes of dynamic shared memory.
         define: Macro for the compiler, A=B; may be given several times.
         include: Folder with headers of one's own; may be given several times.
@@ -134,7 +136,10 @@ def run(
         kernel=Kernel.from_file(
             file, entry, defines=arguments.defines(define or ()), include=arguments.folders(include or ())
         ),
-        values=arguments.named_arguments(inputs or (), inout or (), out or (), scalar or (), texture or ()),
+        values=arguments.with_tolerances(
+            arguments.named_arguments(inputs or (), inout or (), out or (), scalar or (), texture or ()),
+            tolerance or (),
+        ),
         task={
             "grid": arguments.parse_dims(grid, "--grid"),
             "block": arguments.parse_dims(block, "--block"),

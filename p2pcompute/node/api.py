@@ -22,6 +22,7 @@ from p2pcompute.node.peer import Peer
 from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, Withdraw
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Emit
+from p2pcompute.wire import limits
 from p2pcompute.wire.documents import open_document
 from p2pcompute.wire.fraud import FraudProof, decode_evidence, encode_fraud
 from p2pcompute.wire.manifest import decode_manifest
@@ -87,7 +88,8 @@ class LocalNode:
             self.peer.blobs.pin(root, token)
         root, _ = self.peer.blobs.put(command.manifest)
         self.peer.blobs.pin(root, token)
-        self.peer.runtime.command(command)
+        addresses = tuple(self.peer.addresses()[: limits.ADDRESSES_MAX])
+        self.peer.runtime.command(dataclasses.replace(command, addresses=addresses))
 
     async def stop_job(self, job: bytes) -> None:
         """Give a job up."""
@@ -149,10 +151,11 @@ class LocalNode:
         }
 
     async def table(self, name: str) -> list[dict[str, object]]:
-        """Rows for people: peers, book, jobs, ledger, receipts, bans."""
+        """Rows for people: peers, book, demands, jobs, ledger, receipts, bans."""
         tables = {
             "peers": self._peers,
             "book": self._book,
+            "demands": self._demands,
             "jobs": self._jobs,
             "ledger": self._ledger,
             "receipts": self._receipts,
@@ -177,6 +180,16 @@ class LocalNode:
             rows.append({**who, **terms})
         return rows
 
+    def _demands(self) -> list[dict[str, object]]:
+        rows = []
+        for x in self.peer.core.book.demands:
+            body = x.document.body
+            who = {"peer": names.peer_id(x.document.signer), "operator": names.did_key(x.operator)}
+            needs = {key: value for key, value in msgspec.structs.asdict(body.needs).items() if value}
+            facts = {"job": body.tag.hex(), "quantity": body.quantity, "deadline": body.deadline}
+            rows.append({**who, **facts, "needs": {k: str(v) for k, v in needs.items()}})
+        return rows
+
     def _jobs(self) -> list[dict[str, object]]:
         return [
             {
@@ -185,6 +198,7 @@ class LocalNode:
                 "state": job.state,
                 "error": job.error,
                 "doubt": job.doubt,
+                "demand": f"resting, {len(job.proposals)} proposals" if job.demand is not None else "",
                 "replicas": {names.short(r.peer): r.state for r in job.team},
                 "outputs": [[b.name, b.dtype, list(b.shape)] for b in job.manifest.outputs],
             }

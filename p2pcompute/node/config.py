@@ -28,7 +28,8 @@ BLOB_BYTES_PER_S_MIN = 2**18
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Prices are micro-credits, memory is bytes. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
+    """Prices are micro-credits, memory is bytes. `price_floor`: of a device-second, for demands; 0: none is answered
+    below the price. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
     `bootstrap` to join through, `direct` for peers by agreement (always connected, never judged), `relays` to be
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
     local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer.
@@ -56,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     price_per_device_s: Money = 1_000_000
     price_per_gb: Money = 10_000
     price_minimum: Money = 1_000
+    price_floor: Money = 0
     credit: Money = 5_000_000
     leases_per_requester: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.per_requester
     leases_strangers: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.strangers

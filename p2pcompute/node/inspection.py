@@ -205,10 +205,10 @@ class _Inspection:
             was, is_now = (holding.pages.read(place, place + 1)[0] for holding in (earlier, later))
             if was != is_now:
                 self.states.check_local()
-                span = np.array([[place, place + 1]], np.int64)
-                pieces = [piece for holding in (earlier, later) for piece in self.states.proven(holding, span)]
                 where = f"byte {place} of {self.manifest.buffers[buffer].name}"
                 reason = f"step {step}: no block writes {where}, which changes from {was} to {is_now}"
+                byte = np.array([[place, place + 1]], np.int64)
+                pieces = [piece for holding in (earlier, later) for piece in self.states.proven(holding, byte)]
                 raise _End(Finding.WRONG, reason, step, NO_BLOCK, buffer, place, pieces)
 
 

@@ -89,7 +89,7 @@ class Peer:
         terms = self.core.provider.terms
         if terms is not None and not self.core.provider.draining:
             addresses = self.addresses()[: limits.ADDRESSES_MAX]
-            self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses)))
+            self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses), self.config.price_floor))
         self.routing.moved()
 
     def offer(
@@ -127,7 +127,7 @@ class Peer:
             watts=c.watts,
             gco2_per_kwh=c.gco2_per_kwh,
         )
-        self.runtime.command(Publish(terms))
+        self.runtime.command(Publish(terms, c.price_floor))
 
     async def drain(self, timeout_s: float) -> None:
         """Take the offer back and let running jobs end."""

@@ -29,6 +29,7 @@ from p2pcompute.protocol.machine import (
     Effect,
     Emit,
     Fetch,
+    Find,
     Grant,
     Inspect,
     Missed,
@@ -43,6 +44,7 @@ from p2pcompute.protocol.machine import (
     RunJob,
     Send,
     SendOutcome,
+    Serve,
     SetTimer,
 )
 from p2pcompute.transport.mux import Stream
@@ -181,6 +183,11 @@ class Runtime:
                     self.emit(effect)
                 case Connect():
                     self._spawn(self._connect, effect.peer, effect.addresses)
+                case Find():
+                    self._spawn(self._find, effect.topic)
+                case Serve():
+                    if self._routing is not None:
+                        self._routing.serves(effect.topics)
                 case Disconnect():
                     self._spawn(self.transport.disconnect, effect.peer)
                 case _:
@@ -282,6 +289,11 @@ class Runtime:
             except P2PComputeError as error:
                 log.debug("cannot reach %s: %s", address, error)
         return False
+
+    async def _find(self, topic: str) -> None:
+        """Ask the DHT who serves a topic."""
+        found = [(one.peer, tuple(one.addresses)) for one in await self.routing.find_providers(topic)]
+        self._do(self.core.on_found(self.now(), topic, tuple(found)))
 
     async def _learn_record(self, info: PeerInfo) -> None:
         """Ask a new neighbour for its signed addresses, to be named to others who look for peers. Who knows enough

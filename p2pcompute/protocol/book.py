@@ -13,13 +13,15 @@ from typing import Final
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability, Revocation
 from p2pcompute.protocol import equivocation, matching
+from p2pcompute.protocol.demands import Demands, Resting
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.machine import Emit, Now, Ruling
 from p2pcompute.protocol.matching import Listing, Needs, RankBy, RoundTrip
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.ranges import RangeIndex
+from p2pcompute.protocol.shards import WHOLE, Shard
 from p2pcompute.wire import limits
-from p2pcompute.wire.documents import AnyDocument, Cancel, EquivocationProof, Offer, UnknownDocumentError
+from p2pcompute.wire.documents import AnyDocument, Cancel, Demand, EquivocationProof, Offer, UnknownDocumentError
 
 EXPIRY_SLACK: Final = 1_024
 
@@ -61,12 +63,38 @@ class Book:
         self._ladders_by_gflop: dict[tuple[str, str], Ladder] = {}
         """Of the classes that somebody asked for in this order."""
         self._raws: dict[bytes, AnyDocument] = {}
-        self._standing: dict[bytes, bytes] = {}
-        """Id -> bytes of what others may want from us: live offers, the cancels that end others, proofs."""
+        self._standing: dict[bytes, tuple[bytes, bytes]] = {}
+        """Id -> bytes of what others may want from us, and the key it is about: live offers, the cancels that end
+        others, proofs."""
         self._cancels: dict[bytes, bytes] = {}
         self._proofs: dict[bytes, AnyDocument] = {}
         """Convicted key -> the proof against it."""
-        self.index = RangeIndex()
+        self._indexes = {WHOLE: RangeIndex()}
+        """Of the whole book, and of each shard that is kept in step with others."""
+        self._counts = {WHOLE: 0}
+        """Offers listed in each of these."""
+        self.demands = Demands(self._rest, self._unrest)
+
+    def index(self, shard: Shard = WHOLE) -> RangeIndex:
+        """What stands in a shard. Raises KeyError for one that is not kept."""
+        return self._indexes[shard]
+
+    def keep(self, shards: Iterable[Shard]) -> None:
+        """Have an index of each of these shards, and of no others but the whole."""
+        kept = dict.fromkeys((WHOLE, *shards))
+        self._indexes = {shard: self._indexes.get(shard) or self._indexed(shard) for shard in kept}
+        self._counts = {shard: sum(map(shard.holds, self._listings)) for shard in kept}
+
+    def _indexed(self, shard: Shard) -> RangeIndex:
+        index = RangeIndex()
+        for document_id, (_, key) in self._standing.items():
+            if shard.holds(key):
+                index.add(document_id)
+        return index
+
+    def count(self, shard: Shard) -> int:
+        """Offers that are listed in a shard that is kept."""
+        return self._counts[shard]
 
     def __len__(self) -> int:
         return len(self._listings)
@@ -85,7 +113,9 @@ class Book:
             if document.expires_at - document.issued_at > limits.OFFER_LIFETIME_MS:
                 return Ruling.REJECT, None, []
             operator: bytes | None = document.signer
-            if isinstance(body, Offer):
+            if isinstance(body, Demand):
+                operator = self._post.operator_of(document.signer, body.delegation, Capability.REQUEST, now)
+            elif isinstance(body, Offer):
                 operator = self._post.operator_of(document.signer, body.delegation, Capability.PROVIDE, now)
             elif not isinstance(body, Cancel):
                 return Ruling.REJECT, None, []
@@ -93,9 +123,27 @@ class Book:
             return Ruling.IGNORE, None, []
         except (DecodeError, SignatureError):
             return Ruling.REJECT, None, []
-        if not document.alive(now.wall_ms) or document.signer in self._proofs or not self._is_news(document):
+        if not document.alive(now.wall_ms) or document.signer in self._proofs:
+            return Ruling.IGNORE, document, []
+        if isinstance(body, Demand) or (isinstance(body, Cancel) and body.tag):
+            return self._demand(document, operator)
+        if not self._is_news(document):
             return Ruling.IGNORE, document, []
         return self._apply(document, operator)
+
+    def _demand(self, document: AnyDocument, operator: bytes | None) -> tuple[Ruling, AnyDocument, list[Emit]]:
+        if not self.demands.take(document, operator):
+            return Ruling.IGNORE, document, []
+        event = "demand.gone" if isinstance(document.body, Cancel) else "demand.new"
+        return Ruling.ACCEPT, document, [Emit(event, {"peer": document.signer, "operator": operator})]
+
+    def _rest(self, document: AnyDocument) -> None:
+        self._raws[document.raw] = document
+        self._stand(document, document.body.tag)
+
+    def _unrest(self, document: AnyDocument) -> None:
+        del self._raws[document.raw]
+        self._fall(document.id)
 
     def _is_news(self, document: AnyDocument) -> bool:
         signer = document.signer
@@ -113,7 +161,7 @@ class Book:
             self._bury(signer, order_of(document), document.issued_at)
             if operator is not None:
                 self._cancels[signer] = document.id
-                self._stand(document)
+                self._stand(document, signer)
             gone = [Emit("offer.gone", {"peer": signer})] if known is not None else []
             return (Ruling.IGNORE if operator is None else Ruling.ACCEPT), document, gone
         full = known is None and len(self._listings) >= limits.OFFERS_MAX
@@ -123,8 +171,9 @@ class Book:
         if known is not None or signer in self._cancels:
             self._remove(signer)
         self._listings[signer] = Listing(document, operator)
+        self._tally(signer, 1)
         self._raws[document.raw] = document
-        self._stand(document)
+        self._stand(document, signer)
         self._per_operator[operator] = self._per_operator.get(operator, 0) + 1
         self._enter(self._listings[signer])
         event = "offer.changed" if known else "offer.new"
@@ -137,6 +186,7 @@ class Book:
         if not self._post.authority.revoke(document.signer, subject, document.issued_at):
             return Ruling.IGNORE, document, []
         listing = self._listings.get(subject)
+        self.demands.void(subject, lambda x: self._may_demand(now, x))
         if listing is not None and not self._authorised(now, listing):
             self._bury(subject, order_of(listing.offer), listing.offer.issued_at)
         return Ruling.ACCEPT, document, [Emit("key.revoked", {"peer": subject, "operator": document.signer})]
@@ -157,8 +207,9 @@ class Book:
             self._absolve(next(iter(self._proofs)))
         listed = offender in self._listings
         self._remove(offender)
+        self.demands.forget(offender)
         self._proofs[offender] = self._raws[document.raw] = document
-        self._stand(document)
+        self._stand(document, offender)
         if known is not None:
             return Ruling.IGNORE, document, []
         gone = [Emit("offer.gone", {"peer": offender})] if listed else []
@@ -181,24 +232,38 @@ class Book:
         delegation = listing.offer.body.delegation
         return self._post.operator_of(listing.peer, delegation, Capability.PROVIDE, now) is not None
 
+    def _may_demand(self, now: Now, x: Resting) -> bool:
+        document = x.document
+        return self._post.operator_of(document.signer, document.body.delegation, Capability.REQUEST, now) is not None
+
     def _bury(self, signer: bytes, order: Order, issued_at: int) -> None:
         """Nothing of this signer up to this order stands any more."""
         self._remove(signer)
         self._tombstones[signer] = order, issued_at + limits.OFFER_LIFETIME_MS
 
-    def _stand(self, document: AnyDocument) -> None:
-        self._standing[document.id] = document.raw
-        self.index.add(document.id)
+    def _tally(self, signer: bytes, change: int) -> None:
+        for shard in self._counts:
+            if shard.holds(signer):
+                self._counts[shard] += change
+
+    def _stand(self, document: AnyDocument, key: bytes) -> None:
+        self._standing[document.id] = document.raw, key
+        for shard, index in self._indexes.items():
+            if shard.holds(key):
+                index.add(document.id)
 
     def _fall(self, document_id: bytes) -> None:
-        del self._standing[document_id]
-        self.index.remove(document_id)
+        _, key = self._standing.pop(document_id)
+        for shard, index in self._indexes.items():
+            if shard.holds(key):
+                index.remove(document_id)
 
     def _remove(self, signer: bytes) -> None:
         if signer in self._cancels:
             self._fall(self._cancels.pop(signer))
         listing = self._listings.pop(signer, None)
         if listing is not None:
+            self._tally(signer, -1)
             del self._raws[listing.offer.raw]
             self._fall(listing.offer.id)
             self._leave(listing)
@@ -271,6 +336,7 @@ class Book:
             del self._tombstones[signer]
             if signer in self._cancels:
                 self._fall(self._cancels.pop(signer))
+        self.demands.expire(now)
         for offender in [o for o, proof in self._proofs.items() if proof.expires_at <= now.wall_ms]:
             self._absolve(offender)
         return gone
@@ -287,10 +353,10 @@ class Book:
         """The documents behind these short ids, as far as they are here, up to a size."""
         out, size = [], 0
         for short_id in short_ids:
-            document_id = self.index.find(short_id)
+            document_id = self._indexes[WHOLE].find(short_id)
             if document_id is None:
                 continue
-            raw = self._standing[document_id]
+            raw, _ = self._standing[document_id]
             size += len(raw) + 5
             if size > size_bytes_max:
                 break

@@ -17,7 +17,8 @@ class Submit:
     """Have a manifest computed. `job` is 16 random bytes; its blobs are already in the local store. `budget` is
     micro-credits; `needs` is what is asked of providers beyond the manifest's own limits. `stored`: for the
     policy sample, the places in the manifest of the buffers that each launch may store to. `session`: 16 random bytes
-    that name a session, which keeps leases with so many providers; empty for none."""
+    that name a session, which keeps leases with so many providers; empty for none. `addresses`: where
+    this peer is reached by providers that answer its demand; empty: it states none."""
 
     job: bytes
     manifest: bytes
@@ -28,6 +29,7 @@ class Submit:
     timeout_ms: int = 600_000
     session: bytes = b""
     session_providers: int = 0
+    addresses: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,9 +48,11 @@ class CloseSession:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Publish:
-    """Offer capacity on these terms, and keep the offer fresh."""
+    """Offer capacity on these terms, and keep the offer fresh. `floor`: micro-credits of a device-second that demands
+    are answered for, below the price of the terms; 0: never below it."""
 
     terms: Offer
+    floor: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ the peer that sent it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
 from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.identity.delegation import Revocation
 from p2pcompute.protocol import commands as c
 from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.budget import Budget
-from p2pcompute.protocol.equivocation import Witness
+from p2pcompute.protocol.candidates import Candidates, Where, is_pull
+from p2pcompute.protocol.equivocation import Witness, offender_named
 from p2pcompute.protocol.lease import CAPS, Caps
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
@@ -22,6 +25,7 @@ from p2pcompute.protocol.machine import (
     Effect,
     Emit,
     Environment,
+    Find,
     InspectOutcome,
     JobOutcome,
     Now,
@@ -32,12 +36,15 @@ from p2pcompute.protocol.machine import (
     Reply,
     Ruling,
     SendOutcome,
+    Serve,
     SetTimer,
 )
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.requester import Requester
+from p2pcompute.protocol.shards import WHOLE, Membership, Shard, heard_depth, is_full, parse_topic, shard_of
+from p2pcompute.protocol.shards import topic_of as offers_topic
 from p2pcompute.protocol.sync import Sync
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -66,15 +73,19 @@ class GossipPort(Protocol):
     def on_sent(self, now: Now, peer: bytes, outcome: SendOutcome) -> list[Effect]: ...
     def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]: ...
     def on_timer(self, now: Now, key: str) -> list[Effect]: ...
+
+    news: dict[bytes, None]
+
     def subscribe(self, now: Now, topic: str) -> list[Effect]: ...
+    def unsubscribe(self, now: Now, topic: str) -> list[Effect]: ...
+    def topics_of(self, peer: bytes) -> Collection[str]: ...
+    def take_news(self) -> list[bytes]: ...
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]: ...
     def score(self, peer: bytes) -> float: ...
     def state(self) -> dict[str, object]: ...
 
 
-def offers_topic(network: str, engine: str = "any", region: str = "any", bucket: int = 0) -> str:
-    """Where offers of a resource class, region and bucket are spread."""
-    return f"/p2pcompute/{network}/offers/{engine}/{region}/{bucket}"
+_shard_of_topic = functools.lru_cache(maxsize=65_536)(parse_topic)
 
 
 class PeerCore:
@@ -90,27 +101,43 @@ class PeerCore:
         delegation: bytes,
         credit: int,
         caps: Caps = CAPS,
+        depth: int = 0,
     ) -> None:
         """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`:
-        micro-credits of unpaid receipts carried for one requester. `caps`: what may be held without work."""
+        micro-credits of unpaid receipts carried for one requester. `caps`: what may be held without work. `depth`: of
+        the network, as far as it is known from before."""
         self.post = Post(env, network, epoch, delegation)
         self.book = Book(self.post)
         self.ledger = Ledger(credit)
         self.reputation = Reputation()
         self.provider = Provider(self.post, self.ledger, caps)
-        self.requester = Requester(self.post, self.book, self.ledger, self.reputation)
         self._witness = Witness()
         self.peers: dict[bytes, PeerInfo] = {}
         self._gossip = gossip
         self._budget = Budget()
-        self._sync = Sync(self.post, self.book, self._budget)
-        self._topic = offers_topic(network)
+        self._membership = Membership(env.me, depth)
+        self.book.keep(self._membership.shards)
+        self._homes: dict[bytes, Shard] = {}
+        """Neighbours that said what they subscribe to, and where that puts them."""
+        self._shard_topics = {offers_topic(network, shard): shard for shard in self._membership.shards}
+        """The topics that we subscribe to, that of our home last."""
+        self._sync = Sync(self.post, self.book, self._budget, self._shared, lambda: self._membership.home)
+        where = Where(lambda: self._membership.home, self._heard_depth, self._mates)
+        self._candidates = Candidates(self.post, self.book, self._budget, where)
+        self.requester = Requester(
+            self.post, self.book, self.ledger, self.reputation, self._candidates, self._announce_own
+        )
         self._heard: list[Effect] = []
 
     @property
     def topics(self) -> tuple[str, ...]:
         """The gossip topics that this peer serves."""
-        return (self._topic,)
+        return tuple(self._shard_topics)
+
+    @property
+    def home(self) -> Shard | None:
+        """The shard of the book that this peer keeps; None when it keeps none."""
+        return self._membership.home
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -127,8 +154,9 @@ class PeerCore:
                 proofs.append(self.post.open(record.proof))
         return [
             *self._gossip.start(now),
-            *self._gossip.subscribe(now, self._topic),
-            *(effect for proof in proofs for effect in self._announce(now, proof)),
+            *(effect for topic in self.topics for effect in self._gossip.subscribe(now, topic)),
+            Serve(self.topics),
+            *(effect for proof in proofs for effect in self._announce(now, proof, _subject_of(proof))),
             *self._sync.start(now),
             SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS),
             *self.provider.resume(now),
@@ -146,15 +174,17 @@ class PeerCore:
                 return self.requester.sessions.close(now, command.session)
             case c.Publish():
                 self.provider.open_for_business(command.terms)
-                return self._publish_offer(now)
+                self.provider.leasing.proposer.floor = command.floor
+                return [*self._review(now), *self._publish_offer(now)]
             case c.Withdraw():
                 if command.drain:
                     self.provider.drain()
                 return self._withdraw_offer(now)
             case c.Announce():
-                ruling, _, events = self.book.judge(now, command.document)
-                spread = self._gossip.publish(now, self._topic, command.document) if ruling is Ruling.ACCEPT else []
-                return [*events, *spread]
+                ruling, document, events = self.book.judge(now, command.document)
+                if ruling is not Ruling.ACCEPT or document is None:
+                    return [*events]
+                return [*events, *self._spread(now, document, _subject_of(document))]
             case c.Ban():
                 return self.requester.ban(command.operator, command.reason)
 
@@ -163,29 +193,139 @@ class PeerCore:
         if terms is None or self.provider.draining:
             return []
         offer = self.post.write(now, terms, lifetime_ms=limits.OFFER_LIFETIME_MS)
-        return [*self._announce(now, offer), SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]
+        return [*self._announce(now, offer, offer.signer), SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]
 
     def _withdraw_offer(self, now: Now) -> list[Effect]:
         cancel = self.post.write(now, d.Cancel(), lifetime_ms=limits.OFFER_LIFETIME_MS)
-        return [*self._announce(now, cancel), SetTimer("core.offer", None)]
+        return [*self._announce(now, cancel, cancel.signer), SetTimer("core.offer", None)]
 
-    def _announce(self, now: Now, document: AnyDocument) -> list[Effect]:
+    def _announce(self, now: Now, document: AnyDocument, subject: bytes) -> list[Effect]:
         _, _, events = self.book.judge(now, document.raw)
-        return [*events, *self._gossip.publish(now, self._topic, document.raw)]
+        return [*events, *self._spread(now, document, subject)]
+
+    def _announce_own(self, now: Now, document: AnyDocument) -> list[Effect]:
+        return self._announce(now, document, _subject_of(document))
+
+    def _spread(self, now: Now, document: AnyDocument, subject: bytes) -> list[Effect]:
+        """To the shards that the key it is about may be in: ours, as far as it is in them, and where it is now as far
+        as neighbours tell."""
+        network = self.post.network
+        topics = dict.fromkeys(topic for topic, shard in self._shard_topics.items() if shard.holds(subject))
+        if subject != self.post.env.me:
+            topics[offers_topic(network, shard_of(subject, self._heard_depth()))] = None
+        elif isinstance(document.body, d.Offer) and self._membership.home is not None:
+            topics = dict.fromkeys([offers_topic(network, self._membership.home)])
+        return [effect for topic in topics for effect in self._gossip.publish(now, topic, document.raw)]
+
+    # -- shards ------------------------------------------------------------------------------------------------------
+
+    def _home_of(self, peer: bytes) -> Shard | None:
+        """Where a neighbour is, as far as it said: where it subscribed last."""
+        return self._homes.get(peer)
+
+    def _learn_home(self, peer: bytes) -> None:
+        network, topics = self.post.network, self._gossip.topics_of(peer)
+        shards = [shard for topic in topics if (shard := _shard_of_topic(network, topic)) is not None]
+        if shards:
+            self._homes[peer] = shards[-1]
+        else:
+            self._homes.pop(peer, None)
+
+    def _shared(self, peer: bytes) -> Shard | None:
+        """The shard that a neighbour and we keep in step. Who has not said yet where it is may have the whole book."""
+        home = self._membership.home
+        return home if home is not None and (self._home_of(peer) or WHOLE) == home else None
+
+    def _mates(self, shard: Shard) -> list[bytes]:
+        return [peer for peer in self.peers if self._home_of(peer) == shard]
+
+    def _heard_depth(self) -> int:
+        return heard_depth(home for peer in self.peers if (home := self._home_of(peer)) is not None)
+
+    def _review(self, now: Now) -> list[Effect]:
+        """Look whether this is the place for us, and go where it is."""
+        member, sells = self._membership, self.provider.terms is not None and not self.provider.draining
+        before, held = member.home, self.book.count(member.home) if member.home is not None else 0
+        if not member.review(now.mono_ms, sells=sells, held=held, depth=self._heard_depth()):
+            return []
+        topics = {
+            offers_topic(self.post.network, shard): shard
+            for shard in (*member.leaving, member.home)
+            if shard is not None
+        }
+        self.book.keep(() if member.home is None else (member.home,))
+        out: list[Effect] = []
+        for topic in topics:
+            if topic not in self._shard_topics:
+                out += self._gossip.subscribe(now, topic)
+        for topic in self._shard_topics:
+            if topic not in topics:
+                out += self._gossip.unsubscribe(now, topic)
+        self._shard_topics = topics
+        out.append(Serve(self.topics))
+        if member.home == before:
+            return out
+        out.append(Emit("shard.moved", {"depth": member.home.depth if member.home else -1, "held": held}))
+        if sells:
+            out += self._publish_offer(now)
+        return [*out, *self._seek_mates()]
+
+    def _on_news(self, now: Now) -> list[Effect]:
+        """Neighbours said what they subscribe to: we may learn where we belong; whom we dialled we compare with."""
+        told = [peer for peer in self._gossip.take_news() if peer in self.peers]
+        for peer in told:
+            self._learn_home(peer)
+        out = self._review(now)
+        for peer in told:
+            if self.peers[peer].outbound and self._membership.home not in (None, WHOLE):
+                out += self._sync.on_shared(peer)
+        return out
+
+    def _seek_mates(self) -> list[Effect]:
+        """Neighbours in our shard: those of the book, else whoever the DHT names."""
+        home = self._membership.home
+        missing = NEIGHBOURS_MIN - len(self._mates(home)) if home is not None and home != WHOLE else 0
+        if missing <= 0 or home is None:
+            return []
+        known = [x.peer for x in self.book.listings() if x.peer not in self.peers and home.holds(x.peer)]
+        known = [peer for peer in known if peer != self.post.env.me]
+        self.post.env.rng.shuffle(known)
+        if not known:
+            return [Find(offers_topic(self.post.network, home))]
+        listings = [x for peer in known[:missing] if (x := self.book.get(peer)) is not None]
+        return [Connect(x.peer, x.offer.body.addresses) for x in listings]
+
+    def on_found(self, now: Now, topic: str, peers: tuple[tuple[bytes, tuple[str, ...]], ...]) -> list[Effect]:
+        """The DHT's answer to a Find."""
+        out, over = self._candidates.on_found(topic, peers)
+        for job in over:
+            out += self.requester.on_timer(now, "rest", job.hex())
+        home = self._membership.home
+        if home is not None and topic == offers_topic(self.post.network, home):
+            missing = max(0, NEIGHBOURS_MIN - len(self._mates(home)))
+            strangers = [(p, where) for p, where in peers if p not in self.peers and p != self.post.env.me]
+            out += [Connect(peer, where) for peer, where in strangers[:missing]]
+        return out
 
     # -- the mesh ----------------------------------------------------------------------------------------------------
 
     def judge_gossip(self, now: Now, topic: str, data: bytes, peer: bytes) -> Ruling:
         """The gossip machine's validator: what is accepted is already in the book."""
-        if topic != self._topic:
+        shard = self._shard_topics.get(topic)
+        if shard is None:
             return Ruling.IGNORE
-        ruling, _, events = self.book.judge(now, data)
+        ruling, document, events = self.book.judge(now, data)
         self._heard += events
+        if shard.depth and document is not None and not shard.holds(_subject_of(document)):
+            return Ruling.REJECT
         return ruling
 
     def deliver_gossip(self, now: Now, topic: str, data: bytes, peer: bytes) -> list[Effect]:
         """What follows from an accepted message: the events of taking it into the book."""
         heard, self._heard = self._heard, []
+        home = self._membership.home
+        if home is not None and is_full(self.book.count(home)):
+            heard += self._review(now)
         return heard
 
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
@@ -197,11 +337,13 @@ class PeerCore:
             out += self.provider.on_peer_up(now, info.peer)
         else:
             self.peers.pop(info.peer, None)
+            self._homes.pop(info.peer, None)
         return out + self.requester.on_peer(now, info.peer, info.up)
 
     def on_frame(self, now: Now, peer: bytes, channel: str, frame: bytes) -> list[Effect]:
         """A one-way message: gossip."""
-        return self._gossip.on_frame(now, peer, frame, channel)
+        out = self._gossip.on_frame(now, peer, frame, channel)
+        return [*out, *self._on_news(now)] if self._gossip.news else out
 
     def on_record(self, now: Now, peer: bytes, envelope: bytes) -> list[Effect]:
         """A neighbour's signed peer record, unchecked; empty when it has none."""
@@ -235,6 +377,9 @@ class PeerCore:
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
+        out += self.provider.leasing.propose(now, self.book)
+        out += self._review(now)
+        out += self._seek_mates()
         if len(self.peers) >= NEIGHBOURS_MIN:
             return out
         me = self.post.env.me
@@ -255,6 +400,8 @@ class PeerCore:
         if sync.is_sync(frame):
             answer, effects = self._sync.answer(now, peer, frame)
             return [*effects, Reply(request_id, answer)]
+        if is_pull(frame):
+            return [Reply(request_id, self._candidates.answer(now, peer, frame))]
         try:
             document = self.post.open(frame)
         except (DecodeError, SignatureError) as error:
@@ -263,6 +410,8 @@ class PeerCore:
             return [Reply(request_id, None)]
         if isinstance(document.body, d.Commitment | d.Failure):
             return self.requester.on_request(now, peer, request_id, document)
+        if isinstance(document.body, d.Proposal):
+            return self.requester.on_proposal(now, request_id, document)
         if type(document.body) in self.provider.handlers:
             heard = self._hear(now, document) if isinstance(document.body, d.Probe) else []
             return [*self.provider.on_request(now, peer, request_id, document), *heard]
@@ -277,6 +426,9 @@ class PeerCore:
             return self._sync.on_response(now, tag, outcome)
         if tag.machine == "provider":
             return self.provider.on_response(now, tag, outcome)
+        if tag.machine == "candidates":
+            events, all_came = self._candidates.on_response(now, tag, outcome)
+            return [*events, *self.requester.on_timer(now, "rest", tag.subject.hex())] if all_came else events
         answer = None
         if isinstance(outcome, Ok) and outcome.frame:
             try:
@@ -317,7 +469,11 @@ class PeerCore:
         operator = listing.operator if listing is not None else reservation.signer
         document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
         durable = Persist(records.encode_record(records.Proved(document.raw)))
-        return [durable, *self.requester.ban(operator, "promised one slot twice"), *self._announce(now, document)]
+        return [
+            durable,
+            *self.requester.ban(operator, "promised one slot twice"),
+            *self._announce(now, document, reservation.signer),
+        ]
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 
@@ -353,3 +509,15 @@ class PeerCore:
         """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed."""
         machine = self.requester if token.startswith(("outputs:", "compare:")) else self.provider
         return machine.on_fetch(now, token, blobs, reason)
+
+
+def _subject_of(document: AnyDocument) -> bytes:
+    """The key that a document of the book is about; it belongs where that key's offer does. A demand, and the cancel of
+    one, belong where their tag does."""
+    if isinstance(document.body, d.Demand | d.Cancel) and document.body.tag:
+        return document.body.tag
+    if isinstance(document.body, Revocation):
+        return document.body.subject
+    if isinstance(document.body, d.EquivocationProof):
+        return offender_named(document.body)
+    return document.signer

@@ -9,6 +9,7 @@ from typing import Final
 
 from p2pcompute.errors import P2PComputeError
 from p2pcompute.protocol import records
+from p2pcompute.protocol.bidding import Announce, Bidder
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.ledger import Ledger
@@ -30,8 +31,9 @@ class Desk:
     """Shared by the steps of one requester. `lose` and `fail` change the job; what is due next is the requester's to
     say."""
 
-    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation) -> None:
+    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation, announce: Announce) -> None:
         self.post, self.ledger, self.reputation = post, ledger, reputation
+        self.bidder = Bidder(post, announce)
         self.jobs = Jobs(post, ledger, reputation)
 
     # -- letters -----------------------------------------------------------------------------------------------------
@@ -96,6 +98,7 @@ class Desk:
         job.round = None
         self.jobs.take_failure(job, error.exit_code, str(error))
         out: list[Effect] = [persist(records.JobEnded(job.id, (), job.code, job.error)), *self.hush(job)]
+        out += self.bidder.withdraw(now, job)
         for replica in job.within("assigned", "running"):
             assert replica.assignment is not None
             abort = self.post.write(now, d.Abort(replica.assignment.id, job.error[:200]), lifetime_ms=LETTER_MS)

@@ -12,6 +12,7 @@ from typing import Final
 
 from p2pcompute.errors import DecodeError
 from p2pcompute.protocol.post import Post
+from p2pcompute.wire.codec import open_envelope
 from p2pcompute.wire.documents import AnyDocument, EquivocationProof, Reservation, body_of
 
 SEEN_MAX: Final = 16_384
@@ -42,6 +43,11 @@ def offender_of(post: Post, proof: EquivocationProof) -> bytes:
     if not contradict(first, second):
         raise DecodeError("these reservations do not contradict each other")
     return first.signer
+
+
+def offender_named(proof: EquivocationProof) -> bytes:
+    """The key that a proof which holds convicts."""
+    return open_envelope(proof.first).signer
 
 
 class Witness:

@@ -8,6 +8,7 @@ from p2pcompute.errors import BudgetError, NoPeersError, VerificationError
 from p2pcompute.protocol import matching, pricing, records, verification
 from p2pcompute.protocol import session as session_module
 from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
 from p2pcompute.protocol.durations import Durations, kind_of_work
 from p2pcompute.protocol.job import OPENED, PENDING, Job, Replica
@@ -36,9 +37,9 @@ LATE_SLACK_MS: Final = 1_000
 class Hiring:
     """Finds replicas for a job and puts them to work."""
 
-    def __init__(self, desk: Desk, book: Book) -> None:
+    def __init__(self, desk: Desk, book: Book, candidates: Candidates) -> None:
         self._desk = desk
-        self._recruiter = Recruiter(desk.post, book, desk.reputation)
+        self._recruiter = Recruiter(desk.post, book, desk.reputation, candidates)
         self.sessions = Sessions(desk, book)
         self._durations = Durations()
 
@@ -64,6 +65,9 @@ class Hiring:
                 return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + session_module.WAIT_MS)]
         if others := self._recruiter.next_best(now, job, job.lacking):
             return [*out, *self._engage(now, job, others)]
+        if pull := self._recruiter.look_beyond(now, job):
+            job.resting = True
+            return [*out, *pull]
         out += self._recruiter.begin(now, job)
         return out if job.round is not None else [*out, *self._dry(now, job)]
 
@@ -142,9 +146,10 @@ class Hiring:
         elif job.dry_rounds >= DRY_ROUNDS_MAX and len(live) >= job.quorum:
             job.target = len(live)
             return []
+        demand = self._desk.bidder.demand(now, job, job.lacking)
         job.resting = True
         waiting = self._desk.event(job, "job.waiting", reason=self._recruiter.why_waiting(job))
-        return [waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
+        return [*demand, waiting, SetTimer(f"job.rest:{job.name}", now.mono_ms + self._recruiter.pause_ms(job))]
 
     # -- reserving and assigning -------------------------------------------------------------------------------------
 
@@ -167,8 +172,11 @@ class Hiring:
             request=request.id,
         )
         job.team.append(replica)
+        enough = job.lacking <= 0
+        withdrawn = self._desk.bidder.withdraw(now, job) if enough else []
         tag = Tag("requester", "reserve", job.id + request.id, listing.peer)
-        return [post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)]
+        asked = post.ask(listing.peer, request.raw, tag, timeout_ms=RESERVE_MS, addresses=replica.addresses)
+        return [*withdrawn, asked]
 
     def on_reservation(self, now: Now, job: Job, tag: Tag, answer: AnyDocument | None) -> list[Effect]:
         """The answer to a reservation request: assign, or turn to another."""

@@ -175,6 +175,11 @@ class Job:
     doubt: str = ""
     """Why a result that was believed unchecked should be computed again."""
     session: Session | None = None
+    addresses: tuple[str, ...] = ()
+    demand: AnyDocument | None = None
+    """What this job states that it lacks, while it does."""
+    proposals: dict[bytes, Listing] = dataclasses.field(default_factory=dict)
+    """Providers that proposed themselves for it, by key."""
 
     def step(self, event: str) -> None:
         self.state = follow(JOB, self.state, event)

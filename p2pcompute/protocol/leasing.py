@@ -10,6 +10,8 @@ from typing import Final
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Capability
 from p2pcompute.protocol import pricing, records
+from p2pcompute.protocol.bidding import Proposer
+from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.lease import Caps, Lease
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, Emit, Now, Persist
@@ -43,6 +45,7 @@ class Leasing:
     def __init__(self, post: Post, ledger: Ledger, caps: Caps) -> None:
         self._post, self._ledger, self._caps = post, ledger, caps
         self.terms: d.Offer | None = None
+        self.proposer = Proposer(post)
         self.draining = False
         self.slots = Slots(0)
         self._quotes: OrderedDict[bytes, tuple[AnyDocument, bytes]] = OrderedDict()
@@ -72,6 +75,11 @@ class Leasing:
                 self._hold(Lease(record.requester, reservation, *rates, record.assignments))
             case records.Released():
                 self._drop(record.reservation, "release", self._post.open(record.by).id)
+
+    def propose(self, now: Now, book: Book) -> list[Effect]:
+        """Answer demands, while there is a slot for them."""
+        idle = not self.draining and self.slots.free() is not None
+        return self.proposer.propose(now, book, self.terms) if idle else []
 
     def expire(self, now: Now) -> None:
         """Drop the leases that ran out."""
@@ -117,10 +125,10 @@ class Leasing:
 
     def on_probe(self, now: Now, probe: AnyDocument) -> Answered:
         """Would we, and at what price."""
-        fault = self._probe_fault(now, probe)
+        terms = self.proposer.terms_for(now, probe) or self.terms
+        fault = self._probe_fault(now, probe, terms)
         if fault is not None:
             return [], self.decline(now, probe, *fault), []
-        terms = self.terms
         assert terms is not None
         offered = d.Quote(probe.id, terms.price_per_device_s, terms.price_per_gb, terms.price_minimum)
         quote = self._post.write(now, offered, lifetime_ms=limits.QUOTE_LIFETIME_MS)
@@ -130,9 +138,8 @@ class Leasing:
         said = Emit("provider.quoted", {"requester": probe.signer, "device_ms_max": probe.body.device_ms_max})
         return [], quote, [said]
 
-    def _probe_fault(self, now: Now, probe: AnyDocument) -> Refusal | None:
+    def _probe_fault(self, now: Now, probe: AnyDocument, terms: d.Offer | None) -> Refusal | None:
         body: d.Probe = probe.body
-        terms = self.terms
         if terms is None or self.draining:
             return d.DeclineCode.DRAINING, "takes no new work"
         try:

@@ -4,8 +4,8 @@ Order is the contract: a machine returns effects in the order they must happen. 
 `Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect` and `Compare` leave strictly in order, and none of them before every
 `Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be
 forgotten by a crash.
-`Send`, `Connect`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines never read a clock,
-never draw a random number of their own and never block.
+`Send`, `Connect`, `Find`, `Serve`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines
+never read a clock, never draw a random number of their own and never block.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+
+from p2pcompute.wire.documents import AnyDocument, open_document
 
 
 class Now(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +47,8 @@ class Environment(msgspec.Struct, frozen=True, gc=False):
     rng: Random
     secret: bytes
     """32 bytes that never leave this peer: the key of commitment salts, so that a crash cannot make a second one."""
+    open_document: Callable[[str, bytes, Callable[[bytes, bytes, bytes], bool]], AnyDocument] = open_document
+    """As wire.documents.open_document: where many peers live in one process, what was opened once need not be again."""
 
 
 class Priority(enum.IntEnum):
@@ -146,6 +150,18 @@ class Connect(msgspec.Struct, frozen=True, gc=False):
     addresses: tuple[str, ...]
 
 
+class Find(msgspec.Struct, frozen=True, gc=False):
+    """Look up who serves a topic; on_found(topic, (peer, addresses)...) follows exactly once, maybe with nobody."""
+
+    topic: str
+
+
+class Serve(msgspec.Struct, frozen=True, gc=False):
+    """From now on these are the topics that this peer serves: to be told to whoever looks for them (`Find`)."""
+
+    topics: tuple[str, ...]
+
+
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
     peer: bytes
     reason: str
@@ -242,6 +258,8 @@ Effect = (
     | Reply
     | SetTimer
     | Connect
+    | Find
+    | Serve
     | Disconnect
     | Persist
     | RunJob

@@ -6,11 +6,10 @@ different jobs break ties differently, so that they do not herd onto one provide
 
 from __future__ import annotations
 
-import enum
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -18,56 +17,15 @@ from blake3 import blake3
 from p2pcompute.protocol import pricing
 from p2pcompute.wire import limits, multiaddr
 from p2pcompute.wire.codec import Document
-from p2pcompute.wire.documents import Count, Hash, Label, Money, Offer
+from p2pcompute.wire.documents import Needs as Needs
+from p2pcompute.wire.documents import Offer
+from p2pcompute.wire.documents import RankBy as RankBy
 
 OfferDocument = Document[Offer]
 
 
 ISOLATION: Final = ("none", "jail")
 """Levels of isolation, weakest first; what is not named here counts as none."""
-
-Names = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
-Keys = Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
-
-
-class RankBy(enum.StrEnum):
-    """Which price decides: that of a device-second, or that of a given amount of work, as far as an offer's own word on
-    its throughput goes."""
-
-    DEVICE_SECOND = "device-second"
-    GFLOP = "gflop"
-
-
-class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a job asks of a provider; zero, "" and an empty list ask nothing.
-
-    Numbers without `_max` are the least that serves. `regions`, `jurisdictions` and `operators` (public keys) name who
-    may serve, `…_denied` who may not. `rtt_ms_max` is held against what this peer measured itself: nobody is refused
-    for a round trip that was never measured. A cap on watts or CO2 refuses offers that state none.
-    """
-
-    memory_bytes: Count = 0
-    device_ms: Count = 0
-    engine: Label = ""
-    price_per_device_s_max: Money = 0
-    price_per_gb_max: Money = 0
-    regions: Names = ()
-    regions_denied: Names = ()
-    jurisdictions: Names = ()
-    jurisdictions_denied: Names = ()
-    model: Label = ""
-    compute_capability: Count = 0
-    mflops: Count = 0
-    copy_mb_s: Count = 0
-    isolation: Label = ""
-    toolchain: Label = ""
-    watts_max: Count = 0
-    gco2_per_kwh_max: Count = 0
-    rtt_ms_max: Count = 0
-    operators: Keys = ()
-    operators_denied: Keys = ()
-    rank_by: RankBy = RankBy.DEVICE_SECOND
-
 
 ANYBODY: Final = Needs()
 

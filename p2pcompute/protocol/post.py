@@ -44,7 +44,7 @@ class Post:
 
     def open(self, raw: bytes) -> AnyDocument:
         """Raises DecodeError, UnknownDocumentError or SignatureError."""
-        document = documents.open_document(self.network, raw, self.env.verify)
+        document = self.env.open_document(self.network, raw, self.env.verify)
         if document.signer == self.env.me and document.epoch == self.author.epoch:
             self.author.seen(document.sequence)
         return document

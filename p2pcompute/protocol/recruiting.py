@@ -6,11 +6,13 @@ probe, do not herd.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import Final
 
 from p2pcompute.protocol import matching
 from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.job import Job, Round
 from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
 from p2pcompute.protocol.matching import Listing
@@ -30,6 +32,8 @@ SCAN_DOUBLINGS_MAX: Final = 8
 """After so many fruitless rounds a query sees the whole book."""
 RTTS_MAX: Final = 16_384
 """Providers whose round trip is remembered; who answered longest ago is forgotten first."""
+PULL_MS: Final = 2_500
+"""For a search of the DHT, and candidates. Usually they are here much sooner, and end the wait."""
 REST_MS: Final = 1_000
 """Pause before recruiting again when nobody could be had."""
 AGAIN_MS: Final = 1
@@ -43,11 +47,19 @@ class Recruiter:
     """Runs the rounds of recruiting. Outside the jobs it keeps only how quickly providers answered its probes, how many
     of them were free, and the last reservations."""
 
-    def __init__(self, post: Post, book: Book, reputation: Reputation) -> None:
+    def __init__(self, post: Post, book: Book, reputation: Reputation, candidates: Candidates) -> None:
         self._post, self._book, self._reputation = post, book, reputation
+        self._candidates = candidates
         self._rtt_ms: dict[bytes, int] = {}
         self._seen: deque[bytes] = deque(maxlen=limits.SIGHTINGS_MAX)
         self._reaches = Reaches()
+
+    def look_beyond(self, now: Now, job: Job) -> list[Effect]:
+        """Pull candidates where our own book does not hold them all; the job rests until they are here, or are not."""
+        if not self._candidates.is_due(now, job.id, job.needs, job.dry_rounds):
+            return []
+        wait = SetTimer(f"job.rest:{job.name}", now.mono_ms + PULL_MS)
+        return [wait, *self._candidates.pull(now, job.id, job.needs, self._reach(job).window)]
 
     def begin(self, now: Now, job: Job) -> list[Effect]:
         """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
@@ -91,6 +103,7 @@ class Recruiter:
                 m.device_ms_max,
                 job.traffic_bytes(),
                 tuple(self._seen),
+                job.demand.id if job.demand is not None and job.proposals.get(listing.peer) is listing else b"",
             )
             probe = self._post.write(now, body, lifetime_ms=PROBE_MS)
             job.round.asked[probe.id] = listing
@@ -111,9 +124,16 @@ class Recruiter:
             rtt=self._rtt_ms.get,
             scan=limits.SCAN_MAX << min(job.dry_rounds, SCAN_DOUBLINGS_MAX),
         )
+        proposed = matching.rank(
+            list(job.proposals.values()),
+            job.needs,
+            seed=job.id,
+            demerits=self._reputation.demerits,
+            rtt=self._rtt_ms.get,
+        )
         others = (
             x
-            for x in ranked
+            for x in itertools.chain(proposed, ranked)
             if x.peer != self._post.env.me and not (awake and self._reputation.rests(x.operator, now.mono_ms))
         )
         taken = [*fickle, *job.busy, *job.taken(lost=lost)]
@@ -192,10 +212,10 @@ class Recruiter:
         job.busy[operator] = None
         self._reach(job).widen(limits.SCAN_MAX)
 
-    @staticmethod
-    def pause_ms(job: Job) -> int:
+    def pause_ms(self, job: Job) -> int:
         """From a fruitless round to the next: none while there are others who were not asked yet."""
-        return AGAIN_MS if job.more and job.dry_rounds <= QUICK_ROUNDS_MAX else REST_MS
+        others = job.more or not self._candidates.has_all
+        return AGAIN_MS if others and job.dry_rounds <= QUICK_ROUNDS_MAX else REST_MS
 
     def why_waiting(self, job: Job) -> str:
         """As `explain`, looked up ever more rarely while a job waits, since that reads the whole book."""
@@ -206,7 +226,10 @@ class Recruiter:
     def explain(self, job: Job) -> str:
         """Why nobody (else) serves this job, in one sentence."""
         others = [x for x in self._book.listings() if x.peer != self._post.env.me]
-        return matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
+        text = matching.explain(others, job.needs, demerits=self._reputation.demerits, rtt=self._rtt_ms.get)
+        if job.demand is None:
+            return text
+        return f"{text}; its demand rests in the books of others, {len(job.proposals)} proposals came"
 
 
 def _of_one_class(job: Job, known: list[Listing]) -> list[Listing]:

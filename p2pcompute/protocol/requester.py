@@ -11,20 +11,23 @@ from typing import Final
 
 from p2pcompute.errors import KernelError, NoPeersError, P2PComputeError, RemoteError, UsageError
 from p2pcompute.protocol import records
+from p2pcompute.protocol.bidding import Announce
 from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.desk import Desk, persist
 from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
-from p2pcompute.protocol.machine import Effect, InspectOutcome, Now, Outcome, Reply, SetTimer
+from p2pcompute.protocol.machine import Effect, Emit, InspectOutcome, Now, Outcome, Reply, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
 from p2pcompute.protocol.session import Session
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import decode_manifest
 from p2pcompute.wire.policy import Scheme, policy_fault
@@ -37,9 +40,17 @@ LOST_MS: Final = 2_000
 class Requester:
     """Runs this peer's own jobs."""
 
-    def __init__(self, post: Post, book: Book, ledger: Ledger, reputation: Reputation) -> None:
-        self._desk = Desk(post, ledger, reputation)
-        self._hiring = Hiring(self._desk, book)
+    def __init__(
+        self,
+        post: Post,
+        book: Book,
+        ledger: Ledger,
+        reputation: Reputation,
+        candidates: Candidates,
+        announce: Announce,
+    ) -> None:
+        self._desk = Desk(post, ledger, reputation, announce)
+        self._hiring = Hiring(self._desk, book, candidates)
         self._judging = Judging(self._desk)
         self._settling = Settling(self._desk)
         self.jobs = self._desk.jobs
@@ -68,6 +79,7 @@ class Requester:
             deadline_wall_ms=now.wall_ms + command.timeout_ms,
         )
         job = self.jobs.add(record)
+        job.addresses = command.addresses[: limits.ADDRESSES_MAX]
         if command.session:
             job.session = self.sessions.open(command.session, command.session_providers)
         return [persist(record), self._desk.event(job, "job.submitted"), *self._start(now, job)]
@@ -158,6 +170,15 @@ class Requester:
             job.resting = False
             out += self._advance(now, job)
         return out
+
+    def on_proposal(self, now: Now, request_id: int, proposal: AnyDocument) -> list[Effect]:
+        """A provider answers a demand. It is acknowledged whatever comes of it."""
+        acknowledge = Reply(request_id, b"")
+        job = next((j for j in self.jobs if j.demand is not None and j.demand.id == proposal.body.demand), None)
+        if job is None or not self._desk.bidder.take(now, job, proposal):
+            return [acknowledge]
+        job.resting = False
+        return [acknowledge, Emit("job.proposal", {"job": job.id, "peer": proposal.signer}), *self._advance(now, job)]
 
     def _on_failure(self, now: Now, job: Job, replica: Replica, failure: d.Failure) -> list[Effect]:
         if replica.state not in ("assigned", "running") or job.over:

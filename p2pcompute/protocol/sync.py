@@ -4,17 +4,20 @@ Range-based set reconciliation (Meyer, 2022) in two steps. The space of document
 the peer that asks sends one fingerprint for each, the other answers with the short ids it holds in the ranges that
 differ. Then the first one fetches what it lacks and pushes what the other lacks.
 
-    compare   0x02 || bits || 2**bits fingerprints, 8 bytes each    ->  [[range, short ids], ...]
-    get       0x03 || short ids, 8 bytes each                       ->  [document, ...]
-    push      0x04 || [document, ...]                               ->  empty
+    compare   0x02 || depth || bucket, 4 bytes || bits || 2**bits fingerprints, 8 bytes each
+                                                       ->  [[range, short ids], ...]
+    get       0x03 || short ids, 8 bytes each          ->  [document, ...]
+    push      0x04 || [document, ...]                  ->  empty
 
 A fingerprint is a sum over the ids: whoever forges documents with a given sum hides nothing but those very documents.
 What a peer learns this way it passes on by comparing with others soon after, so a healed partition levels out in a few
-round trips. Rules S1 to S7 of docs/spec/sync.md.
+round trips. Only the shard is compared that both are in. Rules S1 to S10 of docs/spec/sync.md.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -25,6 +28,7 @@ from p2pcompute.protocol.budget import Budget
 from p2pcompute.protocol.machine import Effect, Now, Ok, Outcome, Request, Ruling, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.ranges import BITS_MAX, SHORT_ID_BYTES
+from p2pcompute.protocol.shards import WHOLE, Shard
 from p2pcompute.wire import limits
 
 COMPARE: Final = 0x02
@@ -54,6 +58,8 @@ IDS_BYTES_MAX: Final = 32 * limits.KIB
 DOCUMENTS_BYTES_MAX: Final = 128 * limits.KIB
 FRAME_BYTES_MAX: Final = DOCUMENTS_BYTES_MAX + 4 * limits.KIB
 
+_HEAD: Final = struct.Struct(">BBIB")
+"""COMPARE, depth and bucket of the shard, bits."""
 _encode = msgspec.msgpack.Encoder().encode
 _documents = msgspec.msgpack.Decoder(list[bytes])
 _differences = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
@@ -62,8 +68,17 @@ _differences = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 class Sync:
     """Levels the book with connected peers. Keeps nothing but a timer and what is under way."""
 
-    def __init__(self, post: Post, book: Book, budget: Budget) -> None:
+    def __init__(
+        self,
+        post: Post,
+        book: Book,
+        budget: Budget,
+        shared: Callable[[bytes], Shard | None] = lambda peer: WHOLE,
+        home: Callable[[], Shard | None] = lambda: WHOLE,
+    ) -> None:
+        """`shared`: the shard that we and a neighbour are in; `home`: ours."""
         self._post, self._book, self._budget = post, book, budget
+        self._shared, self._home = shared, home
         self._peers: dict[bytes, None] = {}
         self._busy: dict[bytes, None] = {}
         self._silent: dict[bytes, int] = {}
@@ -92,7 +107,7 @@ class Sync:
         Where there is always news, the rounds become rare."""
         much = MUCH * count >= len(self._book)
         self._pause_ms = SPREAD_MS if much else min(PERIOD_MS, 2 * self._pause_ms)
-        talking = [peer for peer in self._peers if peer not in self._silent]
+        talking = [peer for peer in self._sharing() if peer not in self._silent]
         self._post.env.rng.shuffle(talking)
         self._unsure = dict.fromkeys(talking[:UNSURE_PEERS_MAX])
         return self._within(now, self._pause_ms)
@@ -108,9 +123,18 @@ class Sync:
         self._peers[peer] = None
         return self._compare(peer) if outbound else []
 
+    def _sharing(self) -> list[bytes]:
+        """Neighbours that are where we are."""
+        return [peer for peer in self._peers if self._shared(peer) is not None]
+
+    def on_shared(self, peer: bytes) -> list[Effect]:
+        """A neighbour came into our shard, or we into its."""
+        return self._compare(peer) if peer in self._peers else []
+
     def on_timer(self, now: Now) -> list[Effect]:
         """Compare with randomly chosen neighbours: those first that may lack something, silent ones last."""
-        idle = [peer for peer in self._peers if peer not in self._busy]
+        idle = [peer for peer in self._sharing() if peer not in self._busy]
+        self._unsure = {peer: None for peer in self._sharing() if peer in self._unsure}
         self._post.env.rng.shuffle(idle)
         self._due_ms = now.mono_ms + PERIOD_MS
         out: list[Effect] = [SetTimer(TIMER, self._due_ms)]
@@ -123,12 +147,14 @@ class Sync:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def _compare(self, peer: bytes) -> list[Effect]:
-        if peer in self._busy:
+        shard = self._shared(peer)
+        if peer in self._busy or shard is None:
             return []
         self._busy[peer] = None
-        bits = min(BITS_MAX, max(0, (len(self._book.index) // PER_RANGE).bit_length()))
-        frame = bytes((COMPARE, bits)) + self._book.index.fingerprints(bits)
-        return [self._ask(peer, "compare", bits.to_bytes(1, "big"), frame, COMPARE_MS)]
+        index = self._book.index(shard)
+        bits = min(BITS_MAX, max(0, (len(index) // PER_RANGE).bit_length()))
+        head = _HEAD.pack(COMPARE, *shard, bits)
+        return [self._ask(peer, "compare", head, head + index.fingerprints(bits), COMPARE_MS)]
 
     def _ask(self, peer: bytes, step: str, subject: bytes, frame: bytes, timeout_ms: int = REQUEST_MS) -> Request:
         return self._post.ask(peer, frame, Tag("core", step, subject, peer), timeout_ms=timeout_ms)
@@ -162,7 +188,10 @@ class Sync:
     def _on_differences(self, now: Now, tag: Tag, differences: list[tuple[int, bytes]]) -> list[Effect]:
         if not differences:
             self._pause_ms = max(SPREAD_MS, self._pause_ms // 2)
-        bits = tag.subject[0]
+        _, depth, bucket, bits = _HEAD.unpack(tag.subject)
+        if Shard(depth, bucket) != self._home():  # we went elsewhere meanwhile
+            return []
+        index = self._book.index(Shard(depth, bucket))
         wanted: list[bytes] = []
         given: list[bytes] = []
         told: set[int] = set()
@@ -171,7 +200,7 @@ class Sync:
                 raise DecodeError("a difference that cannot be")
             told.add(number)  # each costs a look through its range, and there is room for 40,000 of them
             theirs = dict.fromkeys(split_ids(ids))
-            mine = self._book.index.short_ids(bits, number)
+            mine = index.short_ids(bits, number)
             wanted += [i for i in theirs if i not in mine]
             given += [i for i in mine if i not in theirs]
         out: list[Effect] = []
@@ -219,17 +248,23 @@ class Sync:
         except (msgspec.MsgspecError, DecodeError):
             return None, []
 
-    def _answer_compare(self, frame: bytes) -> bytes:
-        bits = frame[1] if len(frame) > 1 else BITS_MAX + 1
-        if bits > BITS_MAX or len(frame) != 2 + 8 * (1 << bits):
+    def _answer_compare(self, frame: bytes) -> bytes | None:
+        """None for a shard that we are not in."""
+        if len(frame) < _HEAD.size:
+            raise DecodeError("a comparison without a head")
+        _, depth, bucket, bits = _HEAD.unpack_from(frame)
+        if bits > BITS_MAX or len(frame) != _HEAD.size + 8 * (1 << bits):
             raise DecodeError("a comparison of the wrong length")
-        mine = self._book.index.fingerprints(bits)
-        differing = [i for i in range(1 << bits) if mine[8 * i : 8 * i + 8] != frame[2 + 8 * i : 10 + 8 * i]]
+        if Shard(depth, bucket) != self._home():
+            return None
+        index, theirs = self._book.index(Shard(depth, bucket)), frame[_HEAD.size :]
+        mine = index.fingerprints(bits)
+        differing = [i for i in range(1 << bits) if mine[8 * i : 8 * i + 8] != theirs[8 * i : 8 * i + 8]]
         start = self._post.env.rng.randrange(len(differing)) if differing else 0
         out: list[tuple[int, bytes]] = []
         size = 0
         for number in differing[start:] + differing[:start]:  # lest a long answer starve the end
-            ids = b"".join(self._book.index.short_ids(bits, number))
+            ids = b"".join(index.short_ids(bits, number))
             size += len(ids) + 8
             if out and size > IDS_BYTES_MAX:
                 break

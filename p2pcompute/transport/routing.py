@@ -44,6 +44,7 @@ RETRY_S: Final = 5.0
 """While nobody is in the table."""
 VISITED_MAX: Final = 64
 """Connections that searches under way hold open for one another."""
+PROVIDERS_WANTED: Final = 20
 TELLERS_MIN: Final = 3
 """Peers that named providers, before a search for them may end early."""
 
@@ -99,6 +100,12 @@ class Routing:
         self._told: dict[str, dict[bytes, float]] = {}
         """Topic -> the peers nearest to it, and when they were told."""
         self._grown, self._moved = trio.Event(), trio.Event()
+
+    def serves(self, topics: Sequence[str]) -> None:
+        """From now on these topics are told; those that we serve no longer are forgotten by and by."""
+        if tuple(topics) != self._topics:
+            self._topics = tuple(topics)
+            self._moved.set()
 
     def moved(self) -> None:
         """Our addresses changed: our provider records are told anew."""
@@ -166,7 +173,7 @@ class Routing:
         found = search.contact(peer)
         return found.addresses if found is not None else ()
 
-    async def find_providers(self, topic: str, count: int = 20) -> list[Contact]:
+    async def find_providers(self, topic: str, count: int = PROVIDERS_WANTED) -> list[Contact]:
         """Up to `count` peers that say they serve `topic`."""
         key = kademlia.provider_key(topic)
         found = Found(self.kademlia.providers.get(key, count, _now_ms()), count, self._rng)

@@ -35,6 +35,8 @@ class Kind(enum.IntEnum):
     REVOCATION = 2
     OFFER = 10
     CANCEL = 11
+    DEMAND = 12
+    PROPOSAL = 13
     PROBE = 20
     QUOTE = 21
     RESERVATION_REQUEST = 22
@@ -59,6 +61,12 @@ class Body(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
     """Base of all bodies: positional, immutable, strict."""
 
 
+Addresses = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=limits.ADDRESS_BYTES_MAX)], ...],
+    msgspec.Meta(max_length=limits.ADDRESSES_MAX),
+]
+Tag = Annotated[bytes, msgspec.Meta(max_length=16)]
+"""Tells the demands of one signer apart; empty for its offers."""
 Labels = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.LABELS_MAX)]
 
 
@@ -72,10 +80,7 @@ class Offer(Body, frozen=True):
     """
 
     delegation: Raw
-    addresses: Annotated[
-        tuple[Annotated[str, msgspec.Meta(max_length=limits.ADDRESS_BYTES_MAX)], ...],
-        msgspec.Meta(max_length=limits.ADDRESSES_MAX),
-    ]
+    addresses: Addresses
     engine: Label
     model: Label
     numeric_class: Label
@@ -96,14 +101,82 @@ class Offer(Body, frozen=True):
     gco2_per_kwh: Count = 0
 
 
+Names = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
+Keys = Annotated[tuple[Hash, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
+
+
+class RankBy(enum.StrEnum):
+    """Which price decides: that of a device-second, or that of a given amount of work, as far as an offer's own word on
+    its throughput goes."""
+
+    DEVICE_SECOND = "device-second"
+    GFLOP = "gflop"
+
+
+class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job asks of a provider; zero, "" and an empty list ask nothing.
+
+    Numbers without `_max` are the least that serves. `regions`, `jurisdictions` and `operators` (public keys) name who
+    may serve, `…_denied` who may not. `rtt_ms_max` is held against what this peer measured itself: nobody is refused
+    for a round trip that was never measured. A cap on watts or CO2 refuses offers that state none.
+    """
+
+    memory_bytes: Count = 0
+    device_ms: Count = 0
+    engine: Label = ""
+    price_per_device_s_max: Money = 0
+    price_per_gb_max: Money = 0
+    regions: Names = ()
+    regions_denied: Names = ()
+    jurisdictions: Names = ()
+    jurisdictions_denied: Names = ()
+    model: Label = ""
+    compute_capability: Count = 0
+    mflops: Count = 0
+    copy_mb_s: Count = 0
+    isolation: Label = ""
+    toolchain: Label = ""
+    watts_max: Count = 0
+    gco2_per_kwh_max: Count = 0
+    rtt_ms_max: Count = 0
+    operators: Keys = ()
+    operators_denied: Keys = ()
+    rank_by: RankBy = RankBy.DEVICE_SECOND
+
+
 class Cancel(Body, frozen=True):
-    """Tombstone: takes back every offer of this signer and epoch up to this document's sequence."""
+    """Tombstone: takes back what this signer stated before, in the order of the book: its offers, or the demands of one
+    `tag`."""
+
+    tag: Tag = b""
+
+
+class Demand(Body, frozen=True):
+    """A requester's bid that nobody met: `quantity` providers for these needs, whose price limits are the most it pays.
+    Replaces an earlier one of the same signer and tag. It is answered by Proposals, sent to `addresses`, before
+    `deadline`."""
+
+    tag: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    delegation: Raw
+    addresses: Addresses
+    needs: Needs
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)]
+    traffic_bytes: Count
+    deadline: Count
+
+
+class Proposal(Body, frozen=True):
+    """An offer for one demand alone, on terms that no public offer of its signer needs to state."""
+
+    demand: Hash
+    offer: Offer
 
 
 class Probe(Body, frozen=True):
     """Would you run this, and at what price? `traffic_bytes` is all that can travel for it. `delegation` shows whose
     requester this is, `seen` the Reservations it was given last: whoever is probed by two requesters can tell when
-    somebody promised them one slot twice."""
+    somebody promised them one slot twice. `demand` is the Demand that a Proposal of the receiver answered; empty when
+    its public offer is meant."""
 
     delegation: Raw
     engine: Label
@@ -111,6 +184,7 @@ class Probe(Body, frozen=True):
     device_ms_max: Count
     traffic_bytes: Count
     seen: Annotated[tuple[Raw, ...], msgspec.Meta(max_length=limits.SIGHTINGS_MAX)] = ()
+    demand: Annotated[bytes, msgspec.Meta(max_length=32)] = b""
 
 
 class Quote(Body, frozen=True):
@@ -328,6 +402,8 @@ SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {
     Kind.REVOCATION: Revocation,
     Kind.OFFER: Offer,
     Kind.CANCEL: Cancel,
+    Kind.DEMAND: Demand,
+    Kind.PROPOSAL: Proposal,
     Kind.PROBE: Probe,
     Kind.QUOTE: Quote,
     Kind.RESERVATION_REQUEST: ReservationRequest,

@@ -66,6 +66,9 @@ SNAPSHOT_BYTES_MAX: Final = GIB
 # Book and market -------------------------------------------------------------------------------------------------
 OFFERS_MAX: Final = 200_000
 OFFERS_PER_OPERATOR_MAX: Final = 1_024
+DEMANDS_MAX: Final = 8_192
+DEMANDS_PER_OPERATOR_MAX: Final = 16
+PROPOSALS_PER_DEMAND_MAX: Final = 16
 PROOFS_MAX: Final = 16_384
 """Keys convicted of equivocation that a book remembers; some 1.5 KB each."""
 PROOF_LIFETIME_MS: Final = 30 * 24 * 3600 * 1000

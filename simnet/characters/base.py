@@ -156,6 +156,9 @@ class Character:
             return self.out(now, [*self.turn(now), *self._next_turn(now)])
         return self.out(now, self.core.on_timer(now, key))
 
+    def on_found(self, now: Now, topic: str, peers: tuple[tuple[bytes, tuple[str, ...]], ...]) -> list[Effect]:
+        return self.out(now, self.core.on_found(now, topic, peers))
+
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         return self.out(now, self.core.on_job(now, token, outcome))
 

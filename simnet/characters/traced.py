@@ -62,6 +62,10 @@ class Traced:
         self._note(now, "response", request_id, shown)
         return self._inner.on_response(now, request_id, outcome)
 
+    def on_found(self, now: Now, topic: str, peers: tuple[tuple[bytes, tuple[str, ...]], ...]) -> list[Effect]:
+        self._note(now, "found", topic, *(peer for peer, _ in peers))
+        return self._inner.on_found(now, topic, peers)
+
     def on_timer(self, now: Now, key: str) -> list[Effect]:
         self._note(now, "timer", key)
         return self._inner.on_timer(now, key)

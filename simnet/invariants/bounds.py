@@ -32,6 +32,7 @@ def _gossip(core: PeerCore) -> Gossip:
 TABLES: Final[dict[str, Callable[[PeerCore], Sized]]] = {
     "offers": lambda core: core.book._listings,
     "tombstones": lambda core: core.book._tombstones,
+    "demands": lambda core: core.book.demands,
     "requests under way": lambda core: core.post._pending,
     "delegations": lambda core: core.post._grants,
     "quotes": lambda core: core.provider.leasing._quotes,
@@ -48,6 +49,7 @@ TABLES: Final[dict[str, Callable[[PeerCore], Sized]]] = {
 LIMITS: Final[dict[str, int]] = {
     "offers": limits.OFFERS_MAX,
     "tombstones": Book.TOMBSTONES_MAX,
+    "demands": limits.DEMANDS_MAX,
     "requests under way": post.PENDING_MAX,
     "delegations": post.Post.GRANTS_MAX,
     "quotes": leasing.QUOTES_MAX,

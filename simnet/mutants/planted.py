@@ -399,7 +399,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "no anti-entropy",
         "Books of newcomers and of healed partitions stay apart.",
         "joining, partition",
-        (Sync, "_compare", "if peer in self._busy:", "if True:"),
+        (Sync, "_compare", "if peer in self._busy or shard is None:", "if True:"),
     ),
     _mutant(
         "old news is a fault",

@@ -4,6 +4,7 @@ pay beside what an all-knowing broker would make them pay."""
 from __future__ import annotations
 
 import dataclasses
+import gc
 import heapq
 import random
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from p2pcompute.wire.manifest import decode_manifest, encode_manifest
 from simnet.scenario import Scenario, Work
 from simnet.site import Site
 from simnet.world import World
+from tests.bench.settled import settle
 
 REPLICAS: Final = 2
 RUN_MS: Final = (9_000, 27_000)
@@ -25,8 +27,8 @@ PRICE: Final = 10_000_000
 PRICE_SIGMA: Final = 0.25
 """Prices are log-normal: two thirds lie within a quarter of 10 credits a device-second."""
 BUYERS: Final = 100
-JOIN_MS: Final = 15_000
-"""Until everybody has booted and the meshes have grown."""
+JOIN_MS: Final = 8_000
+"""Until everybody is connected and the meshes have grown."""
 PATIENCE_MS: Final = 5_000
 """Who has not all replicas at work after this time is unmatched."""
 CREDIT: Final = 10**13
@@ -69,7 +71,6 @@ class Market(World):
             providers=providers,
             requesters=buyers,
             acquaintances=4,
-            boot_every_ms=2,
             slots=1,
             credit=CREDIT,
             until_ms=JOIN_MS + sum(p.warm_ms + p.counted_ms for p in phases) + PATIENCE_MS,
@@ -84,8 +85,12 @@ class Market(World):
         self.observers.append(self._note)
 
     def start(self) -> None:
-        """Boot everybody; then come the buyers."""
-        super().start()
+        """The providers are settled; then come the buyers."""
+        settle(self)
+        gc.collect()
+        gc.freeze()  # what lasts as long as the world is not looked through again and again for garbage
+        for i, node in enumerate(self.requesters):
+            self.schedule(i * JOIN_MS // 2 // len(self.requesters), self.boot, node)
         for number, (at_ms, _) in enumerate(self.arrivals):
             self.schedule(at_ms, self._buy, number)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2pcompute.cli.arguments import defines, named_arguments, parse_dims, parse_scalar
+from p2pcompute.cli.arguments import defines, named_arguments, parse_dims, parse_scalar, with_tolerances
 from p2pcompute.client.arguments import In, InOut, Out
 from p2pcompute.errors import UsageError
 
@@ -76,3 +76,14 @@ def test_scalars_take_hexadecimal_and_types() -> None:
 
 def test_macros_may_have_no_value() -> None:
     assert defines(["N=3", "FAST", "S=a=b"]) == {"N": "3", "FAST": "", "S": "a=b"}
+
+
+def test_tolerances_go_to_outputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", np.zeros(4, np.float32))
+    values = named_arguments([f"x={tmp_path}/y.npy"], [f"y={tmp_path}/y.npy"], ["z=f64:4"], [])
+    found = with_tolerances(values, ["y=ulp:4", "z=rtol:1e-6", "z=ulp:2"])
+    assert (found["y"].ulp, found["y"].rtol) == (4, 0.0)  # type: ignore[union-attr]
+    assert (found["z"].ulp, found["z"].rtol) == (2, 1e-6)  # type: ignore[union-attr]
+    for bad in ("x=ulp:4", "w=ulp:4", "y=ulp:four", "y=percent:1", "y"):
+        with pytest.raises(UsageError):
+            with_tolerances(values, [bad])

@@ -56,6 +56,8 @@ def seeds() -> Mapping[str, bytes]:
         Revocation(h),
         d.Offer(lent, where, "cpu", "m", "c", "jail", "eu", 2**30, 1_000, 2, 70_000, 6_000, 1_000_000, 1_000),
         d.Cancel(),
+        d.Demand(h[:16], lent, where, d.Needs(), 2, 1_000, WALL_MS),
+        d.Proposal(h, d.Offer(lent, where, "cpu", "m", "c", "jail", "eu", 1, 1, 1, 1, 1, 1, 1)),
         d.Probe(b"", "cpu", 2**30, 1_000, 1_000),
         d.Quote(h, 1_000_000, 1_000, 1_000),
         d.ReservationRequest(h, 60_000, 1),

@@ -61,7 +61,7 @@ def feed(data: bytes) -> None:
             raise DecodeError("refused")
         assert len(answer) <= sync.FRAME_BYTES_MAX
         return
-    tag = Tag("core", ("compare", "get", "push")[kind - 1], (b"\1", b"\0\0\0\5", b"")[kind - 1], PEER)
+    tag = Tag("core", ("compare", "get", "push")[kind - 1], (b"\2\0\0\0\0\0\1", b"\0\0\0\5", b"")[kind - 1], PEER)
     effects = machine.on_response(NOW, tag, Ok(frame))
     asked = [effect for effect in effects if isinstance(effect, Request)]
     assert len(asked) <= 2
@@ -76,8 +76,8 @@ def seeds() -> Mapping[str, bytes]:
         index.add(d.codec.document_id(_offer(one)))
     ids = [b"".join(index.short_ids(1, number)) for number in range(2)]
     return {
-        "compare": b"\0\x02\x01" + index.fingerprints(1),
-        "compare_fine": b"\0\x02\x05" + index.fingerprints(5),
+        "compare": b"\0\x02\0\0\0\0\0\x01" + index.fingerprints(1),
+        "compare_fine": b"\0\x02\0\0\0\0\0\x05" + index.fingerprints(5),
         "get": b"\0\x03" + ids[0],
         "push": b"\0\x04" + encode([_offer(30), _offer(31)]),
         "differences": b"\1" + encode([(0, ids[0]), (1, ids[1])]),

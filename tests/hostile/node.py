@@ -122,7 +122,7 @@ async def attack(victim: Victim) -> AsyncIterator[Footprint]:
 
 def compare_frame() -> bytes:
     """A comparison of books by somebody whose book is empty."""
-    return b"\x02\x00" + bytes(8)
+    return b"\x02" + bytes(6) + bytes(8)
 
 
 def memory_bytes(pid: int) -> int:

@@ -21,6 +21,7 @@ from p2pcompute.identity import keys
 from p2pcompute.node import factory
 from p2pcompute.node.engines import Engine
 from p2pcompute.node.fraud import Fraud, verify_fraud
+from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.receipts import audit
 from p2pcompute.wire.fraud import FraudProof, decode_fraud, encode_fraud
 from p2pcompute.wire.manifest import Manifest
@@ -183,3 +184,24 @@ async def test_nobody_to_ask_is_explained(tmp_path: Path, monkeypatch: pytest.Mo
             job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256)
             with pytest.raises(NoPeersError, match="no offers have been seen"):
                 await job.result()
+
+
+async def test_a_demand_that_no_offer_meets_is_answered_down_to_a_floor(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [None, None]) as (client, peers):
+        for peer in peers:
+            peer.core.provider.leasing.proposer.floor = 400_000
+        arguments, expected = saxpy_arguments()
+        with trio.fail_after(60):
+            async with client.events() as events:
+                job = await client.submit(
+                    SAXPY, arguments=arguments, grid=40, block=256, needs=Needs(price_per_device_s_max=500_000)
+                )
+                async for event in events:
+                    if event.name == "job.demand":
+                        break
+            (row,) = await client.node.table("demands")
+            assert (row["job"], row["quantity"]) == (job.id.hex(), 2)
+            assert (await client.node.table("jobs"))[0]["demand"] == "resting, 0 proposals"
+            result = await job.result()
+        assert np.array_equal(result["y"], expected)
+        assert await client.node.table("demands") == []

@@ -28,8 +28,9 @@ ROOT, SIZE = merkle.blob_root(DATA), len(DATA)
 Leaves = list[int]
 
 
-async def fetch_leaves(asked: Source, root: bytes, size: int, leaves: Leaves) -> dict[int, bytes]:
-    found = await pieces.fetch_pieces(asked, root, size, leaves)
+async def fetch_leaves(source: Source, root: bytes, size: int, leaves: list[int]) -> dict[int, bytes]:
+    """Leaf -> its bytes."""
+    found = await pieces.fetch_pieces(source, root, size, leaves)
     return {number: data for piece in found for number, data in piece.contents().items()}
 
 

@@ -112,6 +112,9 @@ def replaced(struct: T, **changes: object) -> T:
 class SilentGossip:
     """Satisfies the core's port and says nothing; the stage spreads offers itself."""
 
+    def __init__(self) -> None:
+        self.news: dict[bytes, None] = {}
+
     def start(self, now: Now) -> list[Effect]:
         return []
 
@@ -131,6 +134,15 @@ class SilentGossip:
         return []
 
     def subscribe(self, now: Now, topic: str) -> list[Effect]:
+        return []
+
+    def unsubscribe(self, now: Now, topic: str) -> list[Effect]:
+        return []
+
+    def topics_of(self, peer: bytes) -> tuple[str, ...]:
+        return ()
+
+    def take_news(self) -> list[bytes]:
         return []
 
     def publish(self, now: Now, topic: str, data: bytes) -> list[Effect]:

@@ -163,7 +163,7 @@ def test_books_end_with_the_same_proof_and_offers_whatever_comes_first() -> None
         b = book()
         for raw in order:
             b.judge(NOW, raw)
-        ends.add((tuple(standing(b)), b._proofs[LIAR.public].id, b.index.fingerprints(0)))
+        ends.add((tuple(standing(b)), b._proofs[LIAR.public].id, b.index().fingerprints(0)))
     assert len(ends) == 1
 
 
@@ -175,7 +175,7 @@ def test_a_shorter_proof_does_not_absolve() -> None:
     assert b.is_convicted(LIAR.public)
     b.expire(Now(0, WALL_MS + 10_000))
     assert not b.is_convicted(LIAR.public)
-    assert b.documents(b.index.short_ids(0, 0), 10**6) == []
+    assert b.documents(b.index().short_ids(0, 0), 10**6) == []
 
 
 def test_a_full_table_takes_only_proofs_against_listed_keys(monkeypatch: pytest.MonkeyPatch) -> None:

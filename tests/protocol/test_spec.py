@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from p2pcompute.protocol import desk, equivocation, hiring, leasing, ledger, provider, recruiting, requester, session
+from p2pcompute.protocol import (
+    bidding,
+    desk,
+    equivocation,
+    hiring,
+    leasing,
+    ledger,
+    provider,
+    recruiting,
+    requester,
+    session,
+)
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
 from p2pcompute.protocol.job import JOB, REPLICA
@@ -85,6 +96,11 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "assignments of a reservation": (limits.ASSIGNMENTS_MAX, 4_096),
         "lease of a session": (session.LEASE_MS, 15_000),
         "renewal of a session": (session.RENEW_AHEAD_MS, 7_500),
+        "demands": (limits.DEMANDS_MAX, 8_192),
+        "demands of an operator": (limits.DEMANDS_PER_OPERATOR_MAX, 16),
+        "proposals": (limits.PROPOSALS_PER_DEMAND_MAX, 16),
+        "rounds before a demand": (bidding.DEMAND_ROUNDS, 3),
+        "demands answered a minute": (bidding.ANSWERED_PER_MINUTE_MAX, 30),
         "quotes": (leasing.QUOTES_MAX, 4_096),
         "engagements": (provider.ENGAGEMENTS_MAX, 65_536),
         "letters": (leasing.LETTER_MS, 600_000),

@@ -172,7 +172,7 @@ def test_any_answer_is_used_or_dropped(step: str, answer: bytes) -> None:
 
 def test_differences_outside_of_the_ranges_are_dropped() -> None:
     side = Side(201, [offer(1)])
-    tag = sync.Tag("core", "compare", b"\x00", b"p" * 32)
+    tag = sync.Tag("core", "compare", bytes((sync.COMPARE, 0, 0, 0, 0, 0, 0)), b"p" * 32)
     for row in ([1, b""], [-1, b""], [0, b"short"]):
         assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([row]))) == []
 
@@ -180,7 +180,7 @@ def test_differences_outside_of_the_ranges_are_dropped() -> None:
 def test_an_answer_that_tells_of_a_range_twice_is_dropped() -> None:
     """Each look through a range costs up to 4,096 steps, and an answer has room for 40,000 of them."""
     side = Side(201, [offer(1)])
-    tag = sync.Tag("core", "compare", b"\x00", b"p" * 32)
+    tag = sync.Tag("core", "compare", bytes((sync.COMPARE, 0, 0, 0, 0, 0, 0)), b"p" * 32)
     assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([[0, b""]]))) != []
     assert side.sync.on_response(NOW, tag, Ok(msgspec.msgpack.encode([[0, b""]] * 2))) == []
 

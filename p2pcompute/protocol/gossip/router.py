@@ -87,7 +87,7 @@ class Gossip:
     __slots__ = (
         "_budgets", "_cache", "_condemned", "_connects", "_copies", "_deliver", "_dials", "_env", "_heartbeats",
         "_mesh", "_neighbours", "_notices", "_outbox", "_params", "_private", "_promises", "_records", "_scores",
-        "_seen", "_sequence", "_short", "_standing", "_validate", "counters",
+        "_seen", "_sequence", "_short", "_standing", "_validate", "counters", "news",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +119,8 @@ class Gossip:
         self._private: dict[bytes, None] = {}
         self._connects: list[Connect] = []
         self._condemned: dict[bytes, str] = {}
+        self.news: dict[bytes, None] = {}
+        """Neighbours whose subscriptions changed; the node takes them out (`take_news`)."""
 
     # What the node says ----------------------------------------------------------------------------------------
 
@@ -175,6 +177,16 @@ class Gossip:
         """What a peer's score is at the moment; 0 for a stranger."""
         return self._scores.score(peer)
 
+    def topics_of(self, peer: bytes) -> Collection[str]:
+        """What a neighbour subscribes to; nothing for a stranger."""
+        neighbour = self._neighbours.get(peer)
+        return neighbour.topics if neighbour is not None else ()
+
+    def take_news(self) -> list[bytes]:
+        """Neighbours whose subscriptions changed since this was asked last."""
+        news, self.news = self.news, {}
+        return list(news)
+
     def state(self) -> dict[str, object]:
         """For people: peers in the mesh of each topic, and the counters."""
         meshes = {topic: len(mesh) for topic, mesh in self._mesh.topics.items()}
@@ -190,6 +202,7 @@ class Gossip:
             self._outbox.drop(peer)
             self._budgets.forget(peer)
             self._private.pop(peer, None)
+            self.news.pop(peer, None)
         elif peer not in self._mesh.neighbours:
             self._mesh.neighbours[peer] = Neighbour(info.outbound)
             self._scores.connected(peer, info.address)
@@ -344,6 +357,7 @@ class Gossip:
 
     def _subscriptions(self, now: Now, peer: bytes, rpc: Rpc) -> None:
         for subscribe, topic in rpc.subscriptions:
+            self.news[peer] = None
             if subscribe:
                 self._mesh.subscribed(peer, topic, now.mono_ms)
             else:
