@@ -94,11 +94,6 @@ class Membership:
             yield self.home
         yield from self.leaving
 
-    @property
-    def is_everything(self) -> bool:
-        """Whether our book is everybody's."""
-        return self.home == WHOLE
-
     def review(self, now_ms: int, *, sells: bool, held: int, depth: int) -> bool:
         """Look whether to go elsewhere, and go; whether anything changed. `held`: offers in our home. `depth`: how deep
         neighbours are."""

@@ -29,7 +29,9 @@ CHORDS: Final = (1, 7, 31)
 """Each peer dials those this far ahead: six connections, as in a mesh."""
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
 NETWORK: Final = "bench"
+CONNECT_S: Final = 60.0
 LEVEL_S: Final = 240.0
+"""Until every book holds every offer, on a busy machine."""
 BUYERS: Final = 10
 REPLICAS: Final = 2
 RUN_S: Final = (10.0, 30.0)
@@ -126,7 +128,7 @@ async def _run(count: int, seconds: float, directory: Path) -> dict[str, float]:
         peers = [await stack.enter_async_context(open_host(directory / str(index))) for index in range(count)]
         for index, peer in enumerate(peers):
             for chord in CHORDS:
-                await peer.transport.connect(peers[(index + chord) % count].addresses()[0])
+                await peer.transport.connect(peers[(index + chord) % count].addresses()[0], timeout_s=CONNECT_S)
         for peer in peers:
             peer.offer("cpu", "exact", isolation="none", mflops=1, copy_mb_s=1)
         with trio.fail_after(LEVEL_S):
