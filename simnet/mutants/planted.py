@@ -183,7 +183,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "assignment not journaled",
         "A requester assigns and would not know it after a crash.",
         "calm",
-        (H, "_assign", "persist(record), assigned,", "assigned,"),
+        (H, "_assign", "persist(record),", ""),
     ),
     _mutant(
         "commitment not journaled",
@@ -315,7 +315,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the budget is not looked at",
         "A task may cost more than its user allows.",
         "no budget",
-        (H, "_engage", "if job.committed_spend() + sum(ceilings) > job.budget:", "if False:"),
+        (H, "_engage", "over = job.committed_spend() + sum(ceilings) > job.budget", "over = False"),
     ),
     _mutant(
         "the highest price is not looked at",

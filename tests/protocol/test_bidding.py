@@ -16,6 +16,7 @@ from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.machine import Now, Ruling
 from p2pcompute.protocol.matching import Needs
+from p2pcompute.protocol.shards import shard_of
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from tests.protocol.stage import NETWORK, WALL_MS, Actor, Stage, at_rest, key_of, replaced, terms, verify_once
@@ -306,3 +307,16 @@ def test_a_requester_needs_leave_of_its_operator() -> None:
     lent = d.Author(NETWORK, OPERATORS[0].public, bytes(8), OPERATORS[0].sign)
     only = lent.write(WALL_MS, Delegation(NODES[0].public, Capability.PROVIDE), lifetime_ms=10**8).raw
     assert ruling(b, write(NODES[0], demand(delegation=only))) is Ruling.IGNORE
+
+
+def test_in_a_network_of_shards_a_demand_and_its_end_are_told_where_its_key_belongs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    r, told = Stage().actor("requester"), list[str]()
+    monkeypatch.setattr(r.core._gossip, "publish", lambda now, topic, data: told.append(topic) or [])
+    monkeypatch.setattr(r.core, "_heard_depth", lambda: 3)
+    for body in (demand(), d.Cancel(bytes(16))):
+        told.clear()
+        document = r.core.post.write(r.stage.now, body, lifetime_ms=1_000)
+        r.core._announce_own(r.stage.now, document)
+        assert offers_topic(NETWORK, shard_of(r.peer, 3)) in told
