@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.errors import RemoteError, VerificationError
+from p2pcompute.errors import RemoteError
 from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.comparing import Comparing, must_show
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
@@ -131,13 +131,10 @@ class Judging:
         told = self._desk.event(job, "job.inspected", replica, **facts, **counts)
         if outcome.finding is Finding.UNAVAILABLE:
             return [told, *self._desk.retry_or_lose(now, job, replica, "inspect", outcome.reason)]
-        if outcome.finding is Finding.UNPROVEN:
-            text = f"blocks of this task cannot stand for it ({outcome.reason}); replicate it"
-            return [told, *self._desk.fail(now, job, VerificationError(text))]
         if outcome.finding is Finding.WRONG:
             return [told, *self._refute(now, job, replica, outcome.evidence)]
-        if outcome.finding is Finding.AT_FAULT and outcome.step:
-            job.replicate()  # the block ran on a state that rests on this provider's word
+        if outcome.finding is Finding.UNPROVEN or (outcome.finding is Finding.AT_FAULT and outcome.step):
+            job.replicate()  # blocks do not decide here, or ran on a state that rests on this provider's word
             replica.step("compare")
             return [told]
         if outcome.finding is Finding.AT_FAULT:
