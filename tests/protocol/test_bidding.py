@@ -309,7 +309,7 @@ def test_a_requester_needs_leave_of_its_operator() -> None:
     assert ruling(b, write(NODES[0], demand(delegation=only))) is Ruling.IGNORE
 
 
-def test_in_a_network_of_shards_a_demand_and_its_end_are_told_where_its_key_belongs(
+def test_in_a_network_of_shards_a_demand_and_its_end_are_told_where_its_tag_belongs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     r, told = Stage().actor("requester"), list[str]()
@@ -319,4 +319,4 @@ def test_in_a_network_of_shards_a_demand_and_its_end_are_told_where_its_key_belo
         told.clear()
         document = r.core.post.write(r.stage.now, body, lifetime_ms=1_000)
         r.core._announce_own(r.stage.now, document)
-        assert offers_topic(NETWORK, shard_of(r.peer, 3)) in told
+        assert offers_topic(NETWORK, shard_of(bytes(16), 3)) in told
