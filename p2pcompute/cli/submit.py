@@ -17,12 +17,12 @@ from p2pcompute.cli.money import format_credits, parse_credits
 from p2pcompute.cli.needs import WANTED, Wanted
 from p2pcompute.cli.options import COMMON, Common
 from p2pcompute.errors import NoPeersError, UsageError
-from p2pcompute.wire.policy import SAMPLES_DEFAULT, Policy, adaptive, replicate, sample
 
 if TYPE_CHECKING:
     from p2pcompute.client.aio import AsyncClient, AsyncJob, Result
     from p2pcompute.client.arguments import Value
     from p2pcompute.client.kernel import Kernel
+    from p2pcompute.wire.policy import Policy
 
 OFFERS_WAIT_S: Final = 10.0
 """For joining the mesh and filling the book, before it is said that nobody is there."""
@@ -44,12 +44,14 @@ class Terms:
         Literal["replicate", "adaptive", "sample"],
         Parameter(help="Replicate always; only until a provider's word is proven, and now and then; or sample blocks."),
     ] = "replicate"
-    samples: Annotated[int, Parameter(help="Blocks that are recomputed here, with --verify sample.")] = SAMPLES_DEFAULT
+    samples: Annotated[int, Parameter(help="Blocks that are recomputed here, with --verify sample.")] = 44
     budget: Annotated[str | None, Parameter(help="The most all replicas together may cost, in credits.")] = None
     timeout: Annotated[float, Parameter(help="The most seconds the whole job may take.")] = 600.0
 
     def policy(self) -> Policy:
         """Raises UsageError."""
+        from p2pcompute.wire.policy import adaptive, replicate, sample
+
         if self.verify == "sample":
             return sample(self.samples)
         return (adaptive if self.verify == "adaptive" else replicate)(self.replicas, self.quorum)

@@ -19,7 +19,7 @@ SUBTLE_ONE_IN: Final = 2
 """Of so many of a subtle liar's results one is wrong."""
 FAKED_ONE_IN: Final = 10
 """Of so many blocks of a faker one is made up."""
-PATIENCE_MS: Final = 4_000
+PATIENCE_MS: Final = 800
 """How long a lazy copier waits for somebody else's result."""
 
 

@@ -55,7 +55,7 @@ TRIALS: Final[dict[str, Trial]] = {
     "three": Trial(
         Scenario(providers=7, characters=_mixed(liar=1), price_step=0, work=Work(tasks=4, replicas=3)), seeds=2
     ),
-    "loss": Trial(Scenario(providers=4, slots=1, links=ROUGH_LINKS, work=Work(tasks=6)), seeds=3),
+    "loss": Trial(Scenario(providers=4, slots=1, links=ROUGH_LINKS, work=Work(tasks=6, first_ms=2_300)), seeds=3),
     "crashes": Trial(
         Scenario(providers=4, work=Work(tasks=6, every_ms=1_000)),
         plan=(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from p2pcompute.cli.arguments import defines, named_arguments, parse_dims, parse_scalar, with_tolerances
+from p2pcompute.cli.submit import Terms
 from p2pcompute.client.arguments import In, InOut, Out
 from p2pcompute.errors import UsageError
+from p2pcompute.wire.policy import SAMPLES_DEFAULT
 
 
 def test_every_kind_of_argument_is_understood(tmp_path: Path) -> None:
@@ -87,3 +89,7 @@ def test_tolerances_go_to_outputs(tmp_path: Path) -> None:
     for bad in ("x=ulp:4", "w=ulp:4", "y=ulp:four", "y=percent:1", "y"):
         with pytest.raises(UsageError):
             with_tolerances(values, [bad])
+
+
+def test_as_many_blocks_are_sampled_as_in_python() -> None:
+    assert Terms().samples == SAMPLES_DEFAULT

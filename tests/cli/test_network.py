@@ -35,7 +35,7 @@ def through(provider: Provider) -> tuple[str, ...]:
 def test_a_kernel_runs_and_its_evidence_holds(command: Command, files: Path, through: tuple[str, ...]) -> None:
     assert command("run", "my.cu", *SAXPY, *SCALARS, *through, "--json") == 0, command.err
     told = command.last
-    assert set(told) == {"job", "outputs", "evidence", "price", "receipts", "seconds"}
+    assert set(told) == {"job", "outputs", "evidence", "frauds", "price", "receipts", "seconds"}
     assert np.array_equal(np.load(told["outputs"]["y"]), 2 * np.arange(1000, dtype=np.float32) + 1)
     assert np.load("y.npy").sum() == 1000
     assert command("audit", told["evidence"], "--json") == 0
