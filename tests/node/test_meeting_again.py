@@ -71,7 +71,7 @@ def test_a_node_learns_of_others_through_the_dht_and_counts_its_gossip(tmp_path:
     with serving(tmp_path / "first") as one, serving(tmp_path / "second", "--bootstrap", one.address) as two:
         until(lambda: min(status(node.home)["dht_peers"] for node in (one, two)) == 1)
         until(lambda: sum(status(node.home)["gossip"]["accepted"] for node in (one, two)) > 0)
-        until(lambda: status(two.home)["gossip"]["mesh"] == {"/p2pcompute/main/offers/any/any/0": 1})
+        until(lambda: status(two.home)["gossip"]["mesh"] == {"/p2pcompute/main/offers/any/any/0/0": 1})
 
 
 def test_a_node_on_ipv6_is_dialled_and_dials(tmp_path: Path) -> None:
