@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.errors import P2PComputeError
+from p2pcompute.errors import P2PComputeError, RemoteError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.bidding import Announce, Bidder
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
@@ -17,6 +17,7 @@ from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.wire import documents as d
+from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
 LETTER_MS: Final = 3_600_000
@@ -91,6 +92,17 @@ class Desk:
         assert replica.assignment is not None
         abort = self.post.write(now, d.Abort(replica.assignment.id, reason), lifetime_ms=LETTER_MS)
         return [self.send(job, replica, "courtesy", abort), *self.lose(now, job, replica, reason)]
+
+    def reopen(self, now: Now, job: Job) -> list[Effect]:
+        """Nobody who agreed gives the outputs: they are paid nothing, and others are asked, as long as the job has
+        places for them."""
+        withheld = job.within("owed")
+        if len(job.team) + job.policy.replicas > limits.REPLICAS_MAX or now.wall_ms >= job.deadline_wall_ms:
+            return self.fail(now, job, RemoteError("the agreed result could not be fetched from any replica"))
+        reason = "withheld the outputs it was to be paid for"
+        out = [effect for replica in withheld for effect in self.lose(now, job, replica, reason)]
+        job.reopen()
+        return [*out, persist(records.Reopened(job.id)), self.event(job, "job.reopened", replicas=len(withheld))]
 
     def fail(self, now: Now, job: Job, error: P2PComputeError) -> list[Effect]:
         """The job ends without a result; everybody at work for it is told."""

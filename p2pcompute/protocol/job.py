@@ -48,6 +48,7 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("revealed", "reject"): "rejected",
     ("judged", "receipt"): "owed",
     ("judged", "lose"): "lost",
+    ("owed", "lose"): "lost",
     ("owed", "cheque"): "paying",
     ("paying", "paid"): "paid",
 }
@@ -56,6 +57,7 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
 JOB: Final[dict[tuple[str, str], str]] = {
     ("working", "judge"): "settling",
     ("working", "fail"): "failed",
+    ("settling", "reopen"): "working",
     ("settling", "done"): "done",
     ("settling", "fail"): "failed",
 }
@@ -212,8 +214,9 @@ class Job:
         return self.target - len(self.punctual)
 
     def taken(self, *, lost: bool) -> list[bytes | str]:
-        """The operators engaged for this job and their networks; with `lost`, also those whose replica was lost."""
-        team = [r for r in self.team if lost or r.state != "lost"]
+        """The operators engaged for this job and their networks; with `lost`, also those whose replica was lost. Who
+        gave a receipt and then withheld what it was for is asked no more."""
+        team = [r for r in self.team if lost or r.state != "lost" or r.receipt is not None]
         networks = [network for r in team if (network := network_of(r.addresses))]
         return [*(r.operator for r in team), *networks]
 
@@ -237,6 +240,12 @@ class Job:
         """In which results of this job are compared by their values; "" where none is settled."""
         engaged = (r.numeric_class for r in self.team if r.state not in ("reserving", "lost"))
         return next(engaged, "") if self.manifest.is_tolerant else ""
+
+    def reopen(self) -> None:
+        """What was agreed cannot be had: others have to compute it again."""
+        self.step("reopen")
+        self.answer, self.fetching, self.dry_rounds = None, b"", 0
+        self.target = len(self.within(*LIVE)) + (self.policy.replicas if self.checked else 1)
 
     def kind_of(self, replica: Replica) -> Kind:
         """What trust in this replica's result is about."""

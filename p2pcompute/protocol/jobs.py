@@ -153,6 +153,8 @@ class Jobs:
             case records.Judged():
                 self._replay_verdicts(self._jobs[record.job], record.verdicts)
                 self._jobs[record.job].step("judge")
+            case records.Reopened():
+                self._jobs[record.job].reopen()
             case records.Refuted():
                 self._replay_verdicts(self._jobs[record.job], ((record.reveal, record.verdict),))
                 reveal = self._post.open(record.reveal)

@@ -75,6 +75,12 @@ class Refuted(Record, frozen=True, tag="refuted"):
     evidence: tuple[bytes, int]
 
 
+class Reopened(Record, frozen=True, tag="reopened"):
+    """Requester: nobody who agreed gave the outputs; those are lost, and others are asked."""
+
+    job: bytes
+
+
 class ReceiptHeld(Record, frozen=True, tag="receipt-held"):
     """Requester: the provider's receipt."""
 
@@ -182,6 +188,7 @@ AnyRecord = (
     | ReplicaLost
     | Judged
     | Refuted
+    | Reopened
     | ReceiptHeld
     | Settled
     | ChequeTaken

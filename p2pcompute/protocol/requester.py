@@ -116,7 +116,8 @@ class Requester:
     def _advance(self, now: Now, job: Job) -> list[Effect]:
         """Do what is due for this job."""
         if job.state == "settling":
-            return self._settling.settle(now, job)
+            settled = self._settling.settle(now, job)
+            return [*settled, *self._advance(now, job)] if job.state == "working" else settled
         if job.state != "working":
             return []
         if len(job.refusals) >= job.quorum:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.errors import KernelError, RemoteError
+from p2pcompute.errors import KernelError
 from p2pcompute.protocol import receipts, records
 from p2pcompute.protocol.desk import RETRY_MS, SETTLING_ATTEMPTS_MAX, Desk, persist
 from p2pcompute.protocol.job import Job, Replica
@@ -69,8 +69,7 @@ class Settling:
         if not sources:
             if job.within("judged"):
                 return []
-            lost = RemoteError("the agreed result could not be fetched from any replica")
-            return self._desk.fail(now, job, lost)
+            return self._desk.reopen(now, job)
         blobs = tuple((root, b.size_bytes) for root, b in zip(job.answer[1], job.manifest.outputs))
         if job.within("judged") and sum(size for _, size in blobs) > PATIENT_BYTES:
             return []  # worth waiting for every receipt: all replicas then send at once

@@ -98,10 +98,11 @@ class PaidOnce(Invariant):
 
     def _check(self, requester: Site) -> None:
         failed = {record.job for record in of_kind(requester, records.JobEnded) if record.error}
+        lost = {record.assignment for record in of_kind(requester, records.ReplicaLost)}
         held: dict[bytes, int] = {}
         for record in of_kind(requester, records.ReceiptHeld):
-            if record.job not in failed:  # nobody is paid for a task whose data nobody gave (R10)
-                receipt = opened(record.receipt)
+            receipt = opened(record.receipt)
+            if record.job not in failed and receipt.body.assignment not in lost:  # who withheld is not paid (R10)
                 held[receipt.signer] = held.get(receipt.signer, 0) + receipt.body.price
         promised = promises(of_kind(requester, records.Settled))
         if held != promised:

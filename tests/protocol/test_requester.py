@@ -692,10 +692,26 @@ def test_outputs_withheld_by_all_end_the_job_without_a_cheque() -> None:
     stage, r, row = scene(2)
     for p in row:
         swallowing(p, Grant)
-    stage.play(r, for_ms=200_000)
+    stage.play(r, for_ms=300_000)
     assert job_of(r).state == "failed"
-    assert job_of(r).error == "the agreed result could not be fetched from any replica"
+    assert "2 offers none serves this" in job_of(r).error
     assert r.records(records.Settled) == []
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_whoever_withholds_what_it_gave_a_receipt_for_is_replaced(crashes: bool) -> None:
+    stage, r, row = scene(4)
+    for p in row[:2]:
+        swallowing(p, Grant)
+    stage.submit(r)
+    stage.run(lambda: bool(r.event("job.reopened")), for_ms=300_000)
+    if crashes:
+        r.crash()
+        assert job_of(r).state == "working"
+    stage.run(lambda: at_rest(r), for_ms=300_000)
+    assert job_of(r).state == "done"
+    assert [x.state for x in job_of(r).team] == ["lost", "lost", "paid", "paid"]
+    assert {x.peer for x in job_of(r).team if x.state == "paid"} == {row[2].peer, row[3].peer}
 
 
 def test_failed_fetches_count_against_the_replica_at_work_not_a_lost_one_of_the_same_peer() -> None:
@@ -704,7 +720,7 @@ def test_failed_fetches_count_against_the_replica_at_work_not_a_lost_one_of_the_
     row[0].compute = lambda manifest: (outcomes.pop(0) if outcomes else honest)(manifest)
     for p in row:
         swallowing(p, Grant)
-    stage.play(r, for_ms=200_000)
+    stage.play(r, for_ms=300_000)
     assert engaged(r).count(row[0].peer) == 2
     assert job_of(r).state == "failed"
 
