@@ -19,7 +19,7 @@ from p2pcompute.protocol.budget import Budget
 from p2pcompute.protocol.candidates import Candidates, Where, is_pull
 from p2pcompute.protocol.equivocation import Witness, offender_named
 from p2pcompute.protocol.lease import CAPS, Caps
-from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.ledger import CREDIT, Credit, Ledger
 from p2pcompute.protocol.machine import (
     Connect,
     Effect,
@@ -99,13 +99,13 @@ class PeerCore:
         network: str,
         epoch: bytes,
         delegation: bytes,
-        credit: int,
+        credit: Credit = CREDIT,
         caps: Caps = CAPS,
         depth: int = 0,
     ) -> None:
-        """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`:
-        micro-credits of unpaid receipts carried for one requester. `caps`: what may be held without work. `depth`: of
-        the network, as far as it is known from before."""
+        """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`: what
+        is risked on requesters. `caps`: what may be held without work. `depth`: of the network, as far as it is known
+        from before."""
         self.post = Post(env, network, epoch, delegation)
         self.book = Book(self.post)
         self.ledger = Ledger(credit)
@@ -366,9 +366,10 @@ class PeerCore:
 
     def opinion(self, peer: bytes) -> float:
         """What our own dealings say of a peer, as a part of its gossip score (P5): demerits of its operator count
-        against it, a wrong result ends its part in the mesh."""
+        against it, debts that use its credit up as much as many of them; a wrong result ends its part in the mesh."""
         listing = self.book.get(peer)
         demerits = self.reputation.demerits(listing.operator if listing is not None else peer)
+        demerits += DEMERITS_SCORE_MAX * self.ledger.is_overdue(peer) if demerits >= 0 else 0
         return BANNED_SCORE if demerits < 0 else -float(min(demerits, DEMERITS_SCORE_MAX))
 
     def gossip_state(self) -> dict[str, object]:

@@ -9,6 +9,7 @@ import pytest
 
 from p2pcompute.protocol import (
     bidding,
+    core,
     desk,
     equivocation,
     hiring,
@@ -86,7 +87,11 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "hurry": (limits.QUOTE_WAIT_MS, 500),
         "round": (recruiting.PROBE_MS, 1_500),
         "declines": (recruiting.DECLINES_MAX, 3),
-        "credit": (ledger.CREDIT_STRANGER, 5_000_000),
+        "first credit": (ledger.CREDIT.first, 100_000_000),
+        "paying credit": (ledger.CREDIT.paying, 1_000_000_000),
+        "cap of strangers": (ledger.CREDIT.strangers, 1_000_000_000),
+        "day of strangers": (ledger.STRANGERS_WINDOW_MS, 86_400_000),
+        "points of debtors": (core.DEMERITS_SCORE_MAX, 15),
         "lease": (leasing.LEASE_MS_MAX, 30_000),
         "slots without work of one requester": (CAPS.per_requester, 8),
         "of all strangers": (CAPS.strangers, 16),
