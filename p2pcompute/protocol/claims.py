@@ -10,26 +10,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-import msgspec
-from blake3 import blake3
-
+from p2pcompute.protocol.durations import kind_of_work
 from p2pcompute.wire.manifest import Manifest
 
 ROWS_MAX: Final = 100_000
 
 
 class Work(NamedTuple):
-    """What takes about as long every time: the same launches (kernels, grids, blocks, arguments) on one class of
-    device."""
+    """What takes about as long every time: the same kernels, launches and sizes, on one class of device."""
 
-    launches: bytes
+    kind: bytes
     device: str
 
 
 def work_of(manifest: Manifest, device: str) -> Work:
     """The work a replica does on such a device."""
-    launches = msgspec.msgpack.encode((manifest.ptx_root, manifest.launches))
-    return Work(blake3(launches).digest(), device)
+    return Work(kind_of_work(manifest), device)
 
 
 class Claims:
