@@ -379,6 +379,7 @@ class PeerCore:
         return self._gossip.state()
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
+        self.reputation.fade(now.mono_ms)
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
         out += self.provider.leasing.propose(now, self.book)
         out += self._review(now)

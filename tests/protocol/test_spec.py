@@ -17,6 +17,7 @@ from p2pcompute.protocol import (
     ledger,
     provider,
     recruiting,
+    reputation,
     requester,
     session,
 )
@@ -115,6 +116,8 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (desk.ATTEMPTS_MAX, 5),
         "attempts at what was judged": (desk.SETTLING_ATTEMPTS_MAX, 9),
+        "demerits": (reputation.SILENCE_DEMERITS_MAX, 1_000),
+        "half-life of demerits": (reputation.HALF_LIFE_MS, 3_600_000),
         "replicas": (limits.REPLICAS_MAX, 16),
         "fruitless rounds": (hiring.DRY_ROUNDS_MAX, 3),
         "lonely rounds": (hiring.LONELY_ROUNDS_MAX, 20),
