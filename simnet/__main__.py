@@ -165,6 +165,16 @@ def _mutants(args: argparse.Namespace) -> int:
     return command.run(args.only, as_json=args.json)
 
 
+def _odds(args: argparse.Namespace) -> int:
+    """A number of docs/security.md, and the bound that the invariant `colluders-bounded` holds worlds to."""
+    from simnet.invariants.results import win_chance
+
+    if args.colluding > args.operators or args.quorum > args.replicas:
+        raise UsageError("no more can collude than there are operators, nor agree than there are replicas")
+    print(f"{100 * win_chance(args.colluding, args.operators, args.replicas, args.quorum):.3f} % of tasks")
+    return OK
+
+
 def _count(text: str) -> int:
     number = int(text)
     if not 0 <= number <= NODES_MAX:
@@ -222,6 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("scenario")
     check.add_argument("--load", default="")
     check.set_defaults(go=_check)
+    odds = verbs.add_parser("odds", help="how likely operators that collude get a wrong result accepted")
+    odds.add_argument("--operators", type=_positive, default=100, help="how many there are (default: 100)")
+    odds.add_argument("--colluding", type=_count, default=10, help="how many of them (default: 10)")
+    odds.add_argument("--replicas", type=_positive, default=3)
+    odds.add_argument("--quorum", type=_positive, default=2)
+    odds.set_defaults(go=_odds)
     mutants = verbs.add_parser("mutants", help="plant bugs into the protocol, and say which invariant caught each")
     mutants.add_argument("--only", default="", help="those whose names hold this")
     mutants.add_argument("--json", action="store_true")

@@ -85,6 +85,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_per_gb: int = 10**9
     """Of every provider, in micro-credits: a task of some kilobytes then costs some thousands for them."""
     credit: int = 10**9
+    credit_first: int = 2 * 10**8
+    credit_strangers: int = 10**10
+    """What providers risk on a requester that paid, on one that never did, and on all of these together."""
     sync_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 2
     sync_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 2
     regions: bool = False

@@ -17,6 +17,7 @@ from p2pcompute.identity.keys import KeyPair, verify
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip import Gossip
 from p2pcompute.protocol.gossip.exchange import PeerRecord, encode_record
+from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import (
     Compare,
     Effect,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 NETWORK: Final = "simnet"
 DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
-CREDIT: Final = 10**9
+CREDIT: Final = Credit(10**9, 10**9, 10**12)
 VERIFIED_MAX: Final = 1_000_000
 OPENED_MAX: Final = 65_536
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -91,7 +92,7 @@ class Site(abc.ABC):
         host: int = 0,
         sync_ms: tuple[int, int] = (2, 2),
         work_ms: tuple[int, int] = (20, 400),
-        credit: int = CREDIT,
+        credit: Credit = CREDIT,
     ) -> None:
         """`host` other than 0: several peers share that machine's address. `work_ms`: what an engine takes for a task
         that nobody slows down."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
+from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire import documents as d
@@ -119,7 +120,7 @@ class World:
             operator=self._operator(character) if kind.one_operator else None,
             sync_ms=(s.sync_ms_min, s.sync_ms_max),
             work_ms=(s.work.run_ms_min, s.work.run_ms_max),
-            credit=s.credit,
+            credit=Credit(min(s.credit_first, s.credit), s.credit, s.credit_strangers),
         )
         if not kind.honest:
             node.ring = self.rings.setdefault(character, Ring())

@@ -30,6 +30,8 @@ _LEDGER_COLUMNS: Final = (
     output.Column("earned", "earned", format_credits, right=True),
     output.Column("covered", "paid to me", format_credits, right=True),
     output.Column("owed_to_me", "owed to me", format_credits, right=True),
+    output.Column("under_way", "under way", format_credits, right=True),
+    output.Column("credit_left", "credit left", format_credits, right=True),
     output.Column("promised", "I promised", format_credits, right=True),
 )
 _DEMAND_COLUMNS: Final = (

@@ -21,6 +21,7 @@ from p2pcompute.node import reachability
 from p2pcompute.node.peer import Peer
 from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, Withdraw
 from p2pcompute.protocol.job import Job, Replica
+from p2pcompute.protocol.ledger import Account
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import open_document
@@ -206,15 +207,21 @@ class LocalNode:
         ]
 
     def _ledger(self) -> list[dict[str, object]]:
+        core = self.peer.core
+        accounts = dict(core.ledger.accounts())
+        peers = dict.fromkeys([*accounts, *sorted(core.provider.leasing.requesters())])
+        rows = [(peer, accounts.get(peer, Account()), core.ledger.credit_of(peer)) for peer in peers]
         return [
             {
                 "peer": names.peer_id(peer),
                 "earned": account.earned,
                 "covered": account.covered,
                 "owed_to_me": account.owed_to_me,
+                "under_way": account.claimed + core.provider.leasing.at_work(peer),
+                "credit_left": max(0, credit - account.unpaid),
                 "promised": account.promised,
             }
-            for peer, account in self.peer.core.ledger.accounts()
+            for peer, account, credit in rows
         ]
 
     def _receipts(self) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ import msgspec
 
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.lease import CAPS
+from p2pcompute.protocol.ledger import CREDIT
 from p2pcompute.storage.files import replace_file
 from p2pcompute.transport.address import parse_address
 from p2pcompute.wire import limits
@@ -33,8 +34,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `bootstrap` to join through, `direct` for peers by agreement (always connected, never judged), `relays` to be
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
     local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer.
-    `jurisdictions`, `watts` and `gco2_per_kwh` are stated in the offer; 0 states nothing. `leases_per_requester`
-    and `leases_strangers`: slots held without work by one, and by all who never paid here; `renewals`: in a row."""
+    `jurisdictions`, `watts` and `gco2_per_kwh` are stated in the offer; 0 states nothing. `credit`, `credit_first`,
+    `credit_strangers`: risked on one who paid, on one who never did, on all of these together in a day.
+    `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never paid here;
+    `renewals`: in a row."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
@@ -58,7 +61,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     price_per_gb: Money = 10_000
     price_minimum: Money = 1_000
     price_floor: Money = 0
-    credit: Money = 5_000_000
+    credit: Money = CREDIT.paying
+    credit_first: Money = CREDIT.first
+    credit_strangers: Money = CREDIT.strangers
     leases_per_requester: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.per_requester
     leases_strangers: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.strangers
     renewals: Annotated[int, msgspec.Meta(ge=0, le=limits.RENEWALS_MAX)] = CAPS.renewals

@@ -28,6 +28,7 @@ from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
 from p2pcompute.protocol.lease import Caps
+from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Effect, Emit, Environment, Now, Ruling
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.commit import open_committer
@@ -233,7 +234,7 @@ def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
         network=config.network,
         epoch=home.epoch,
         delegation=keyring.delegation,
-        credit=config.credit,
+        credit=Credit(config.credit_first, config.credit, config.credit_strangers),
         caps=Caps(config.leases_per_requester, config.leases_strangers, config.renewals),
     )
     holder.append(core)

@@ -205,7 +205,7 @@ class Book:
             if offender not in self._listings:
                 return Ruling.IGNORE, document, []
             self._absolve(next(iter(self._proofs)))
-        listed = offender in self._listings
+        listed = self._listings.get(offender)
         self._remove(offender)
         self.demands.forget(offender)
         self._proofs[offender] = self._raws[document.raw] = document
@@ -213,7 +213,8 @@ class Book:
         if known is not None:
             return Ruling.IGNORE, document, []
         gone = [Emit("offer.gone", {"peer": offender})] if listed else []
-        return Ruling.ACCEPT, document, [*gone, Emit("key.convicted", {"peer": offender})]
+        operator = listed.operator if listed is not None else None
+        return Ruling.ACCEPT, document, [*gone, Emit("key.convicted", {"peer": offender, "operator": operator})]
 
     def _absolve(self, offender: bytes) -> None:
         proof = self._proofs.pop(offender)
@@ -225,7 +226,7 @@ class Book:
         return self._proofs
 
     def is_convicted(self, peer: bytes) -> bool:
-        """Whether a proof stands here that this key promised a slot twice."""
+        """Whether a proof stands here that this key stated two things of which one is not true."""
         return peer in self._proofs
 
     def _authorised(self, now: Now, listing: Listing) -> bool:

@@ -17,9 +17,9 @@ from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.budget import Budget
 from p2pcompute.protocol.candidates import Candidates, Where, is_pull
-from p2pcompute.protocol.equivocation import Witness, offender_named
+from p2pcompute.protocol.equivocation import OFFENCES, Witness, contradict, offender_named, prove
 from p2pcompute.protocol.lease import CAPS, Caps
-from p2pcompute.protocol.ledger import Ledger
+from p2pcompute.protocol.ledger import CREDIT, Credit, Ledger
 from p2pcompute.protocol.machine import (
     Connect,
     Effect,
@@ -99,13 +99,13 @@ class PeerCore:
         network: str,
         epoch: bytes,
         delegation: bytes,
-        credit: int,
+        credit: Credit = CREDIT,
         caps: Caps = CAPS,
         depth: int = 0,
     ) -> None:
-        """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`:
-        micro-credits of unpaid receipts carried for one requester. `caps`: what may be held without work. `depth`: of
-        the network, as far as it is known from before."""
+        """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`: what
+        is risked on requesters. `caps`: what may be held without work. `depth`: of the network, as far as it is known
+        from before."""
         self.post = Post(env, network, epoch, delegation)
         self.book = Book(self.post)
         self.ledger = Ledger(credit)
@@ -150,6 +150,8 @@ class PeerCore:
             self.provider.replay(record)
             if isinstance(record, records.Assigned):
                 self._witness.see(self.post.open(record.reservation))
+            elif isinstance(record, records.ReceiptHeld):
+                self._witness.see(self.post.open(record.receipt))
             elif isinstance(record, records.Proved):
                 proofs.append(self.post.open(record.proof))
         return [
@@ -326,7 +328,7 @@ class PeerCore:
         home = self._membership.home
         if home is not None and is_full(self.book.count(home)):
             heard += self._review(now)
-        return heard
+        return self._believe(heard)
 
     def on_peer(self, now: Now, info: PeerInfo) -> list[Effect]:
         """A connection came up or went down."""
@@ -366,9 +368,10 @@ class PeerCore:
 
     def opinion(self, peer: bytes) -> float:
         """What our own dealings say of a peer, as a part of its gossip score (P5): demerits of its operator count
-        against it, a wrong result ends its part in the mesh."""
+        against it, debts that use its credit up as much as many of them; a wrong result ends its part in the mesh."""
         listing = self.book.get(peer)
         demerits = self.reputation.demerits(listing.operator if listing is not None else peer)
+        demerits += DEMERITS_SCORE_MAX * self.ledger.is_overdue(peer) if demerits >= 0 else 0
         return BANNED_SCORE if demerits < 0 else -float(min(demerits, DEMERITS_SCORE_MAX))
 
     def gossip_state(self) -> dict[str, object]:
@@ -376,6 +379,7 @@ class PeerCore:
         return self._gossip.state()
 
     def _seek_neighbours(self, now: Now) -> list[Effect]:
+        self.reputation.fade(now.mono_ms)
         out: list[Effect] = [*self.book.expire(now), SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS)]
         out += self.provider.leasing.propose(now, self.book)
         out += self._review(now)
@@ -399,7 +403,7 @@ class PeerCore:
             return [Reply(request_id, None)]
         if sync.is_sync(frame):
             answer, effects = self._sync.answer(now, peer, frame)
-            return [*effects, Reply(request_id, answer)]
+            return [*self._believe(effects), Reply(request_id, answer)]
         if is_pull(frame):
             return [Reply(request_id, self._candidates.answer(now, peer, frame))]
         try:
@@ -409,7 +413,9 @@ class PeerCore:
         if document.signer != peer or not document.alive(now.wall_ms):
             return [Reply(request_id, None)]
         if isinstance(document.body, d.Commitment | d.Failure):
-            return self.requester.on_request(now, peer, request_id, document)
+            first = self.requester.jobs.commitment_for(document)
+            answered = self.requester.on_request(now, peer, request_id, document)
+            return [*answered, *self._compare(now, first, document)]
         if isinstance(document.body, d.Proposal):
             return self.requester.on_proposal(now, request_id, document)
         if type(document.body) in self.provider.handlers:
@@ -423,11 +429,12 @@ class PeerCore:
         if tag is None:
             return []
         if tag.machine == "core":
-            return self._sync.on_response(now, tag, outcome)
+            return self._believe(self._sync.on_response(now, tag, outcome))
         if tag.machine == "provider":
             return self.provider.on_response(now, tag, outcome)
         if tag.machine == "candidates":
             events, all_came = self._candidates.on_response(now, tag, outcome)
+            events = self._believe(events)
             return [*events, *self.requester.on_timer(now, "rest", tag.subject.hex())] if all_came else events
         answer = None
         if isinstance(outcome, Ok) and outcome.frame:
@@ -440,7 +447,7 @@ class PeerCore:
                 return [fault, *self.requester.on_response(now, tag, outcome, None)]
             if answer.signer != tag.peer or not answer.alive(now.wall_ms):
                 answer = None
-        told = self._see(now, answer) if answer is not None and isinstance(answer.body, d.Reservation) else []
+        told = self._see(now, answer) if answer is not None else []
         return [*told, *self.requester.on_response(now, tag, outcome, answer)]
 
     # -- equivocations -----------------------------------------------------------------------------------------------
@@ -459,21 +466,41 @@ class PeerCore:
                 out += self._see(now, reservation)
         return out
 
-    def _see(self, now: Now, reservation: AnyDocument) -> list[Effect]:
-        """When a reservation shows that its signer promised a slot twice, everybody is told, once, and we deal with its
-        operator no more."""
-        proof = self._witness.see(reservation) if reservation.signer != self.post.env.me else None
-        if proof is None or self.book.is_convicted(reservation.signer):
+    def _see(self, now: Now, statement: AnyDocument) -> list[Effect]:
+        """Look whether a reservation or receipt contradicts one that we were given before."""
+        proof = self._witness.see(statement) if statement.signer != self.post.env.me else None
+        return self._accuse(now, proof, statement) if proof is not None else []
+
+    def _compare(self, now: Now, first: AnyDocument | None, second: AnyDocument) -> list[Effect]:
+        """Look whether two commitments contradict each other."""
+        if first is None or not contradict(first, second):
             return []
-        listing = self.book.get(reservation.signer)
-        operator = listing.operator if listing is not None else reservation.signer
+        return self._accuse(now, prove(first, second), second)
+
+    def _accuse(self, now: Now, proof: d.EquivocationProof, statement: AnyDocument) -> list[Effect]:
+        """Everybody is told, once, that its signer stated two things of which one is not true, and we deal with its
+        operator no more."""
+        if self.book.is_convicted(statement.signer):
+            return []
+        listing = self.book.get(statement.signer)
+        operator = listing.operator if listing is not None else statement.signer
         document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
         durable = Persist(records.encode_record(records.Proved(document.raw)))
-        return [
-            durable,
-            *self.requester.ban(operator, "promised one slot twice"),
-            *self._announce(now, document, reservation.signer),
-        ]
+        banned = self._shun(operator, OFFENCES[type(statement.body)])
+        return [durable, *banned, *self._announce(now, document, statement.signer)]
+
+    def _believe(self, effects: list[Effect]) -> list[Effect]:
+        """A proof of others that holds is as good as ours: the operator of the convicted key is banned, if known."""
+        banned: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Emit) and effect.name == "key.convicted" and effect.fields["operator"] is not None:
+                operator = effect.fields["operator"]
+                assert isinstance(operator, bytes)
+                banned += self._shun(operator, "one of its keys is convicted of contradicting itself")
+        return [*effects, *banned]
+
+    def _shun(self, operator: bytes, reason: str) -> list[Effect]:
+        return self.requester.ban(operator, reason) if self.reputation.demerits(operator) >= 0 else []
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from p2pcompute.protocol import pricing
 from p2pcompute.protocol.lease import Lease
 from p2pcompute.protocol.machine import follow
 from p2pcompute.wire import documents as d
@@ -64,6 +65,13 @@ class Engagement:
 
     def step(self, event: str) -> None:
         self.state = follow(TRANSITIONS, self.state, event)
+
+    @property
+    def claim(self) -> int:
+        """The most that its requester will owe for the work, as long as it is done and not judged."""
+        if self.opening is None or self.state not in ("committed", "awaiting verdict"):
+            return 0
+        return pricing.price_due(self.assignment.body, self.opening.device_us, self.moved_bytes)
 
     @property
     def verdict_by_wall_ms(self) -> int:

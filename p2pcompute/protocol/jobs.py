@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from p2pcompute.protocol import records, verification
+from p2pcompute.protocol import pricing, records, verification
+from p2pcompute.protocol.claims import Claims, work_of
 from p2pcompute.protocol.job import LIVE, Job, Replica
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.matching import Needs
@@ -40,6 +41,7 @@ class Jobs:
     def __init__(self, post: Post, ledger: Ledger, reputation: Reputation) -> None:
         self._post, self._ledger, self._reputation = post, ledger, reputation
         self.trust = Trust(post.env.secret)
+        self.claims = Claims()
         self._jobs: OrderedDict[bytes, Job] = OrderedDict()
 
     def __iter__(self) -> Iterator[Job]:
@@ -77,6 +79,11 @@ class Jobs:
             if replica is not None and replica.peer == signer:
                 return job, replica
         return None
+
+    def commitment_for(self, document: AnyDocument) -> AnyDocument | None:
+        """The commitment that this signer made before for the assignment that a document is about."""
+        found = self.find(document.body.assignment, document.signer)
+        return found[1].commitment if found is not None else None
 
     def partners(self) -> set[bytes]:
         """Providers that work for us."""
@@ -122,6 +129,22 @@ class Jobs:
         answer = verification.answer_of(replica.reveal.body)
         job.answer = (d.OutcomeStatus.TRAP, ()) if at_fault and answer[0] is d.OutcomeStatus.OK else answer
 
+    def counted_us(self, job: Job, replica: Replica, group: Sequence[d.RootReveal]) -> int:
+        """Microseconds of a replica's claim that are paid when this group, of which it is one, agrees (F7)."""
+        assert replica.reveal is not None
+        claimed_us: int = replica.reveal.body.device_us
+        if len(group) > 1:
+            return pricing.paid_us(claimed_us, min(opening.device_us for opening in group))
+        return self.claims.bound(work_of(job.manifest, replica.device), claimed_us)
+
+    def take_judgement(self, job: Job) -> None:
+        """All verdicts of the job are there: what several operators were paid for says what to expect."""
+        job.step("judge")
+        agreed = [r for r in job.within("judged") if r.verdict and r.verdict.body.judgement is d.Judgement.AGREED]
+        group = [r.reveal.body for r in agreed if r.reveal is not None]
+        for replica in agreed if len(group) > 1 else ():
+            self.claims.see(work_of(job.manifest, replica.device), self.counted_us(job, replica, group))
+
     def _doubt(self, operator: bytes) -> None:
         """Its word was taken for these before it was caught."""
         for job in self._jobs.values():
@@ -152,7 +175,7 @@ class Jobs:
                 self.take_loss(self._jobs[record.job], replica, record.reason)
             case records.Judged():
                 self._replay_verdicts(self._jobs[record.job], record.verdicts)
-                self._jobs[record.job].step("judge")
+                self.take_judgement(self._jobs[record.job])
             case records.Reopened():
                 self._jobs[record.job].reopen()
             case records.Refuted():

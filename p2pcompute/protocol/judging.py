@@ -160,7 +160,6 @@ class Judging:
         """All verdicts of a job, in one record. Where results are close but not equal, each that agrees is told so of
         its own roots; the outputs are those of the last one."""
         group = [r.reveal.body for r, judgement in judged if r.reveal and judgement is not d.Judgement.OUTVOTED]
-        lowest_us = min(opening.device_us for opening in group)
         moved = job.traffic_bytes(with_outputs=group[0].status is d.OutcomeStatus.OK)
         pairs: list[tuple[bytes, bytes]] = []
         letters: list[Effect] = []
@@ -168,7 +167,8 @@ class Judging:
             assert replica.reveal is not None
             assert replica.commitment is not None
             paid = judgement is not d.Judgement.OUTVOTED
-            price = pricing.price_due(replica.terms, replica.reveal.body.device_us, lowest_us, moved) if paid else 0
+            counted_us = self._desk.jobs.counted_us(job, replica, group)
+            price = pricing.price_due(replica.terms, counted_us, moved) if paid else 0
             roots = replica.reveal.body.output_roots if paid else group[-1].output_roots
             body = d.Verdict(replica.commitment.id, judgement, roots, len(group), price)
             verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
@@ -176,5 +176,5 @@ class Judging:
             pairs.append((replica.reveal.raw, verdict.raw))
             letters.append(self._desk.event(job, "job.verdict", replica, judgement=judgement.name, price=price))
             letters.append(self._desk.send(job, replica, "verdict", verdict))
-        job.step("judge")
+        self._desk.jobs.take_judgement(job)
         return [persist(records.Judged(job.id, tuple(pairs))), *letters]

@@ -34,13 +34,15 @@ CAPS: Final = Caps()
 
 @dataclasses.dataclass(slots=True)
 class Lease:
-    """`reservation` is the newest one, `assignments` how many more it is good for, at the prices of its quote."""
+    """`reservation` is the newest one, `assignments` how many more it is good for, at the prices of its quote;
+    `price_ceiling`: the most that one of them may cost."""
 
     requester: bytes
     reservation: AnyDocument
     price_per_device_s: int
     price_per_gb: int
     price_minimum: int
+    price_ceiling: int
     assignments: int
     renewals: int = 0
     state: str = "held"

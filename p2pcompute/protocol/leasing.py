@@ -48,7 +48,8 @@ class Leasing:
         self.proposer = Proposer(post)
         self.draining = False
         self.slots = Slots(0)
-        self._quotes: OrderedDict[bytes, tuple[AnyDocument, bytes]] = OrderedDict()
+        self._quotes: OrderedDict[bytes, tuple[AnyDocument, bytes, int]] = OrderedDict()
+        """Quote, who asked, and the most that a task as asked for may cost."""
         self._leases: dict[bytes, Lease] = {}
         self._answers: OrderedDict[bytes, AnyDocument] = OrderedDict()
 
@@ -68,7 +69,7 @@ class Leasing:
                 if record.renews:
                     self._prolong(self._leases[record.renews], reservation)
                     return
-                rates = record.price_per_device_s, record.price_per_gb, record.price_minimum
+                rates = record.price_per_device_s, record.price_per_gb, record.price_minimum, record.price_ceiling
                 displaced = self.slots.holder(reservation.body.slot)
                 if displaced:  # nobody journals that a lease runs out
                     self._drop(displaced, "expire", NONE)
@@ -129,13 +130,15 @@ class Leasing:
         fault = self._probe_fault(now, probe, terms)
         if fault is not None:
             return [], self.decline(now, probe, *fault), []
+        body: d.Probe = probe.body
         assert terms is not None
+        ceiling = pricing.price_ceiling(terms, body.device_ms_max, body.traffic_bytes)
         offered = d.Quote(probe.id, terms.price_per_device_s, terms.price_per_gb, terms.price_minimum)
         quote = self._post.write(now, offered, lifetime_ms=limits.QUOTE_LIFETIME_MS)
-        self._quotes[quote.id] = quote, probe.signer
+        self._quotes[quote.id] = quote, probe.signer, ceiling
         while len(self._quotes) > QUOTES_MAX:
             self._quotes.popitem(last=False)
-        said = Emit("provider.quoted", {"requester": probe.signer, "device_ms_max": probe.body.device_ms_max})
+        said = Emit("provider.quoted", {"requester": probe.signer, "device_ms_max": body.device_ms_max})
         return [], quote, [said]
 
     def _probe_fault(self, now: Now, probe: AnyDocument, terms: d.Offer | None) -> Refusal | None:
@@ -153,9 +156,23 @@ class Leasing:
         if body.engine and body.engine != terms.engine:
             return d.DeclineCode.UNSUITABLE, f"this is a {terms.engine} engine"
         ceiling = pricing.price_ceiling(terms, body.device_ms_max, body.traffic_bytes)
-        if not self._ledger.trusts(probe.signer, ceiling):
-            return d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"
-        return self._slot_fault(probe.signer)
+        return self.credit_fault(now, probe.signer, ceiling) or self._slot_fault(probe.signer)
+
+    def credit_fault(self, now: Now, requester: bytes, ceiling: int, of: Lease | None = None) -> Refusal | None:
+        """Why no task of this price is taken on from this requester; on the lease `of`, if it has one already."""
+        mine, strangers = 0, dict[bytes, int]()
+        for lease in self._leases.values():
+            if lease.requester == requester:
+                mine += lease.price_ceiling if lease is not of else 0
+            elif not self._ledger.has_paid(lease.requester):
+                strangers[lease.requester] = strangers.get(lease.requester, 0) + lease.price_ceiling
+        others = sum(min(at_work, self._ledger.credit.first) for at_work in strangers.values())
+        text = self._ledger.refusal(requester, ceiling, mine, others, now.wall_ms)
+        return (d.DeclineCode.NO_CREDIT, text) if text else None
+
+    def at_work(self, requester: bytes) -> int:
+        """What the tasks that this requester has slots for may cost."""
+        return sum(lease.price_ceiling for lease in self._leases.values() if lease.requester == requester)
 
     def _slot_fault(self, requester: bytes) -> Refusal | None:
         """Why this requester cannot have a slot now."""
@@ -179,19 +196,18 @@ class Leasing:
         if known is not None:
             return [], known, []
         body: d.ReservationRequest = request.body
-        quote, asker = self._quotes.get(body.quote, (None, b""))
+        quote, asker, ceiling = self._quotes.get(body.quote, (None, b"", 0))
         if quote is None or asker != request.signer or not quote.alive(now.wall_ms):
             return [], self.decline(now, request, d.DeclineCode.UNKNOWN_QUOTE, "no such quote, or it ran out"), []
-        if not self._ledger.trusts(request.signer, quote.body.price_minimum):
-            return [], self.decline(now, request, d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"), []
         if self.draining:
             return [], self.decline(now, request, d.DeclineCode.DRAINING, "takes no new work"), []
-        fault, slot = self._slot_fault(request.signer), self.slots.free()
+        fault = self.credit_fault(now, request.signer, ceiling) or self._slot_fault(request.signer)
+        slot = self.slots.free()
         if fault is not None or slot is None:
             return [], self.decline(now, request, *(fault or (d.DeclineCode.BUSY, "all slots are taken"))), []
         del self._quotes[quote.id]
         reservation = self._write(now, request, slot, self.slots.link(slot), body.lease_ms)
-        rates = quote.body.price_per_device_s, quote.body.price_per_gb, quote.body.price_minimum
+        rates = quote.body.price_per_device_s, quote.body.price_per_gb, quote.body.price_minimum, ceiling
         self._hold(Lease(request.signer, reservation, *rates, body.assignments))
         record = records.Reserved(request.signer, *rates, body.assignments, b"", reservation.raw)
         return [persist(record)], reservation, [Emit("provider.reserved", {"requester": request.signer})]
@@ -221,7 +237,7 @@ class Leasing:
         n, previous, _ = self.slots.link(old.body.slot)
         reservation = self._write(now, renew, old.body.slot, (n, previous, renew.id), renew.body.lease_ms)
         self._prolong(lease, reservation)
-        rates = lease.price_per_device_s, lease.price_per_gb, lease.price_minimum
+        rates = lease.price_per_device_s, lease.price_per_gb, lease.price_minimum, lease.price_ceiling
         record = records.Reserved(lease.requester, *rates, lease.assignments, old.id, reservation.raw)
         return [persist(record)], reservation, [Emit("provider.renewed", {"requester": lease.requester})]
 
@@ -244,9 +260,11 @@ class Leasing:
         """The lease that the journal says there is."""
         return self._leases[reservation]
 
-    def begin(self, lease: Lease) -> None:
-        """A task is at work on the slot: the lease does not run out, and may be renewed as often as before."""
+    def begin(self, lease: Lease, price_ceiling: int) -> None:
+        """A task of at most this price is at work on the slot: the lease does not run out, and may be renewed as often
+        as before."""
         lease.step("assign")
+        lease.price_ceiling = max(lease.price_ceiling, price_ceiling)
         lease.assignments -= 1
         lease.renewals = 0
         self.slots.assign(lease.reservation.id)

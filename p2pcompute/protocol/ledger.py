@@ -1,40 +1,72 @@
-"""Bilateral IOUs: what I promised others, what others promised me. Integers of micro-credits only.
+"""Bilateral IOUs: what I promised others, what others promised me, and how far I go unpaid. Integers of micro-credits.
 
 As payer, one cumulative sum per payee; a cheque states it. As payee, receipts make a debt and cheques cover it. Without
 consensus nobody can stop a payer from promising more than it ever settles; what one payee can lose is bounded by the
-credit it gives.
+credit it gives: rules K1 to K8 of docs/spec/market.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from typing import Final
 
-CREDIT_STRANGER: Final = 5_000_000
-"""Micro-credits of unpaid receipts a provider carries for one requester: five credits. Its operator can change it."""
+STRANGERS_WINDOW_MS: Final = 24 * 3_600 * 1_000
+"""What strangers left unpaid counts against their cap for so long; a day's loss to all of them is the cap."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credit:
+    """Micro-credits that are risked. `first`: on one that never paid. `paying`: on one that did. `strangers`: on all
+    together that never paid, in a day."""
+
+    first: int = 100_000_000
+    paying: int = 1_000_000_000
+    strangers: int = 1_000_000_000
+
+
+CREDIT: Final = Credit()
+"""A hundred device-seconds at the price that nodes ask unless told otherwise, and a thousand."""
 
 
 @dataclasses.dataclass(slots=True)
 class Account:
-    """Between me and one peer. `earned` by receipts I issued, `covered` by its cheques, `promised` by mine."""
+    """Between me and one peer. `earned` by receipts I issued, `covered` by its cheques, `promised` by mine. `claims`:
+    what it will owe for work that is done and not judged yet, by assignment."""
 
     earned: int = 0
     covered: int = 0
     promised: int = 0
+    claims: dict[bytes, int] = dataclasses.field(default_factory=dict)
 
     @property
     def owed_to_me(self) -> int:
+        """Receipts that no cheque reaches."""
         return max(0, self.earned - self.covered)
+
+    @property
+    def claimed(self) -> int:
+        """Of work that is done and not judged yet."""
+        return sum(self.claims.values())
+
+    @property
+    def unpaid(self) -> int:
+        """All work that was done and not paid."""
+        return self.owed_to_me + self.claimed
 
 
 class Ledger:
     """All accounts of one peer. Every change comes with a journaled document, so replay gives the same sums."""
 
-    def __init__(self, credit: int = CREDIT_STRANGER) -> None:
+    def __init__(self, credit: Credit = CREDIT) -> None:
         self.credit = credit
         self._accounts: dict[bytes, Account] = {}
         self._cheques: dict[tuple[bytes, bytes], int] = {}
         self._countersigned: dict[tuple[bytes, bytes], int] = {}
+        self._risks: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        """Stranger -> what it may leave unpaid, and when it last did; the oldest first."""
+        self._risk = 0
+        """Their sum."""
 
     def account(self, peer: bytes) -> Account:
         return self._accounts.setdefault(peer, Account())
@@ -43,20 +75,20 @@ class Ledger:
         """(peer, account), in the order of first business."""
         return list(self._accounts.items())
 
-    def earn(self, payer: bytes, price: int) -> None:
-        """I issued a receipt to `payer`."""
+    # -- as payee ----------------------------------------------------------------------------------------------------
+
+    def claim(self, payer: bytes, assignment: bytes, price: int, wall_ms: int) -> None:
+        """Work is done that will cost `payer` at most this much, once it is judged; 0: it will not."""
+        account = self.account(payer)
+        account.claims.pop(assignment, None)
+        if price:
+            account.claims[assignment] = price
+        self._weigh(payer, wall_ms)
+
+    def earn(self, payer: bytes, assignment: bytes, price: int, wall_ms: int) -> None:
+        """I issued a receipt to `payer` for what was claimed."""
         self.account(payer).earned += price
-
-    def promise(self, payee: bytes, price: int) -> int:
-        """I owe `payee` that much more; the new cumulative sum, for the cheque."""
-        account = self.account(payee)
-        account.promised += price
-        return account.promised
-
-    def restore_promise(self, payee: bytes, cumulative: int) -> None:
-        """A cheque of mine came back out of the journal."""
-        account = self.account(payee)
-        account.promised = max(account.promised, cumulative)
+        self.claim(payer, assignment, 0, wall_ms)
 
     def take_cheque(self, payer: bytes, epoch: bytes, cumulative: int, price: int) -> bool:
         """Book a cheque that countersigns a receipt of `price`. False, and nothing booked, when the greatest sum of
@@ -69,15 +101,84 @@ class Ledger:
         self._countersigned[key] = countersigned
         self._cheques[key] = max(before, cumulative)
         self.account(payer).covered += max(0, cumulative - before)
+        self._risk -= self._risks.pop(payer, (0, 0))[0] if self.has_paid(payer) else 0
         return True
+
+    def _weigh(self, payer: bytes, wall_ms: int) -> None:
+        """Keep the sum of what strangers may leave unpaid."""
+        self._risk -= self._risks.pop(payer, (0, 0))[0]
+        if not self.has_paid(payer):
+            risk = min(self.account(payer).unpaid, self.credit.first)
+            self._risks[payer] = risk, wall_ms
+            self._risk += risk
+
+    # -- as payer ----------------------------------------------------------------------------------------------------
+
+    def promise(self, payee: bytes, price: int) -> int:
+        """I owe `payee` that much more; the new cumulative sum, for the cheque."""
+        account = self.account(payee)
+        account.promised += price
+        return account.promised
+
+    def restore_promise(self, payee: bytes, cumulative: int) -> None:
+        """A cheque of mine came back out of the journal."""
+        account = self.account(payee)
+        account.promised = max(account.promised, cumulative)
+
+    # -- credit ------------------------------------------------------------------------------------------------------
 
     def has_paid(self, payer: bytes) -> bool:
         """Whether a cheque of this payer was ever good for something here."""
         account = self._accounts.get(payer)
         return account is not None and account.covered > 0
 
-    def trusts(self, payer: bytes, price_ceiling: int) -> bool:
-        """Whether a further job of at most this price stays inside the payer's credit. A first job always may."""
+    def credit_of(self, payer: bytes) -> int:
+        """What a payer may leave unpaid: as much again as it paid, and a little for a beginning."""
         account = self._accounts.get(payer)
-        owed = account.owed_to_me if account is not None else 0
-        return owed == 0 or owed + price_ceiling <= self.credit
+        return min(self.credit.paying, self.credit.first + (account.covered if account is not None else 0))
+
+    def room_of(self, payer: bytes) -> int:
+        """The most that all its tasks at work together may cost, if it has more than one."""
+        return self.credit.paying if self.has_paid(payer) else min(self.credit.first, self.credit.paying)
+
+    def unpaid(self, payer: bytes) -> int:
+        """Receipts without a cheque, and claims not judged yet."""
+        account = self._accounts.get(payer)
+        return account.unpaid if account is not None else 0
+
+    def is_overdue(self, payer: bytes) -> bool:
+        """Whether its receipts alone, without what is not judged yet, use its credit up."""
+        account = self._accounts.get(payer)
+        return account is not None and 0 < account.owed_to_me >= self.credit_of(payer)
+
+    def refusal(self, payer: bytes, price_ceiling: int, at_work: int, strangers_at_work: int, wall_ms: int) -> str:
+        """Why no further task of at most this price is taken on from `payer`; empty when one is. `at_work`: what its
+        tasks at work may cost; `strangers_at_work`: what those of other strangers may."""
+        unpaid, credit = self.unpaid(payer), self.credit_of(payer)
+        if 0 < unpaid >= credit:
+            return (
+                f"{unpaid} micro-credits of work done for you are unpaid, and {credit} may be; your node pays by "
+                "cheque as soon as it has judged and fetched what it asked for: keep it running and connected"
+            )
+        room = self.room_of(payer)
+        if at_work and at_work + price_ceiling > room:
+            return (
+                f"your tasks at work here may cost {at_work} micro-credits, this one {price_ceiling}, and all of them "
+                f"{room}; wait for one to end, or limit their device time"
+            )
+        if self.has_paid(payer):
+            return ""
+        mine = min(at_work + price_ceiling, self.credit.first)
+        if self.strangers_risk(wall_ms) + strangers_at_work + mine > max(self.credit.strangers, self.credit.first):
+            return "as much as may is under way or unpaid for those who never paid here; try later, or elsewhere"
+        return ""
+
+    def strangers_risk(self, wall_ms: int) -> int:
+        """What strangers may leave unpaid of the work done for them within a day."""
+        while self._risks:
+            payer, (risk, at_ms) = next(iter(self._risks.items()))
+            if wall_ms - at_ms < STRANGERS_WINDOW_MS:
+                break
+            del self._risks[payer]
+            self._risk -= risk
+        return self._risk

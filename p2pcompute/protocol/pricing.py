@@ -46,11 +46,16 @@ def price_ceiling(rates: Rates, device_ms_max: int, moved_bytes: int) -> int:
     return price(rates, device_ms_max * 1_000, moved_bytes)
 
 
-def price_due(assignment: Assignment, claimed_us: int, lowest_us: int, moved_bytes: int) -> int:
-    """Micro-credits for one agreeing replica: its claim counts up to a quarter above the lowest."""
-    return min(price(assignment, min(claimed_us, lowest_us * 5 // 4), moved_bytes), assignment.price_ceiling)
+def paid_us(claimed_us: int, lowest_us: int) -> int:
+    """Microseconds of a claim that count in a group whose lowest claim is this: up to a quarter more."""
+    return min(claimed_us, lowest_us * 5 // 4)
+
+
+def price_due(assignment: Assignment, device_us: int, moved_bytes: int) -> int:
+    """Micro-credits for one agreeing replica, of whose claim so much counts."""
+    return min(price(assignment, device_us, moved_bytes), assignment.price_ceiling)
 
 
 def price_floor(assignment: Assignment, moved_bytes: int) -> int:
     """The least an agreeing replica is paid, whatever the others claimed: its provider can tell by itself."""
-    return min(price(assignment, 0, moved_bytes), assignment.price_ceiling)
+    return price_due(assignment, 0, moved_bytes)

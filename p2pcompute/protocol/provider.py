@@ -133,6 +133,7 @@ class Provider:
             e.state = "failed"
         else:
             e.state = "closed"
+            self._ledger.claim(e.requester, e.assignment.id, 0, by.issued_at)
         self._vacate(e, by)
 
     def resume(self, now: Now) -> list[Effect]:
@@ -159,8 +160,9 @@ class Provider:
         return sum(1 for e in self._engagements.values() if e.state in ("fetching", "running", "committed"))
 
     def partners(self) -> set[bytes]:
-        """Requesters with open business here."""
-        return self.leasing.requesters() | {e.requester for e in self._engagements.values() if e.state != "closed"}
+        """Requesters with open business here, but for those that use their credit up and do not pay."""
+        open_here = self.leasing.requesters() | {e.requester for e in self._engagements.values() if e.state != "closed"}
+        return {requester for requester in open_here if not self._ledger.is_overdue(requester)}
 
     def evidence(self) -> list[bytes]:
         """Every signed document of the engagements that brought a receipt, for an auditor."""
@@ -233,15 +235,18 @@ class Provider:
             return d.DeclineCode.UNSUITABLE, fault
         if body.commit_by <= now.wall_ms:
             return d.DeclineCode.TOO_LATE, "the deadline has passed"
-        if not self._ledger.trusts(assignment.signer, body.price_ceiling):
-            return d.DeclineCode.NO_CREDIT, "earlier receipts are unpaid"
-        return None
+        return self.leasing.credit_fault(now, assignment.signer, body.price_ceiling, lease)
 
     def _accept(self, assignment: AnyDocument, lease: Lease) -> Engagement:
-        self.leasing.begin(lease)
+        self.leasing.begin(lease, assignment.body.price_ceiling)
         e = Engagement(assignment.signer, assignment, lease)
         self._remember(e)
         return e
+
+    def _step(self, now: Now, e: Engagement, event: str) -> None:
+        """The work done may not be paid any more."""
+        e.step(event)
+        self._ledger.claim(e.requester, e.assignment.id, e.claim, now.wall_ms)
 
     def _vacate(self, e: Engagement, by: AnyDocument) -> None:
         """The run is over, as this document says: its slot is the lease's again."""
@@ -254,7 +259,7 @@ class Provider:
         if e is None or e.requester != abort.signer or (e.state, "abort") not in TRANSITIONS:
             return [], None, []
         running = e.state in ("fetching", "running")
-        e.step("abort")
+        self._step(now, e, "abort")
         self._vacate(e, abort)
         stop: list[Effect] = [CancelJob(e.token)] if running else []
         return [persist(records.Ended(e.assignment.id, abort.raw))], None, [*stop, *self._quiet(e)]
@@ -267,6 +272,9 @@ class Provider:
             return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "my commitment is not listed"), []
         if verification.nonce_commitment(request.body.nonce) != e.assignment.body.nonce_commitment:
             return [], self._decline(now, request, d.DeclineCode.UNSUITABLE, "this is not the nonce committed to"), []
+        if e.is_shown and e.claim and self._ledger.unpaid(e.requester) > self._ledger.credit_of(e.requester):
+            text = "this result would be shown before it is judged and paid, and costs more than your credit here"
+            return [], self._decline(now, request, d.DeclineCode.NO_CREDIT, text), []
         quiet: list[Effect] = []
         if (e.state, "reveal") in TRANSITIONS:
             e.step("reveal")
@@ -293,7 +301,7 @@ class Provider:
         if (e.state, "judge") not in TRANSITIONS:
             return [], None, []
         if body.judgement not in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT):
-            e.step("judge")
+            self._step(now, e, "judge")
             return [], None, [_event("provider.outvoted", e.requester, judgement=body.judgement.name), *self._quiet(e)]
         fault = verification.verdict_fault(body, e.opening, e.assignment.body, e.moved_bytes)
         if fault:
@@ -335,7 +343,7 @@ class Provider:
         e.step("issue")
         e.verdict, e.receipt = verdict, receipt
         self.chain.append(receipt)
-        self._ledger.earn(e.requester, receipt.body.price)
+        self._ledger.earn(e.requester, e.assignment.id, receipt.body.price, receipt.issued_at)
 
     def _on_delivery(self, now: Now, delivery: AnyDocument) -> Answered:
         return [], None, []
@@ -457,6 +465,7 @@ class Provider:
         e.step("commit")
         e.commitment, e.opening, e.moved_bytes, e.is_shown = commitment, opening, moved_bytes, is_shown
         self._by_commitment[commitment.id] = e
+        self._ledger.claim(e.requester, e.assignment.id, e.claim, commitment.issued_at)
         self._vacate(e, commitment)
 
     def _fail(self, now: Now, e: Engagement, code: d.FailureCode, reason: str) -> list[Effect]:
@@ -473,7 +482,7 @@ class Provider:
         if letter is None:
             return []
         if now.wall_ms >= letter.expires_at:
-            e.step("expire")
+            self._step(now, e, "expire")
             return []
         tag = Tag("provider", "tell", e.assignment.id, e.requester)
         ask = self._post.ask(e.requester, letter.raw, tag, timeout_ms=REQUEST_MS)
@@ -499,7 +508,7 @@ class Provider:
         """`name` is the token of an engagement whose letter is due again, or whose verdict is overdue."""
         e = self._engagements.get(bytes.fromhex(name))
         if e is not None and e.state == "awaiting verdict":
-            e.step("expire")
+            self._step(now, e, "expire")
         return self._tell(now, e) if e is not None and e.state in ("committed", "failed") else []
 
     def on_peer_up(self, now: Now, peer: bytes) -> list[Effect]:

@@ -1,16 +1,17 @@
 """The provider's receipt chain, and what a stranger can check of it offline.
 
 Receipts of one (key, epoch) are numbered and each names the one before; a requester's cheque countersigns one. Two
-different receipts with one (key, epoch, n) prove a fork to anyone.
+different receipts with one (key, epoch, n) prove a fork to anyone (equivocation.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.protocol.equivocation import OFFENCES, Place, contradict, place_of
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.codec import Verify
@@ -116,7 +117,10 @@ def audit(network: str, raws: Iterable[bytes], verify: Verify) -> Audit:
         _check_receipt(line, by_id)
         _check_reveals(line, by_id, reveals)
         line.countersigned = any(_countersigns(x, line.receipt) for x in cheques.get(line.receipt.id, ()))
-    faults += _chain_faults([line.receipt for line in lines])
+    told = [x for proof in by_id.values() for x in _told(network, proof, verify, faults)]
+    faults += _contradictions([*by_id.values(), *told], {line.receipt.id: line for line in lines})
+    heads = [line.receipt for line in lines if not line.receipt.body.n and line.receipt.body.previous != NONE]
+    faults += [f"receipt 0 of {x.signer.hex()[:16]} names one before it" for x in heads]
     return Audit(lines, count, faults)
 
 
@@ -179,16 +183,33 @@ def _check_commitment(line: ReceiptLine, verdict: AnyDocument, by_id: dict[bytes
         line.faults.append("its commitment is another provider's or another task's")
 
 
-def _chain_faults(receipts: Sequence[AnyDocument]) -> list[str]:
-    faults: list[str] = []
-    links: dict[tuple[bytes, bytes, int], AnyDocument] = {}
-    for receipt in sorted(receipts, key=lambda r: (r.signer, r.epoch, r.body.n)):
-        key = receipt.signer, receipt.epoch, receipt.body.n
-        if key in links:
-            faults.append(f"{receipt.signer.hex()[:16]} forked its receipt chain at {receipt.body.n}")
-        links[key] = receipt
-        before = links.get((receipt.signer, receipt.epoch, receipt.body.n - 1))
-        expected = before.id if before is not None else receipt.body.previous if receipt.body.n else NONE
-        if receipt.body.previous != expected:
-            faults.append(f"receipt {receipt.body.n} of {receipt.signer.hex()[:16]} does not follow the one before")
-    return faults
+def _told(network: str, proof: AnyDocument, verify: Verify, faults: list[str]) -> list[AnyDocument]:
+    """The two statements of a proof of equivocation; a fault when they are none."""
+    if not isinstance(proof.body, d.EquivocationProof):
+        return []
+    try:
+        pair = [d.open_document(network, raw, verify) for raw in (proof.body.first, proof.body.second)]
+    except (DecodeError, SignatureError) as error:
+        faults.append(f"a proof of equivocation holds no two statements: {error}")
+        return []
+    if not contradict(*pair):
+        faults.append("a proof of equivocation whose statements do not contradict each other")
+    return pair
+
+
+def _contradictions(documents: Iterable[AnyDocument], lines: dict[bytes, ReceiptLine]) -> list[str]:
+    """Who signed two statements of which only one can be true, and what it did."""
+    faults: dict[str, None] = {}
+    places: dict[Place, AnyDocument] = {}
+    for document in documents:
+        place = place_of(document)
+        if place is None:
+            continue
+        first = places.setdefault(place, document)
+        for other in (first, *(x for n in (-1, 1) if (x := places.get(place._replace(n=place.n + n))))):
+            if contradict(other, document):
+                where = place.chain[1].hex()[:16] if isinstance(place.chain[1], bytes) else f"number {place.n}"
+                faults[f"{document.signer.hex()[:16]} {OFFENCES[type(document.body)]} ({where})"] = None
+                for line in (lines[x.id] for x in (other, document) if x.id in lines):
+                    line.faults.append("its signer forked the chain here")
+    return list(faults)

@@ -112,13 +112,15 @@ class JobEnded(Record, frozen=True, tag="ended"):
 
 
 class Reserved(Record, frozen=True, tag="reserved"):
-    """Provider: a slot is promised, for so many assignments. `price` fields are those of the quote it answers. `renews`
+    """Provider: a slot is promised, for so many assignments. `price` fields are those of the quote it answers,
+    the last one for what its probe asked. `renews`
     is the id of the reservation that this one prolongs; empty for a new one."""
 
     requester: bytes
     price_per_device_s: int
     price_per_gb: int
     price_minimum: int
+    price_ceiling: int
     assignments: int
     renews: bytes
     reservation: bytes

@@ -226,8 +226,8 @@ class Reservation(Body, frozen=True):
 
 
 class EquivocationProof(Body, frozen=True):
-    """Two Reservations of one signer of which no honest provider signs both, the one of the lesser id first. Whoever
-    signs this vouches for nothing: the two speak for themselves."""
+    """Two Reservations, Receipts or Commitments of one signer of which nobody honest signs both, the one of the lesser
+    id first. Whoever signs this vouches for nothing: the two speak for themselves."""
 
     first: Raw
     second: Raw

@@ -29,7 +29,7 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Ledger, "earn"),
     (Ledger, "promise"),
     (Ledger, "take_cheque"),
-    (Ledger, "trusts"),
+    (Ledger, "refusal"),
     (Leasing, "_slot_fault"),
     (Leasing, "begin"),
     (Leasing, "end"),
@@ -178,9 +178,6 @@ def mechanical() -> Iterator[Mutant]:
 
 LEFT_OUT: Final[dict[str, str]] = {
     "verification.tally #4 off by one: 0": "Changes nothing: without a vote nothing reaches a quorum.",
-    "Ledger.trusts #5 comparison swapped: owed + price_ceiling <= self.credit": (
-        "The very last micro-credit of a credit; no trial comes to it."
-    ),
     "Ledger.take_cheque #6 off by one: 0": "A micro-credit when cheques overtake each other; in no trial they do.",
     "Slots.expired #1 off by one: 0": "Changes nothing: no lease ends in the first millisecond of 1970.",
     "Leasing._slot_fault #4 comparison swapped: idle.count(requester) >= self._caps.per_requester": (

@@ -146,7 +146,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "credit without end",
         "A provider goes on working for who never pays.",
         "deadbeat",
-        (Ledger, "trusts", "return owed == 0 or", "return True or"),
+        (Ledger, "refusal", "if 0 < unpaid >= credit:", "if False:"),
     ),
     _mutant(
         "the epoch of a cheque is ignored",
@@ -327,7 +327,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "claims are paid in full",
         "Who claims much more time than others is paid for it.",
         "stragglers",
-        (pricing, "price_due", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
+        (pricing, "paid_us", "min(claimed_us, lowest_us * 5 // 4)", "claimed_us"),
     ),
     _mutant(
         "a stop stops nothing",

@@ -73,6 +73,8 @@ class Market(World):
             acquaintances=4,
             slots=1,
             credit=CREDIT,
+            credit_first=CREDIT,
+            credit_strangers=CREDIT,
             until_ms=JOIN_MS + sum(p.warm_ms + p.counted_ms for p in phases) + PATIENCE_MS,
             work=work,
         )

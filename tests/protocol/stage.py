@@ -21,6 +21,7 @@ from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import Publish, Submit
 from p2pcompute.protocol.core import PeerCore, offers_topic
 from p2pcompute.protocol.lease import CAPS, Caps
+from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import (
     CancelJob,
     Compare,
@@ -226,7 +227,9 @@ class Actor:
         env = Environment(self.peer, self.key.sign, verify_once, rng, secret)
         gossip = SilentGossip()
         home = {"network": NETWORK, "epoch": self.epoch, "delegation": self.delegation}
-        self.core = PeerCore(env, gossip, **home, credit=self.credit, caps=self.caps)  # type: ignore[arg-type]
+        self.core = PeerCore(
+            env, gossip, **home, credit=Credit(self.credit, self.credit, 1_000 * self.credit), caps=self.caps
+        )  # type: ignore[arg-type]
         self.do(self.core.start(self.stage.now, list(self.journal)))
 
     def crash(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pcompute.protocol import budget, core
+from p2pcompute.protocol import budget, core, reputation
 from p2pcompute.protocol.commands import Publish, Withdraw
 from p2pcompute.protocol.gossip import Thresholds
 from p2pcompute.protocol.machine import Connect, Emit, Ok, PeerInfo, Reply, Request, Ruling, SetTimer
@@ -185,3 +185,13 @@ def test_own_dealings_are_a_part_of_the_gossip_score() -> None:
     assert buyer.core.opinion(seller.peer) == -core.DEMERITS_SCORE_MAX
     buyer.core.reputation.ban(listing.operator, "wrong")
     assert buyer.core.opinion(seller.peer) < Thresholds().graylist
+
+
+def test_demerits_fade_while_a_peer_runs() -> None:
+    stage = Stage()
+    actor = stage.actor("a")
+    actor.core.reputation.slow(b"o", stage.mono_ms)
+    stage.run(for_ms=reputation.HALF_LIFE_MS - 10_000)
+    assert actor.core.reputation.demerits(b"o") == 1
+    stage.run(for_ms=20_000)
+    assert actor.core.reputation.demerits(b"o") == 0

@@ -1,4 +1,4 @@
-"""Reservations that contradict each other: who notices, what proves it, and what follows."""
+"""Statements that contradict each other: who notices, what proves it, and what follows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol import equivocation, records
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.equivocation import Witness, contradict, offender_of, prove
-from p2pcompute.protocol.machine import Environment, Now, Ruling
+from p2pcompute.protocol.machine import Effect, Environment, Now, Request, Ruling
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
-from tests.protocol.stage import NETWORK, WALL_MS, Actor, Stage, key_of, terms
+from tests.protocol.stage import NETWORK, WALL_MS, Actor, Stage, key_of, replaced, terms
 from tests.protocol.test_book import NOW, _NoChance, book, ruling, standing, verify_once, write
 
 LIAR, OTHER, TELLER = key_of("liar"), key_of("other"), key_of("teller")
@@ -189,6 +189,58 @@ def test_a_full_table_takes_only_proofs_against_listed_keys(monkeypatch: pytest.
     assert (b.is_convicted(OTHER.public), b.is_convicted(LIAR.public)) == (True, False)
 
 
+# -- receipts and commitments ------------------------------------------------------------------------------------------
+
+
+def receipt(
+    n: int = 3, *, key: KeyPair = LIAR, epoch: bytes = bytes(8), previous: bytes = NONE, price: int = 1
+) -> d.AnyDocument:
+    body = d.Receipt(n, previous, NONE, NONE, NONE, NONE, (), "cpu", 1, 0, price)
+    return d.Author(NETWORK, key.public, epoch, key.sign).write(WALL_MS, body, lifetime_ms=1_000)
+
+
+def commitment(root: bytes = NONE, *, key: KeyPair = LIAR, epoch: bytes = bytes(8), of: bytes = NONE) -> d.AnyDocument:
+    return d.Author(NETWORK, key.public, epoch, key.sign).write(WALL_MS, d.Commitment(of, root), lifetime_ms=1_000)
+
+
+STATEMENTS = {
+    "two receipts": (receipt(), receipt(price=2), True),
+    "one receipt": (receipt(), receipt(), False),
+    "receipts of two epochs": (receipt(), receipt(price=2, epoch=b"restored"), False),
+    "receipts of two keys": (receipt(), receipt(price=2, key=OTHER), False),
+    "a receipt after another": (receipt(), receipt(4, previous=receipt().id), False),
+    "a receipt after none": (receipt(), receipt(4, previous=receipt(price=2).id), True),
+    "a gap in the receipts": (receipt(), receipt(5), False),
+    "two commitments": (commitment(), commitment(b"r" * 32), True),
+    "one commitment": (commitment(), commitment(), False),
+    "commitments for two assignments": (commitment(), commitment(of=b"a" * 32), False),
+    "commitments of two epochs": (commitment(), commitment(b"r" * 32, epoch=b"restored"), False),
+    "commitments of two keys": (commitment(), commitment(b"r" * 32, key=OTHER), False),
+    "a receipt and a reservation": (receipt(), reservation(FIRST), False),
+    "a receipt and a commitment": (receipt(0), commitment(), False),
+    "statements of no place": (receipt(), d.open_document(NETWORK, write(LIAR, d.Release(NONE)), verify_once), False),
+}
+
+
+@pytest.mark.parametrize("which", STATEMENTS)
+def test_receipts_and_commitments_contradict_each_other_as_reservations_do(which: str) -> None:
+    one, other, guilty = STATEMENTS[which]
+    assert contradict(one, other) is contradict(other, one) is guilty
+    proof = prove(one, other)
+    if not guilty:
+        with pytest.raises(DecodeError):
+            offender_of(post(), proof)
+        return
+    assert offender_of(post(), proof) == LIAR.public
+    for first, second in ((one, other), (other, one)):
+        witness = Witness()
+        assert (witness.see(first), witness.see(second)) == (None, proof)
+    b = book()
+    b.judge(NOW, write(LIAR, terms()))
+    assert ruling(b, told(proof)) is Ruling.ACCEPT
+    assert b.get(LIAR.public) is None
+
+
 # -- peers -------------------------------------------------------------------------------------------------------------
 
 
@@ -317,3 +369,56 @@ def test_reservations_shown_cost_the_budget_of_who_shows_them() -> None:
     probe = r.core.post.write(stage.now, d.Probe(r.delegation, "", 1, 1, 1, shown), lifetime_ms=1_000)
     p.do(p.core.on_request(stage.now, r.peer, 1, probe.raw))
     assert spent == [r.peer] * 5
+
+
+def test_a_provider_that_forks_its_chain_of_receipts_is_told_of_and_left() -> None:
+    stage = Stage()
+    r, bystander = stage.actor("r"), stage.actor("bystander")
+    forker, *_ = stage.providers(3)
+    forker.core.provider.chain.next_link = lambda: (0, NONE)  # type: ignore[method-assign]
+    for i in range(3):
+        stage.play(r, job=bytes([i]) * 16, replicas=1, quorum=1)
+        if i == 0:
+            r.crash()  # the first receipt comes back out of the journal
+    (proof,) = announced(r)
+    assert r.core.reputation.banned() == {forker.operator.public: "forked its chain of receipts"}
+    assert len(forker.records(records.Issued)) == 2
+    assert bystander.core.judge_gossip(stage.now, offers_topic(NETWORK), proof, r.peer) is Ruling.ACCEPT
+
+
+def test_a_provider_that_commits_twice_is_told_of_and_left() -> None:
+    stage = Stage()
+    r, bystander = stage.actor("r"), stage.actor("bystander")
+    turncoat, *_ = stage.providers(3)
+
+    def twice(effect: Effect) -> Effect | None:
+        if isinstance(effect, Request):
+            document = turncoat.core.post.open(effect.frame)
+            if isinstance(document.body, d.Commitment):
+                other = turncoat.core.post.write(stage.now, replaced(document.body, root=b"?" * 32), lifetime_ms=60_000)
+                r.do(r.core.on_request(stage.now, turncoat.peer, 10**9, other.raw))
+        return effect
+
+    turncoat.mangle = twice
+    stage.play(r, replicas=2, quorum=2)
+    (proof,) = announced(r)
+    assert list(r.core.reputation.banned()) == [turncoat.operator.public]
+    assert len(r.records(records.Banned)) == 1
+    assert bystander.core.judge_gossip(stage.now, offers_topic(NETWORK), proof, r.peer) is Ruling.ACCEPT
+
+
+def test_who_hears_of_a_proof_bans_the_operator_it_knows_the_key_by_for_good() -> None:
+    stage = Stage()
+    bystander = stage.actor("bystander")
+    liar, other = stage.providers(2)
+    stage.introduce()
+    pair = [liar.core.post.write(stage.now, d.Commitment(NONE, root), lifetime_ms=60_000) for root in (NONE, b"r" * 32)]
+    document = other.core.post.write(stage.now, prove(*pair), lifetime_ms=60_000)
+    topic = offers_topic(NETWORK)
+    assert bystander.core.judge_gossip(stage.now, topic, document.raw, other.peer) is Ruling.ACCEPT
+    bystander.do(bystander.core.deliver_gossip(stage.now, topic, document.raw, other.peer))
+    stage.settle()
+    assert list(bystander.core.reputation.banned()) == [liar.operator.public]
+    bystander.crash()
+    assert list(bystander.core.reputation.banned()) == [liar.operator.public]
+    assert announced(bystander) == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from p2pcompute.protocol import pricing, records
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.protocol.matching import Needs, RankBy
-from p2pcompute.protocol.pricing import price_ceiling, price_due, price_floor, traffic_bytes
+from p2pcompute.protocol.pricing import paid_us, price_ceiling, price_due, price_floor, traffic_bytes
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Buffer, Role, encode_manifest
@@ -44,7 +44,7 @@ MS = st.integers(1, limits.DEVICE_MS_MAX)
     ids=["nothing", "minimum", "above it", "as claimed", "a quarter more", "padded", "ceiling"],
 )
 def test_the_price_is_the_claim_up_to_a_quarter_above_the_lowest(claimed_us: int, lowest_us: int, price: int) -> None:
-    assert price_due(ASSIGNMENT, claimed_us, lowest_us, 0) == price
+    assert price_due(ASSIGNMENT, paid_us(claimed_us, lowest_us), 0) == price
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_the_price_is_the_claim_up_to_a_quarter_above_the_lowest(claimed_us: int
     ids=["free", "a gigabyte", "a part rounds up", "bytes", "ceiling"],
 )
 def test_bytes_that_travel_are_added(per_gb: int, moved: int, price: int) -> None:
-    assert price_due(replace(ASSIGNMENT, price_per_gb=per_gb), 500, 500, moved) == price
+    assert price_due(replace(ASSIGNMENT, price_per_gb=per_gb), 500, moved) == price
 
 
 def test_the_minimum_covers_both_parts_together() -> None:
     assignment = replace(ASSIGNMENT, price_per_gb=10**9)
-    assert price_due(assignment, 60, 60, 30) == 100
-    assert price_due(assignment, 60, 60, 60) == 120
+    assert price_due(assignment, 60, 30) == 100
+    assert price_due(assignment, 60, 60) == 120
 
 
 def test_prices_round_up_once() -> None:
-    assert price_due(replace(ASSIGNMENT, price_per_device_s=1_500_000), 101, 101, 0) == 152
+    assert price_due(replace(ASSIGNMENT, price_per_device_s=1_500_000), 101, 0) == 152
     halves = replace(ASSIGNMENT, price_per_device_s=1_500_000, price_per_gb=500_000_000)
-    assert price_due(halves, 101, 101, 1) == 152
+    assert price_due(halves, 101, 1) == 152
     assert price_ceiling(replace(ASSIGNMENT, price_per_device_s=1_001, price_minimum=1), 1, 0) == 2
 
 
@@ -80,7 +80,7 @@ def test_no_price_is_above_the_ceiling_or_below_the_floor(
     assignment = replace(
         ASSIGNMENT, price_per_device_s=per_s, price_per_gb=per_gb, price_minimum=minimum, price_ceiling=ceiling
     )
-    due = price_due(assignment, claimed_us, min(claimed_us, lowest_us), moved)
+    due = price_due(assignment, paid_us(claimed_us, min(claimed_us, lowest_us)), moved)
     assert minimum <= price_floor(assignment, moved) <= due <= ceiling
 
 

@@ -13,7 +13,7 @@ from p2pcompute.protocol import receipts
 from p2pcompute.protocol.receipts import Chain, audit
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
-from tests.protocol.stage import NETWORK, Actor, Stage, verify_once
+from tests.protocol.stage import NETWORK, WALL_MS, Actor, Stage, verify_once
 
 Bundle = list[d.AnyDocument]
 
@@ -141,18 +141,45 @@ def test_a_bundle_of_another_network_does_not_hold() -> None:
 
 
 def test_a_forked_chain_is_found() -> None:
-    fork = CASE.again(CASE.of(d.Receipt), energy_mj=5)
-    assert any("forked its receipt chain at 0" in fault for fault in faults([*CASE.bundle, fork]))
+    first = CASE.of(d.Receipt)
+    fork = CASE.again(first, energy_mj=5)
+    told = f"{first.signer.hex()[:16]} forked its chain of receipts (number 0)"
+    assert told in faults([*CASE.bundle, fork])
+    lines = {x.receipt.id: x.faults for x in audit(NETWORK, raws([*CASE.bundle, fork]), verify_once).receipts}
+    assert all("its signer forked the chain here" in lines[x.id] for x in (first, fork))
+
+
+def test_two_commitments_for_one_assignment_are_found() -> None:
+    first = CASE.of(d.Commitment)
+    told = f"{first.signer.hex()[:16]} made two commitments for one assignment ({first.body.assignment.hex()[:16]})"
+    assert told in faults([*CASE.bundle, CASE.again(first, root=ROOT)])
+    assert told not in faults(CASE.bundle)
+
+
+def told_by(signer: bytes, first: bytes, second: bytes) -> d.AnyDocument:
+    author = d.Author(NETWORK, signer, bytes(8), CASE.keys[signer].sign)
+    return author.write(WALL_MS, d.EquivocationProof(first, second), lifetime_ms=1_000)
+
+
+def test_a_proof_of_equivocation_names_whom_it_convicts_and_must_hold() -> None:
+    first = CASE.of(d.Commitment)
+    other = CASE.again(first, root=ROOT)
+    proof = told_by(first.signer, *(x.raw for x in sorted((first, other), key=lambda x: x.id)))
+    assert any("made two commitments" in fault for fault in faults([proof]))
+    empty = told_by(first.signer, first.raw, CASE.of(d.Receipt).raw)
+    assert "a proof of equivocation whose statements do not contradict each other" in faults([empty])
+    junk = told_by(first.signer, b"", first.raw)
+    assert any(fault.startswith("a proof of equivocation holds no two statements") for fault in faults([junk]))
 
 
 def test_a_receipt_that_does_not_follow_the_one_before_is_found() -> None:
     second = next(x for x in CASE.bundle if isinstance(x.body, d.Receipt) and x.body.n == 1)
     moved = [CASE.again(x, previous=ROOT) if x is second else x for x in CASE.bundle]
-    assert any("does not follow the one before" in fault for fault in faults(moved))
+    assert any("forked its chain of receipts (number " in fault for fault in faults(moved))
 
 
 def test_a_first_receipt_that_names_an_earlier_one_is_found() -> None:
-    assert any("does not follow the one before" in fault for fault in faults(CASE.with_receipt(previous=ROOT)))
+    assert any("names one before it" in fault for fault in faults(CASE.with_receipt(previous=ROOT)))
 
 
 @pytest.mark.parametrize("changes", [{"cumulative": 1}, {"payee": ROOT}, {"receipt": ROOT}])

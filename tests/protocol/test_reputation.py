@@ -1,4 +1,4 @@
-"""Own evidence only: silence pushes down, a wrong result ends business."""
+"""Own evidence only: silence pushes down until it is forgiven, a wrong result ends business."""
 
 from __future__ import annotations
 
@@ -52,3 +52,36 @@ def test_who_goes_silent_rests_ever_longer_until_it_does_good_work() -> None:
     r.good(b"o")
     assert not r.rests(b"o", 100_000)
     assert not r.rests(b"stranger", 0)
+
+
+def test_demerits_halve_with_every_half_life_without_a_further_one() -> None:
+    r, half = Reputation(), reputation.HALF_LIFE_MS
+    for _ in range(5):
+        r.slow(b"o", 0)
+    r.fade(half - 1)
+    assert r.demerits(b"o") == 5
+    counts = []
+    for n in range(1, 5):
+        r.fade(n * half)
+        counts.append(r.demerits(b"o"))
+    assert counts == [2, 1, 0, 0]
+
+
+def test_a_further_demerit_begins_the_half_life_anew_and_leaves_others_theirs() -> None:
+    r, half = Reputation(), reputation.HALF_LIFE_MS
+    for operator in (b"a", b"a", b"b", b"b"):
+        r.slow(operator, 0)
+    r.slow(b"a", half - 1)
+    r.fade(half)
+    assert [r.demerits(o) for o in (b"a", b"b")] == [3, 1]
+    r.fade(2 * half - 1)
+    assert [r.demerits(o) for o in (b"a", b"b")] == [1, 1]
+
+
+def test_time_lifts_no_ban() -> None:
+    r = Reputation()
+    r.slow(b"o", 0)
+    r.ban(b"o", "lied")
+    for n in range(100):
+        r.fade(n * reputation.HALF_LIFE_MS)
+    assert r.demerits(b"o") == -1

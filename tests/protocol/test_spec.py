@@ -9,6 +9,7 @@ import pytest
 
 from p2pcompute.protocol import (
     bidding,
+    core,
     desk,
     equivocation,
     hiring,
@@ -16,6 +17,7 @@ from p2pcompute.protocol import (
     ledger,
     provider,
     recruiting,
+    reputation,
     requester,
     session,
 )
@@ -86,7 +88,11 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "hurry": (limits.QUOTE_WAIT_MS, 500),
         "round": (recruiting.PROBE_MS, 1_500),
         "declines": (recruiting.DECLINES_MAX, 3),
-        "credit": (ledger.CREDIT_STRANGER, 5_000_000),
+        "first credit": (ledger.CREDIT.first, 100_000_000),
+        "paying credit": (ledger.CREDIT.paying, 1_000_000_000),
+        "cap of strangers": (ledger.CREDIT.strangers, 1_000_000_000),
+        "day of strangers": (ledger.STRANGERS_WINDOW_MS, 86_400_000),
+        "points of debtors": (core.DEMERITS_SCORE_MAX, 15),
         "lease": (leasing.LEASE_MS_MAX, 30_000),
         "slots without work of one requester": (CAPS.per_requester, 8),
         "of all strangers": (CAPS.strangers, 16),
@@ -110,6 +116,8 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (desk.ATTEMPTS_MAX, 5),
         "attempts at what was judged": (desk.SETTLING_ATTEMPTS_MAX, 9),
+        "demerits": (reputation.SILENCE_DEMERITS_MAX, 1_000),
+        "half-life of demerits": (reputation.HALF_LIFE_MS, 3_600_000),
         "replicas": (limits.REPLICAS_MAX, 16),
         "fruitless rounds": (hiring.DRY_ROUNDS_MAX, 3),
         "lonely rounds": (hiring.LONELY_ROUNDS_MAX, 20),

@@ -111,6 +111,12 @@ def test_a_plan_is_printed_edited_and_run_again(type_: Type, tmp_path: Path) -> 
     assert edited["trace"] not in traces
 
 
+def test_odds_are_told_and_impossible_ones_refused(type_: Type) -> None:
+    assert type_("odds", "--operators", "100", "--colluding", "10")[:2] == (0, "2.579 % of tasks\n")
+    assert type_("odds", "--operators", "5", "--colluding", "6")[0] == 2
+    assert type_("odds", "--replicas", "2", "--quorum", "3")[0] == 2
+
+
 def test_a_swarm_says_what_it_did(type_: Type) -> None:
     code, out, _ = type_("swarm", "--seeds", "3", "--jobs", "1", "--json")
     said = json.loads(out)

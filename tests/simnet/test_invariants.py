@@ -12,6 +12,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import Withdraw
 from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit, Ruling
 from p2pcompute.wire import documents as d
 from simnet.characters import CHARACTERS
@@ -59,7 +60,7 @@ def rebook(world: World, **changes: int) -> None:
     body = opened(held.reservation).body
     n = changes.get("n", body.n)
     forged = p.core.post.write(p.now, d.Reservation(bytes(32), body.slot, n, body.previous, body.closes), lifetime_ms=1)
-    p.disk.records.append(records.encode_record(records.Reserved(held.requester, 1, 1, 1, 1, b"", forged.raw)))
+    p.disk.records.append(records.encode_record(records.Reserved(held.requester, 1, 1, 1, 1, 1, b"", forged.raw)))
 
 
 def spoil_result(world: World) -> None:
@@ -154,8 +155,13 @@ def open_otherwise(world: World) -> None:
 
 def lend_without_end(world: World) -> None:
     for p in world.providers:
-        p.credit, p.terms = 0, None
+        p.credit, p.terms = Credit(0, 0, 0), None
         core_of(p).provider.chain._cheques.clear()
+        p.disk.records[:] = [x for x in p.disk.records if not isinstance(records.decode_record(x), records.Covered)]
+
+
+def claim_twice(world: World) -> None:
+    core_of(busy(world)).ledger.claim(world.requester.peer, b"no such assignment", 1, 0)
 
 
 def forge_offer(world: World) -> None:
@@ -249,6 +255,7 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
     "price out of thin air": (overcharge, "fair-price", "and gets 1000000"),
     "debt without end": (lend_without_end, "debt-bounded", "its credit is 0"),
+    "work done that was not": (claim_twice, "debt-bounded", "as done and not judged, and 0 are"),
     "paid by nothing": (overdraw, "debt-bounded", "do not reach"),
     "number left out": (leave_a_number_out, "no-double-booking", "out"),
     "another opening": (open_otherwise, "receipts-verify", "not its commitment's"),

@@ -58,8 +58,8 @@ def test_a_trial_without_a_bug_breaks_nothing(name: str) -> None:
 
 
 def test_a_mutant_that_changes_nothing_survives() -> None:
-    tree = rewritten(Ledger, "trusts", "owed == 0", "0 == owed")
-    assert catch(Mutant("no bug", "Nothing.", lambda: planted(Ledger, "trusts", tree), ("calm",))).by == ""
+    tree = rewritten(Ledger, "refusal", "unpaid >= credit", "credit <= unpaid")
+    assert catch(Mutant("no bug", "Nothing.", lambda: planted(Ledger, "refusal", tree), ("calm",))).by == ""
 
 
 @pytest.mark.parametrize("mutant", PLANTED, ids=lambda mutant: mutant.name)
@@ -70,7 +70,7 @@ def test_a_published_bug_still_has_its_place(mutant: Mutant) -> None:
 
 def test_a_mutant_whose_place_is_gone_is_refused() -> None:
     with pytest.raises(UsageError, match="0 times, not once"):
-        rewritten(Ledger, "trusts", "no such text", "")
+        rewritten(Ledger, "refusal", "no such text", "")
     with pytest.raises(UsageError, match="times, not once"):
         rewritten(Slots, "hold", "slot", "")
 
