@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from p2pcompute.client.sync import Client, Job, as_completed
     from p2pcompute.client.textures import Texture1D, Texture2D, Texture3D
     from p2pcompute.protocol.matching import Needs
-    from p2pcompute.wire.policy import Policy, adaptive, replicate, sample
+    from p2pcompute.wire.policy import Policy, adaptive, replicate, restricted, sample
 
 __version__ = "0.1.0"
 
@@ -52,6 +52,7 @@ _HOME_OF = {
     "Policy": "wire.policy",
     "adaptive": "wire.policy",
     "replicate": "wire.policy",
+    "restricted": "wire.policy",
     "sample": "wire.policy",
     "Texture1D": "client.textures",
     "Texture2D": "client.textures",
@@ -87,6 +88,7 @@ __all__ = [
     "as_completed",
     "open_client",
     "replicate",
+    "restricted",
     "sample",
 ]
 

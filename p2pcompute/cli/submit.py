@@ -41,8 +41,8 @@ class Terms:
         int | None, Parameter(help="How many of them must agree [default: all but one, at least two].")
     ] = None
     verify: Annotated[
-        Literal["replicate", "adaptive", "sample"],
-        Parameter(help="Replicate always; only until a provider's word is proven, and now and then; or sample blocks."),
+        Literal["replicate", "adaptive", "sample", "restricted"],
+        Parameter(help="By replicas; by one of proven word; by a sample of blocks; by one of the --operator named."),
     ] = "replicate"
     samples: Annotated[int, Parameter(help="Blocks that are recomputed here, with --verify sample.")] = 44
     budget: Annotated[str | None, Parameter(help="The most all replicas together may cost, in credits.")] = None
@@ -50,10 +50,12 @@ class Terms:
 
     def policy(self) -> Policy:
         """Raises UsageError."""
-        from p2pcompute.wire.policy import adaptive, replicate, sample
+        from p2pcompute.wire.policy import adaptive, replicate, restricted, sample
 
         if self.verify == "sample":
             return sample(self.samples)
+        if self.verify == "restricted":
+            return restricted()
         return (adaptive if self.verify == "adaptive" else replicate)(self.replicas, self.quorum)
 
     def options(self) -> dict[str, object]:

@@ -521,7 +521,9 @@ class PeerCore:
         return self.requester.on_timer(now, what, name)
 
     def on_job(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
-        """A RunJob ended."""
+        """A RunJob ended: a requester's run, or one of our own tasks' that is computed here as well."""
+        if token.startswith("own:"):
+            return self.requester.on_own_run(now, token, outcome)
         return self.provider.on_job(now, token, outcome)
 
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:

@@ -81,6 +81,8 @@ class Replica:
     state: str = "reserving"
     took_ms: int = 0
     """From the assignment to the commitment."""
+    is_examined: bool = False
+    """Whether its task is computed here as well."""
     late: bool = False
     """It takes longer than such work does: somebody else was, or is being, put to it as well."""
     attempts: int = 0

@@ -96,11 +96,13 @@ class Jobs:
         is_open = job.policy.scheme is Scheme.ADAPTIVE and not job.checked
         if is_open and self.trust.assign(job.kind_of(replica), assignment.issued_at):
             job.replicate()
+        if job.policy.scheme is Scheme.RESTRICTED:
+            replica.is_examined = self.trust.assign(job.kind_of(replica), assignment.issued_at)
 
     def take_loss(self, job: Job, replica: Replica, reason: str) -> None:
         """This replica brings nothing (more); when it was to be checked, another task makes up for it."""
         replica.error = reason
-        if job.checked:
+        if job.checked or replica.is_examined:
             self.trust.miss(job.kind_of(replica))
 
     def take_failure(self, job: Job, code: int, error: str) -> None:

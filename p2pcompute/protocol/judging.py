@@ -9,7 +9,7 @@ from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.comparing import Comparing, must_show
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
 from p2pcompute.protocol.job import COMMITTED, OPENED, Job, Replica
-from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, Now
+from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, JobOutcome, JobStatus, Now, RunJob
 from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
@@ -64,6 +64,8 @@ class Judging:
 
     def judge(self, now: Now, job: Job, revealed: list[Replica]) -> list[Effect]:
         """Pronounce what a quorum agrees on, or ask for more replicas."""
+        if job.policy.scheme is Scheme.RESTRICTED:
+            return self._examine(now, job, revealed[0])
         count = verification.tally(job.votes(), job.quorum)
         failed = count.agreed is not None and count.agreed[0] is not d.OutcomeStatus.OK
         if failed and job.quorum < job.policy.quorum:  # that a kernel failed is no single operator's word to give
@@ -154,9 +156,43 @@ class Judging:
         told = self._desk.event(job, "job.verdict", replica, judgement=body.judgement.name, price=0)
         return [record, told, self._desk.send(job, replica, "courtesy", verdict)]
 
+    # -- computing it here -------------------------------------------------------------------------------------------
+
+    def _examine(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """Believe the one replica, or compute the task here as well: when its turn has come, or when it says that the
+        kernel failed."""
+        assert replica.reveal is not None
+        assert replica.assignment is not None
+        if not replica.is_examined and replica.reveal.body.status is d.OutcomeStatus.OK:
+            return self._pronounce(now, job, [(replica, d.Judgement.AGREED)])
+        replica.step("inspect")
+        token = f"own:{job.name}:{replica.assignment.id.hex()}"
+        return [self._desk.event(job, "job.examining", replica), RunJob(token, job.manifest_bytes)]
+
+    def on_own_run(self, now: Now, job: Job, replica: Replica, outcome: JobOutcome) -> list[Effect]:
+        """What the task comes to here. Where this machine cannot say, another task is to make up for it."""
+        if replica.state != "inspecting" or job.state != "working":
+            return []
+        assert replica.reveal is not None
+        theirs = verification.answer_of(replica.reveal.body)
+        roots = tuple(root for root, _ in outcome.outputs)
+        ours = {JobStatus.OK: (d.OutcomeStatus.OK, roots), JobStatus.TRAP: (d.OutcomeStatus.TRAP, ())}
+        mine = ours.get(outcome.status)
+        told = self._desk.event(job, "job.examined", replica, status=outcome.status.name, device_us=outcome.device_us)
+        if mine is not None and theirs[0] is d.OutcomeStatus.TIMEOUT:  # a slow machine is no lie
+            return [told, *self._desk.lose(now, job, replica, "took longer than the task allows")]
+        if mine is not None and mine != theirs:
+            return [told, *self._refute(now, job, replica, (b"", 0))]
+        if mine is None:
+            self._desk.jobs.trust.miss(job.kind_of(replica))
+        judgement = verification.judge(replica.reveal.body, theirs)
+        return [told, *self._pronounce(now, job, [(replica, judgement)], witnesses=mine is not None)]
+
     # -- pronouncing -------------------------------------------------------------------------------------------------
 
-    def _pronounce(self, now: Now, job: Job, judged: list[tuple[Replica, d.Judgement]]) -> list[Effect]:
+    def _pronounce(
+        self, now: Now, job: Job, judged: list[tuple[Replica, d.Judgement]], *, witnesses: int = 0
+    ) -> list[Effect]:
         """All verdicts of a job, in one record. Where results are close but not equal, each that agrees is told so of
         its own roots; the outputs are those of the last one."""
         group = [r.reveal.body for r, judgement in judged if r.reveal and judgement is not d.Judgement.OUTVOTED]
@@ -170,7 +206,7 @@ class Judging:
             counted_us = self._desk.jobs.counted_us(job, replica, group)
             price = pricing.price_due(replica.terms, counted_us, moved) if paid else 0
             roots = replica.reveal.body.output_roots if paid else group[-1].output_roots
-            body = d.Verdict(replica.commitment.id, judgement, roots, len(group), price)
+            body = d.Verdict(replica.commitment.id, judgement, roots, len(group) + witnesses, price)
             verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
             self._desk.jobs.take_verdict(job, replica, verdict)
             pairs.append((replica.reveal.raw, verdict.raw))

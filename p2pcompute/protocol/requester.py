@@ -20,7 +20,7 @@ from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
-from p2pcompute.protocol.machine import Effect, Emit, InspectOutcome, Now, Outcome, Reply, SetTimer
+from p2pcompute.protocol.machine import Effect, Emit, InspectOutcome, JobOutcome, Now, Outcome, Reply, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
@@ -67,6 +67,8 @@ class Requester:
         if not fault and command.policy.scheme is Scheme.SAMPLE:
             manifest = decode_manifest(command.manifest)
             fault = snapshot_fault(manifest) or stored_fault(manifest, command.stored)
+        if not fault and command.policy.scheme is Scheme.RESTRICTED and not command.needs.operators:
+            fault = "a restricted task names the operators that may compute it"
         if fault:
             raise UsageError(fault)
         record = records.JobSubmitted(
@@ -234,6 +236,15 @@ class Requester:
             shown = self._judging.comparing.on_fetched(now, job, replica, ok=blobs is not None)
             return [*shown, *self._advance(now, job)]
         return [*self._settling.on_fetched(now, job, ok=blobs is not None), *self._advance(now, job)]
+
+    def on_own_run(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
+        """A task that was computed here as well is done."""
+        _, job_name, assignment = token.split(":")
+        job = self.jobs.get(bytes.fromhex(job_name))
+        replica = job.replica_of(bytes.fromhex(assignment)) if job is not None else None
+        if job is None or replica is None:
+            return []
+        return [*self._judging.on_own_run(now, job, replica, outcome), *self._advance(now, job)]
 
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
         """An Inspect ended."""

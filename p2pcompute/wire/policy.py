@@ -16,11 +16,13 @@ SAMPLES_DEFAULT: Final = 44
 
 class Scheme(enum.IntEnum):
     """REPLICATE: every task by several operators. ADAPTIVE: by one whose word has earned it, with secret checks.
-    SAMPLE: by one, of whose blocks some are recomputed."""
+    SAMPLE: by one, of whose blocks some are recomputed. RESTRICTED: by one of those named, and now and then the task is
+    computed here as well."""
 
     REPLICATE = 0
     ADAPTIVE = 1
     SAMPLE = 2
+    RESTRICTED = 3
 
 
 class Policy(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -43,7 +45,9 @@ def policy_fault(policy: Policy) -> str:
     """Why these numbers make no policy; empty when they do."""
     if not 1 <= policy.quorum <= policy.replicas <= limits.REPLICAS_MAX:
         return f"the quorum must be 1 to the number of replicas, and these at most {limits.REPLICAS_MAX}"
-    if policy.scheme is not Scheme.REPLICATE and policy.quorum < 2:
+    if policy.scheme is Scheme.RESTRICTED and policy.replicas > 1:
+        return "a restricted task has one replica"
+    if policy.scheme in (Scheme.ADAPTIVE, Scheme.SAMPLE) and policy.quorum < 2:
         return "a check needs a quorum of at least two"
     if (policy.scheme is Scheme.SAMPLE) != (policy.samples > 0):
         return "blocks are sampled under the policy sample, and under no other"
@@ -70,6 +74,12 @@ def sample(blocks: int = SAMPLES_DEFAULT) -> Policy:
     """One operator computes, and so many thread blocks, drawn after it committed, are recomputed here. Only for kernels
     whose blocks are provably independent. Raises UsageError."""
     return _checked(Policy(Scheme.SAMPLE, 2, 2, blocks))
+
+
+def restricted() -> Policy:
+    """One of the operators that the needs name computes, and nobody else sees the task; one task in every twenty, and
+    the first ones, are computed here as well, which the operator cannot know."""
+    return Policy(Scheme.RESTRICTED, 1, 1)
 
 
 def _checked(policy: Policy) -> Policy:
