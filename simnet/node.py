@@ -381,10 +381,11 @@ class Node(Site):
         roots, size = [root for root, _ in effect.blobs], sum(size for _, size in effect.blobs)
         open_ = [True]
 
-        def end(blobs: tuple[bytes, ...] | None, reason: str = "", *, late: bool = False) -> None:
+        def end(blobs: tuple[bytes, ...] | None, reason: str = "", *, late: bool = False, held_bytes: int = 0) -> None:
             if open_:
                 open_.clear()
-                self._input(life, lambda core: core.on_fetch(self.now, effect.token, blobs, reason), late=late)
+                told = effect.token, blobs, reason, held_bytes
+                self._input(life, lambda core: core.on_fetch(self.now, *told), late=late)
 
         def expire() -> None:
             end(None, "the transfer took too long", late=True)
@@ -406,6 +407,8 @@ class Node(Site):
                 assert isinstance(source, Site)
                 if whole and source.gives(self.peer, roots):
                     end(self.take(source, effect.token, roots))
+                elif whole and peer == effect.peer and (held := source.slice_for(self.peer, effect.blobs)):
+                    end(None, "the rest is not paid", held_bytes=held)
                 else:
                     next_source("the source does not have it")
 

@@ -36,7 +36,7 @@ from p2pcompute.protocol.machine import (
     Ruling,
 )
 from p2pcompute.wire import documents as d
-from p2pcompute.wire import merkle
+from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.manifest import decode_manifest
 from simnet.characters.base import Outputs, Ring
 from simnet.characters.traced import Traced
@@ -215,6 +215,17 @@ class Site(abc.ABC):
             for root in one.roots
         ]
         return all(root in self.blobs and root in granted for root in roots)
+
+    def slice_for(self, peer: bytes, blobs: tuple[tuple[bytes, int], ...]) -> int:
+        """How many bytes from the beginning of these blobs `peer` gets here, where the rest is not paid; else 0."""
+        parts = [one.part for (_, who), one in self._grants.items() if who == peer and one.part is not None]
+        held = 0
+        for root, size in blobs:
+            chunks = max((chunks for part, chunks in parts if part == root), default=None)
+            if not self.gives(peer, [root]):
+                return held + chunks * limits.BLOB_CHUNK_BYTES if chunks is not None else 0
+            held += size
+        return 0
 
     def take(self, source: Site, token: str, roots: list[bytes]) -> tuple[bytes, ...]:
         """Blobs have arrived from another peer; their bytes when they are a manifest's."""

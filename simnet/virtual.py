@@ -18,6 +18,7 @@ import trio.testing
 from p2pcompute.errors import RemoteError, UsageError
 from p2pcompute.node.ports import Streams
 from p2pcompute.node.runtime import Runtime
+from p2pcompute.node.sources import PaymentDueError
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.kademlia import Contact
 from p2pcompute.protocol.machine import (
@@ -245,6 +246,8 @@ class SiteWork:
             assert isinstance(source, Site)
             if whole and source.gives(node.peer, roots):
                 return node.take(source, effect.token, roots)
+            if whole and peer == effect.peer and (held := source.slice_for(node.peer, effect.blobs)):
+                raise PaymentDueError("the rest is not paid", held)
             fault = RemoteError("the source does not have it")
         raise fault
 

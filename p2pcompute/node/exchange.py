@@ -2,7 +2,7 @@
 
     request   frame: [root, size in bytes, first chunk, number of chunks, whether the nodes are wanted]
     answer    frame: the blob's chunk nodes, 32 bytes each (not wanted: one zero byte; refused: empty);
-              then one frame per chunk, in order
+              then one frame per chunk, in order; an empty one ends them where the rest is not given until it is paid
 
 Pieces of blobs have requests of their own (pieces.py), over the same protocol.
 
@@ -22,7 +22,7 @@ import trio
 
 from p2pcompute.errors import HomeError, LocalError, RemoteError
 from p2pcompute.node import pieces
-from p2pcompute.node.sources import NO_NODES, STALL_S, CorruptError, Source, opened
+from p2pcompute.node.sources import NO_NODES, STALL_S, CorruptError, PaymentDueError, Source, opened
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.storage.partial import PartialBlob
 from p2pcompute.transport.allowance import Allowances
@@ -54,8 +54,9 @@ SERVED_SECONDS_BURST: Final = 0.25
 BANS_MAX: Final = 16_384
 NODES_CACHED_BYTES_MAX: Final = 8 * limits.MIB
 
-MayRead = Callable[[bytes, bytes], bool]
-"""(peer, root) -> whether the peer was granted the whole blob."""
+MayRead = Callable[[bytes, bytes], int | None]
+"""(peer, root) -> how many chunks of the blob, from its beginning, the peer may have; None when it was granted none."""
+ALL_CHUNKS: Final = 2**32
 MayHave = Callable[[bytes, bytes, int], bool]
 """(peer, root, leaves) -> whether the peer may have so many more leaves of the blob; if so, they are counted."""
 
@@ -143,7 +144,7 @@ class BlobServer:
         if not self._store.has(root) or self._store.size(root) != size:
             await stream.send_all(pack_frame(b""))
             return
-        if self._may_read(peer, root):
+        if (self._may_read(peer, root) or 0) >= merkle.chunk_count(size):
             if not self._charge(peer, root, size, len({leaf // pieces.FRAME_LEAVES for leaf in leaves})):
                 raise RemoteError("asks for the same blob again and again")
         elif not self._may_have(peer, root, len(leaves)):
@@ -159,10 +160,12 @@ class BlobServer:
 
     async def _answer_blob(self, peer: bytes, stream: Stream, request: BlobRequest) -> None:
         root, size = request.root, request.size_bytes
-        if not self._may_read(peer, root) or not self._store.has(root) or self._store.size(root) != size:
+        readable = self._may_read(peer, root)
+        if readable is None or not self._store.has(root) or self._store.size(root) != size:
             await stream.send_all(pack_frame(b""))
             return
-        numbers = range(min(request.first, merkle.chunk_count(size)), merkle.chunk_count(size))[: request.count]
+        asked = range(min(request.first, merkle.chunk_count(size)), merkle.chunk_count(size))[: request.count]
+        numbers = range(asked.start, max(asked.start, min(asked.stop, readable)))
         if not self._charge(peer, root, size, len(numbers)):
             raise RemoteError("asks for the same blob again and again")
         view = self._store.mapped(root)
@@ -171,6 +174,8 @@ class BlobServer:
         for number in numbers:
             at = number * limits.BLOB_CHUNK_BYTES
             await self._give(peer, stream, bytes(view[at : at + limits.BLOB_CHUNK_BYTES]))
+        if len(numbers) < len(asked):
+            await self._give(peer, stream, b"")
 
     async def _give(self, peer: bytes, stream: Stream, frame: bytes) -> None:
         """Send one frame, as soon as the peer has earned what it had before."""
@@ -224,8 +229,10 @@ class _Transfer:
     def __init__(self, partial: PartialBlob, sources: Sequence[Source], bans: Bans) -> None:
         self._partial, self._bans = partial, bans
         self._sources = [source for source in sources if (source.peer, partial.root) not in bans]
+        self._first = sources[0] if sources else None
         self._spans = _spans(partial.missing(), len(self._sources))
         self._nodes: list[bytes] | None = None
+        self._is_due = False
         self._fault = f"nobody is left who could be trusted with blob {partial.root.hex()[:16]}"
 
     async def run(self) -> None:
@@ -239,6 +246,10 @@ class _Transfer:
             async with trio.open_nursery() as nursery:
                 for source in self._sources * STREAMS_PER_SOURCE:
                     nursery.start_soon(self._work, source)
+        if self._is_due and self._partial.missing():
+            size, chunk = self._partial.size, limits.BLOB_CHUNK_BYTES
+            missing = sum(min(chunk, size - number * chunk) for number in self._partial.missing())
+            raise PaymentDueError(self._fault, size - missing)
         if self._nodes is None or self._partial.missing():
             raise RemoteError(self._fault)
 
@@ -264,6 +275,8 @@ class _Transfer:
                 return
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
             self._fault = f"the transfer of blob {name} broke off ({type(error).__name__})"
+        except PaymentDueError as error:
+            self._fault, self._is_due = str(error), self._is_due or source is self._first
         except CorruptError as error:
             self._fault = str(error)
             self._bans.add(source.peer, self._partial.root)
@@ -288,6 +301,8 @@ class _Transfer:
         for number in span:
             with trio.fail_after(STALL_S):
                 chunk = await reader.next(limits.BLOB_CHUNK_BYTES)
+            if not chunk:
+                raise PaymentDueError(f"the peer gives no more of blob {name} until it is paid", 0)
             if merkle.chunk_node(chunk) != self._nodes[number]:  # 0.2 ms: a thread would cost more
                 raise CorruptError(f"chunk {number} of blob {name} is corrupt")
             partial.write_at(number * limits.BLOB_CHUNK_BYTES, chunk, checked=True)

@@ -17,6 +17,7 @@ import trio
 
 from p2pcompute.errors import DecodeError, LocalError, P2PComputeError, RemoteError
 from p2pcompute.node.ports import Clock, Committer, Network, PeerFinder, SystemClock, Ticket, Work
+from p2pcompute.node.sources import PaymentDueError
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
 from p2pcompute.protocol.core import NEIGHBOURS_MIN, RPC_CHANNEL, PeerCore
@@ -348,12 +349,15 @@ class Runtime:
     async def _fetch(self, effect: Fetch) -> None:
         reason = "the transfer took too long"
         blobs: tuple[bytes, ...] | None = None
+        held_bytes = 0
         with self._at_most(effect.timeout_ms):
             try:
                 blobs = await self._work.fetch(effect, self)
+            except PaymentDueError as error:
+                reason, held_bytes = str(error), error.held_bytes
             except (RemoteError, LocalError) as error:
                 reason = str(error)
-        self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason))
+        self._do(self.core.on_fetch(self.now(), effect.token, blobs, reason, held_bytes))
 
     async def _run_job(self, effect: RunJob) -> None:
         with trio.CancelScope() as scope:

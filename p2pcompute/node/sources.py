@@ -32,6 +32,14 @@ class CorruptError(RemoteError):
     """A source sent bytes that are not the blob's."""
 
 
+class PaymentDueError(RemoteError):
+    """A source gives no more of a blob until what was given is paid. `held_bytes`: what is here."""
+
+    def __init__(self, reason: str, held_bytes: int) -> None:
+        super().__init__(reason)
+        self.held_bytes = held_bytes
+
+
 @contextlib.asynccontextmanager
 async def opened(source: Source) -> AsyncIterator[Stream]:
     """A stream to the source for as long as the block runs."""

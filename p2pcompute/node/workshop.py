@@ -15,7 +15,7 @@ from p2pcompute.node import exchange
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.inspection import Inspector
 from p2pcompute.node.ports import Clock, Streams, SystemClock
-from p2pcompute.node.sources import PROTOCOL, Source
+from p2pcompute.node.sources import PROTOCOL, PaymentDueError, Source
 from p2pcompute.protocol.machine import Compare, Fetch, Grant, Inspect, InspectOutcome, JobOutcome, RunJob
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.mux import Stream
@@ -62,8 +62,14 @@ class Workshop:
         while len(granted) > GRANTS_PER_PEER_MAX:
             granted.popitem(last=False)
 
-    def _may_read(self, peer: bytes, root: bytes) -> bool:
-        return any(not one.grant.leaves_max for one in self._granted(peer, root))
+    def _may_read(self, peer: bytes, root: bytes) -> int | None:
+        """How many chunks; None when this blob was not granted."""
+        if any(not one.grant.leaves_max for one in self._granted(peer, root)):
+            return exchange.ALL_CHUNKS
+        wall_ms = self._clock.now().wall_ms
+        known = self._grants[peer].values() if peer in self._grants else ()
+        parts = [one.grant.part for one in known if one.grant.part and wall_ms < one.grant.until_wall_ms]
+        return max((chunks for part, chunks in parts if part == root), default=None)
 
     def _may_have(self, peer: bytes, root: bytes, leaves: int) -> bool:
         """Some grant has so many leaves left; they are counted there, a leaf asked for twice twice."""
@@ -86,9 +92,14 @@ class Workshop:
     async def fetch(self, effect: Fetch, network: Streams) -> tuple[bytes, ...]:
         """Have the blobs here, pinned; their bytes when they are a manifest's. Raises RemoteError or LocalError."""
         sources = [self._source(network, *source) for source in ((effect.peer, effect.addresses), *effect.others)]
+        held_bytes = 0
         for root, size in effect.blobs:
             self._pin(root, effect.token)
-            await exchange.fetch_blob(self._blobs, sources, root, size, self._bans)
+            try:
+                await exchange.fetch_blob(self._blobs, sources, root, size, self._bans)
+            except PaymentDueError as error:
+                raise PaymentDueError(str(error), held_bytes + error.held_bytes) from error
+            held_bytes += size
         wanted = effect.token.startswith("manifest:")
         return tuple(self._blobs.read(root) for root, _ in effect.blobs) if wanted else ()
 

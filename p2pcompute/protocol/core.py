@@ -534,10 +534,14 @@ class PeerCore:
         """A Compare ended: which results are close to each other; None when that could not be said."""
         return self.requester.on_compared(now, token, pairs)
 
-    def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
-        """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed."""
-        machine = self.requester if token.startswith(("outputs:", "compare:")) else self.provider
-        return machine.on_fetch(now, token, blobs, reason)
+    def on_fetch(
+        self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "", held_bytes: int = 0
+    ) -> list[Effect]:
+        """A Fetch ended. `blobs`: the bytes of a manifest, empty for other fetches, None when it failed. `held_bytes`:
+        it failed since so many bytes from the beginning are here and the peer gives no more until they are paid."""
+        if token.startswith(("outputs:", "compare:")):
+            return self.requester.on_fetch(now, token, blobs, reason, held_bytes)
+        return self.provider.on_fetch(now, token, blobs, reason)
 
 
 def _subject_of(document: AnyDocument) -> bytes:

@@ -59,6 +59,11 @@ class Engagement:
     moved_bytes: int = 0
     is_shown: bool = False
     """Whether the requester sees the outputs before it judges, since it compares their values."""
+    output_sizes: tuple[int, ...] = ()
+    paid: int = 0
+    """Of the receipt, in parts."""
+    released: int = 0
+    """The value of what the requester may read."""
     failure: AnyDocument | None = None
     receipt: AnyDocument | None = None
     verdict: AnyDocument | None = None

@@ -95,6 +95,8 @@ class Replica:
     verdict: AnyDocument | None = None
     receipt: AnyDocument | None = None
     cheque: AnyDocument | None = None
+    part: AnyDocument | None = None
+    """The last cheque for a part of the receipt."""
     evidence: tuple[bytes, int] = (b"", 0)
     """Root and size of what shows to others that it was wrong."""
     error: str = ""
@@ -108,6 +110,11 @@ class Replica:
         """When; only once assigned."""
         assert self.assignment is not None
         return self.assignment.issued_at
+
+    @property
+    def paid_in_parts(self) -> int:
+        """Of its receipt, so far."""
+        return int(self.part.body.part) if self.part is not None else 0
 
     @property
     def terms(self) -> Assignment:

@@ -189,7 +189,7 @@ class Jobs:
                 replica = self._replica(record.job, receipt.body.assignment)
                 replica.receipt = receipt
                 replica.step("receipt")
-            case records.Settled() | records.ChequeTaken() | records.JobEnded():
+            case records.Settled() | records.PartPaid() | records.ChequeTaken() | records.JobEnded():
                 self._replay_end(record)
             case records.Banned():
                 if record.reason:
@@ -217,7 +217,7 @@ class Jobs:
             replica.reveal = reveal
             self.take_verdict(job, replica, verdict)
 
-    def _replay_end(self, record: records.Settled | records.ChequeTaken | records.JobEnded) -> None:
+    def _replay_end(self, record: records.Settled | records.PartPaid | records.ChequeTaken | records.JobEnded) -> None:
         job = self._jobs[record.job]
         match record:
             case records.Settled():
@@ -226,8 +226,12 @@ class Jobs:
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == cheque.body.receipt)
                 replica.cheque = cheque
                 replica.step("cheque")
-                if cheque.epoch == self._post.author.epoch:  # sums count within an epoch; a restored home begins anew
-                    self._ledger.restore_promise(replica.peer, cheque.body.cumulative)
+                self._restore_promise(cheque)
+            case records.PartPaid():
+                cheque = self._post.open(record.cheque)
+                replica = next(r for r in job.team if r.receipt and r.receipt.id == cheque.body.receipt)
+                replica.part = cheque
+                self._restore_promise(cheque)
             case records.ChequeTaken():
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == record.receipt)
                 replica.step("paid")
@@ -236,3 +240,8 @@ class Jobs:
                     self.take_failure(job, record.code, record.error)
                 job.fetched = not record.error
                 job.state = "failed" if record.error else "done"
+
+    def _restore_promise(self, cheque: AnyDocument) -> None:
+        """Sums count within an epoch; a restored home begins anew."""
+        if cheque.epoch == self._post.author.epoch:
+            self._ledger.restore_promise(cheque.body.payee, cheque.body.cumulative)

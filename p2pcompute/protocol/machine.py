@@ -202,13 +202,14 @@ class Fetch(msgspec.Struct, frozen=True, gc=False):
 class Grant(msgspec.Struct, frozen=True, gc=False):
     """Let `peer` read these blobs until `until_wall_ms`; an empty list takes back what was granted under `token`. With
     `leaves_max` no blob is given whole: `peer` may have single leaves of these, so many in all. What it had under
-    `token` before counts on."""
+    `token` before counts on. `part`: one more blob, of which it may read so many chunks from its beginning."""
 
     token: str
     peer: bytes
     roots: tuple[bytes, ...]
     until_wall_ms: int
     leaves_max: int = 0
+    part: tuple[bytes, int] | None = None
 
 
 class Point(msgspec.Struct, frozen=True, gc=False, array_like=True):

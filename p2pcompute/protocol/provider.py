@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from p2pcompute.errors import DecodeError
-from p2pcompute.protocol import pricing, records, verification
+from p2pcompute.protocol import pricing, records, slices, verification
 from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
 from p2pcompute.protocol.lease import Caps, Lease
 from p2pcompute.protocol.leasing import LETTER_MS, Answered, Leasing, Refusal, persist
@@ -70,6 +70,8 @@ class Provider:
         self._engagements: OrderedDict[bytes, Engagement] = OrderedDict()
         """By the id of the assignment."""
         self._by_commitment: dict[bytes, Engagement] = {}
+        self._unpaid: dict[bytes, dict[bytes, Engagement]] = {}
+        """Requester -> receipt -> the engagement that it ended, until it is paid."""
         self.handlers: Final[dict[type[object], Callable[[Now, AnyDocument], Answered]]] = {
             d.Probe: self.leasing.on_probe,
             d.ReservationRequest: self._on_reservation_request,
@@ -114,7 +116,7 @@ class Provider:
                 self._replay_end(self._engagements[record.assignment], self._post.open(record.by))
             case records.Committed():
                 document = self._post.open(record.commitment)
-                facts = record.opening, record.moved_bytes, record.is_shown
+                facts = record.opening, record.moved_bytes, record.is_shown, record.output_sizes
                 self._commit(self._engagements[record.assignment], document, *facts)
             case records.Issued():
                 verdict, receipt = self._post.open(record.verdict), self._post.open(record.receipt)
@@ -123,7 +125,7 @@ class Provider:
                 cheque = self._post.open(record.cheque)
                 covered = self.chain.get(cheque.body.receipt)
                 assert covered is not None, "the journal names a receipt it does not hold"
-                self._cover(cheque, covered.body.price)
+                self._cover(cheque, covered)
             case _:
                 pass
 
@@ -315,11 +317,26 @@ class Provider:
             [_event("provider.earned", e.requester, price=body.price), *self._quiet(e)],
         )
 
-    @staticmethod
-    def _grant_outputs(e: Engagement) -> list[Effect]:
+    def _grant_outputs(self, e: Engagement, wall_ms: int = 0) -> list[Effect]:
+        """All of them where the price is within the credit that is left, else the next slice."""
         assert e.opening is not None
         assert e.receipt is not None
-        return [Grant(e.token, e.requester, e.opening.output_roots, e.receipt.issued_at + DELIVERY_MS)]
+        roots, sizes, price = e.opening.output_roots, e.output_sizes, e.receipt.body.price
+        others = sum(x.released - x.paid for x in self._unpaid[e.requester].values() if x is not e)
+        left = max(0, self._ledger.credit_of(e.requester) - others)
+        readable = sum(sizes) if e.is_shown else slices.readable_bytes(sizes, price, e.paid, left)
+        whole, chunks = slices.whole_chunks(sizes, readable)
+        e.released = max(e.paid, slices.value_of(sizes, price, readable))
+        part = (roots[whole], chunks) if whole < len(roots) else None
+        until = max(e.receipt.issued_at, wall_ms) + DELIVERY_MS
+        return [Grant(e.token, e.requester, roots[:whole], until, part=part)]
+
+    def _grant_more(self, now: Now, requester: bytes) -> list[Effect]:
+        """A cheque came: what was kept back for want of credit may go on."""
+        waiting = [
+            e for e in self._unpaid.get(requester, {}).values() if e.receipt and e.released < e.receipt.body.price
+        ]
+        return [effect for e in waiting if e.output_sizes for effect in self._grant_outputs(e, now.wall_ms)]
 
     def _write_receipt(self, now: Now, e: Engagement, verdict: AnyDocument) -> AnyDocument:
         assert e.opening is not None
@@ -343,6 +360,7 @@ class Provider:
         e.step("issue")
         e.verdict, e.receipt = verdict, receipt
         self.chain.append(receipt)
+        self._unpaid.setdefault(e.requester, {})[receipt.id] = e
         self._ledger.earn(e.requester, e.assignment.id, receipt.body.price, receipt.issued_at)
 
     def _on_delivery(self, now: Now, delivery: AnyDocument) -> Answered:
@@ -357,22 +375,30 @@ class Provider:
                 self._decline(now, cheque, d.DeclineCode.UNSUITABLE, "this cheque covers no receipt of mine"),
                 [],
             )
-        if self.chain.countersigned(body.receipt):
+        e = self._unpaid.get(cheque.signer, {}).get(body.receipt)
+        if e is None or 0 < body.part <= e.paid:
             return [], None, []
-        if not self._cover(cheque, receipt.body.price):
+        if body.part > receipt.body.price or not self._cover(cheque, receipt):
             text = "the sum does not reach the receipts it covers"
             return [], self._decline(now, cheque, d.DeclineCode.UNSUITABLE, text), []
-        return [persist(records.Covered(cheque.raw))], None, [_event("provider.paid", cheque.signer)]
+        record = persist(records.Covered(cheque.raw))
+        more = self._grant_more(now, cheque.signer)
+        return [record, *more], None, [_event("provider.paid", cheque.signer, part=body.part)]
 
-    def _cover(self, cheque: AnyDocument, price: int) -> bool:
-        """Whether the cheque is good for the receipt's price."""
-        if not self._ledger.take_cheque(cheque.signer, cheque.epoch, cheque.body.cumulative, price):
+    def _cover(self, cheque: AnyDocument, receipt: AnyDocument) -> bool:
+        """Whether the cheque is good for what it says it pays of the receipt."""
+        e = self._unpaid[cheque.signer][receipt.id]
+        due = (cheque.body.part or receipt.body.price) - e.paid
+        if not self._ledger.take_cheque(cheque.signer, cheque.epoch, cheque.body.cumulative, due):
             return False
+        if cheque.body.part:
+            e.paid = cheque.body.part
+            return True
         self.chain.countersign(cheque)
-        for e in reversed(self._engagements.values()):
-            if e.receipt is not None and e.receipt.id == cheque.body.receipt and e.state == "unpaid":
-                e.step("pay")
-                break
+        e.step("pay")
+        del self._unpaid[cheque.signer][receipt.id]
+        if not self._unpaid[cheque.signer]:
+            del self._unpaid[cheque.signer]
         return True
 
     # -- the run ---------------------------------------------------------------------------------------------------
@@ -453,17 +479,25 @@ class Provider:
         ok = status is d.OutcomeStatus.OK
         moved_bytes = pricing.traffic_bytes(e.manifest, len(e.manifest_bytes), with_outputs=ok)
         is_shown = ok and e.manifest.is_tolerant
-        self._commit(e, document, opening, moved_bytes, is_shown)
-        record = records.Committed(e.assignment.id, opening, document.raw, moved_bytes, is_shown)
+        sizes = tuple(b.size_bytes for b in e.manifest.outputs) if ok else ()
+        self._commit(e, document, opening, moved_bytes, is_shown, sizes)
+        record = records.Committed(e.assignment.id, opening, document.raw, moved_bytes, is_shown, sizes)
         done = _event("provider.committed", e.requester, device_us=outcome.device_us)
         return [persist(record), done, *self._tell(now, e)]
 
     def _commit(
-        self, e: Engagement, commitment: AnyDocument, opening: d.RootReveal, moved_bytes: int, is_shown: bool
+        self,
+        e: Engagement,
+        commitment: AnyDocument,
+        opening: d.RootReveal,
+        moved_bytes: int,
+        is_shown: bool,
+        output_sizes: tuple[int, ...],
     ) -> None:
         e.state = "running" if e.state == "fetching" else e.state  # replay: a restart repeats the run silently
         e.step("commit")
         e.commitment, e.opening, e.moved_bytes, e.is_shown = commitment, opening, moved_bytes, is_shown
+        e.output_sizes = output_sizes
         self._by_commitment[commitment.id] = e
         self._ledger.claim(e.requester, e.assignment.id, e.claim, commitment.issued_at)
         self._vacate(e, commitment)

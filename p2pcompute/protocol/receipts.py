@@ -160,6 +160,7 @@ def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
 def _countersigns(cheque: AnyDocument, receipt: AnyDocument) -> bool:
     return bool(
         cheque.signer == receipt.body.requester
+        and not cheque.body.part
         and cheque.body.payee == receipt.signer
         and cheque.body.cumulative >= receipt.body.price
     )

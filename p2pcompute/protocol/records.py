@@ -95,6 +95,13 @@ class Settled(Record, frozen=True, tag="settled"):
     cheque: bytes
 
 
+class PartPaid(Record, frozen=True, tag="part-paid"):
+    """Requester: a part of the outputs is here, and this cheque pays for it."""
+
+    job: bytes
+    cheque: bytes
+
+
 class ChequeTaken(Record, frozen=True, tag="cheque-taken"):
     """Requester: the payee has the cheque."""
 
@@ -147,14 +154,15 @@ class Ended(Record, frozen=True, tag="closed"):
 
 
 class Committed(Record, frozen=True, tag="committed"):
-    """Provider: the outcome, its opening, the commitment to it, the bytes that are to be paid for, and whether the
-    outputs are compared by their values."""
+    """Provider: the outcome, its opening, the commitment to it, the bytes that are to be paid for, whether the
+    outputs are compared by their values, and how large they are."""
 
     assignment: bytes
     opening: RootReveal
     commitment: bytes
     moved_bytes: int
     is_shown: bool
+    output_sizes: tuple[int, ...]
 
 
 class Issued(Record, frozen=True, tag="issued"):
@@ -193,6 +201,7 @@ AnyRecord = (
     | Reopened
     | ReceiptHeld
     | Settled
+    | PartPaid
     | ChequeTaken
     | JobEnded
     | Reserved

@@ -222,9 +222,13 @@ class Requester:
             return self._judging.on_reveal(now, job, replica, answer)
         if tag.step == "verdict":
             return self._settling.on_receipt(now, job, replica, answer)
+        if tag.step == "part":
+            return self._settling.on_part_taken(now, job, replica, outcome)
         return self._settling.on_cheque_taken(now, job, replica, outcome)
 
-    def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str) -> list[Effect]:
+    def on_fetch(
+        self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str, held_bytes: int
+    ) -> list[Effect]:
         """The outputs are in the local store, or this source could not give them."""
         what, job_name, *rest = token.split(":")
         job = self.jobs.get(bytes.fromhex(job_name))
@@ -235,7 +239,8 @@ class Requester:
             assert replica is not None
             shown = self._judging.comparing.on_fetched(now, job, replica, ok=blobs is not None)
             return [*shown, *self._advance(now, job)]
-        return [*self._settling.on_fetched(now, job, ok=blobs is not None), *self._advance(now, job)]
+        fetched = self._settling.on_fetched(now, job, ok=blobs is not None, held_bytes=held_bytes)
+        return [*fetched, *self._advance(now, job)]
 
     def on_own_run(self, now: Now, token: str, outcome: JobOutcome) -> list[Effect]:
         """A task that was computed here as well is done."""
@@ -301,6 +306,8 @@ class Requester:
             return self._judging.inspect(now, job, replica)
         if step == "verdict" and replica.state == "judged":
             return self._settling.send_verdict(job, replica)
+        if step == "part" and replica.state == "owed" and job.fetching == replica.peer:
+            return self._settling.send_part(job, replica)
         if step == "cheque" and replica.state == "paying":
             return self._settling.send_cheque(job, replica)
         if step == "gone" and replica.state in ("assigned", "running") and job.state == "working":

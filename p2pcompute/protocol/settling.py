@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from p2pcompute.errors import KernelError
-from p2pcompute.protocol import receipts, records
+from p2pcompute.protocol import receipts, records, slices
 from p2pcompute.protocol.desk import RETRY_MS, SETTLING_ATTEMPTS_MAX, Desk, persist
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Effect, Fetch, Missed, Now, Outcome, SetTimer
@@ -79,25 +79,67 @@ class Settling:
         fetch = Fetch(f"outputs:{job.name}", source.peer, blobs, FETCH_MS, source.addresses, others)
         return [self._desk.event(job, "job.fetching", source), fetch]
 
-    def on_fetched(self, now: Now, job: Job, *, ok: bool) -> list[Effect]:
-        """The outputs are in the local store, or this source could not give them."""
+    def on_fetched(self, now: Now, job: Job, *, ok: bool, held_bytes: int) -> list[Effect]:
+        """The outputs are in the local store, or this source could not give them. `held_bytes`: so many of them are
+        here, and it gives no more until they are paid."""
         if job.state != "settling" or not job.fetching:
             return []
         if ok:
             job.fetching, job.fetched = b"", True
             return []
         source = next((r for r in job.within("owed") if r.peer == job.fetching), None)
+        part = self._pay_part(now, job, source, held_bytes) if source is not None and held_bytes else []
+        return part or self._fetch_later(now, job, source)
+
+    def _fetch_later(self, now: Now, job: Job, source: Replica | None) -> list[Effect]:
+        """This source brought nothing: another one, or the same one after a pause."""
         if source is not None:
             source.fetch_failures += 1
             self._desk.reputation.slow(source.operator, now.mono_ms)
         rounds = min((r.fetch_failures for r in job.within("owed")), default=0)
         return [SetTimer(f"job.fetch:{job.name}", now.mono_ms + (FETCH_PAUSE_MS << min(rounds, 6)))]
 
+    # -- slices ------------------------------------------------------------------------------------------------------
+
+    def _pay_part(self, now: Now, job: Job, replica: Replica, held_bytes: int) -> list[Effect]:
+        """A cheque for what is here of the outputs. Where that was paid, and gives no more, there may be no word of it
+        there: the cheque goes once more, and the source has brought nothing."""
+        assert replica.receipt is not None
+        sizes, price = [b.size_bytes for b in job.manifest.outputs], replica.receipt.body.price
+        part = slices.value_of(sizes, price, held_bytes)
+        if part <= replica.paid_in_parts:
+            return [*self.send_part(job, replica), *self._fetch_later(now, job, replica)]
+        cumulative = self._desk.ledger.promise(replica.peer, part - replica.paid_in_parts)
+        body = d.Cheque(replica.peer, cumulative, replica.receipt.id, part)
+        replica.part = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+        paid = self._desk.event(job, "job.part-paid", replica, price=part)
+        return [persist(records.PartPaid(job.id, replica.part.raw)), paid, *self.send_part(job, replica)]
+
+    def send_part(self, job: Job, replica: Replica) -> list[Effect]:
+        """The journaled cheque for a part, until it is taken."""
+        return [self._desk.send(job, replica, "part", replica.part)] if replica.part is not None else []
+
+    def on_part_taken(self, now: Now, job: Job, replica: Replica, outcome: Outcome) -> list[Effect]:
+        """The source has it, and gives more; or it did not answer, time and again."""
+        if replica.state != "owed" or job.fetching != replica.peer:
+            return []
+        if not isinstance(outcome, Missed):
+            replica.attempts, job.fetching = 0, b""
+            return []
+        replica.attempts += 1
+        if replica.attempts < SETTLING_ATTEMPTS_MAX:
+            pause_ms = RETRY_MS << min(replica.attempts - 1, 5)
+            return [SetTimer(self._desk.retry_key(job, replica, "part"), now.mono_ms + pause_ms)]
+        replica.attempts, replica.fetch_failures = 0, SETTLING_ATTEMPTS_MAX
+        job.fetching = b""
+        return []
+
     # -- cheques -----------------------------------------------------------------------------------------------------
 
     def _pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
         assert replica.receipt is not None
-        cumulative = self._desk.ledger.promise(replica.peer, replica.receipt.body.price)
+        due = replica.receipt.body.price - replica.paid_in_parts
+        cumulative = self._desk.ledger.promise(replica.peer, due)
         body = d.Cheque(replica.peer, cumulative, replica.receipt.id)
         replica.cheque = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
         replica.step("cheque")

@@ -390,11 +390,13 @@ class Delivery(Body, frozen=True):
 
 
 class Cheque(Body, frozen=True):
-    """The payer owes `payee` `cumulative` in all for this epoch. Countersigns `receipt`, the newest one covered."""
+    """The payer owes `payee` `cumulative` in all for this epoch. Countersigns `receipt`, the newest one covered; or,
+    where `part` is not 0, pays so much of it, with earlier parts, and countersigns nothing yet."""
 
     payee: Hash
     cumulative: Money
     receipt: Hash
+    part: Money = 0
 
 
 SCHEMAS: Final[dict[Kind, type[msgspec.Struct]]] = {

@@ -168,8 +168,10 @@ class Character:
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         return self.out(now, self.core.on_compared(now, token, pairs))
 
-    def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
-        return self.out(now, self.core.on_fetch(now, token, blobs, reason))
+    def on_fetch(
+        self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "", held_bytes: int = 0
+    ) -> list[Effect]:
+        return self.out(now, self.core.on_fetch(now, token, blobs, reason, held_bytes))
 
 
 class Honest(Character):

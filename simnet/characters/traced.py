@@ -82,6 +82,8 @@ class Traced:
         self._note(now, "compared", token[:8], repr(pairs))
         return self._inner.on_compared(now, token, pairs)
 
-    def on_fetch(self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "") -> list[Effect]:
+    def on_fetch(
+        self, now: Now, token: str, blobs: tuple[bytes, ...] | None, reason: str = "", held_bytes: int = 0
+    ) -> list[Effect]:
         self._note(now, "fetch", token[:16], reason if blobs is None else len(blobs))
-        return self._inner.on_fetch(now, token, blobs, reason)
+        return self._inner.on_fetch(now, token, blobs, reason, held_bytes)

@@ -100,11 +100,18 @@ class PaidOnce(Invariant):
         failed = {record.job for record in of_kind(requester, records.JobEnded) if record.error}
         lost = {record.assignment for record in of_kind(requester, records.ReplicaLost)}
         held: dict[bytes, int] = {}
+        parts: dict[bytes, tuple[bytes, int]] = {}
         for record in of_kind(requester, records.ReceiptHeld):
             receipt = opened(record.receipt)
             if record.job not in failed and receipt.body.assignment not in lost:  # who withheld is not paid (R10)
                 held[receipt.signer] = held.get(receipt.signer, 0) + receipt.body.price
-        promised = promises(of_kind(requester, records.Settled))
+        for part in of_kind(requester, records.PartPaid):
+            cheque = opened(part.cheque)
+            if part.job in failed:  # what was here of the data was paid
+                parts[cheque.body.receipt] = cheque.body.payee, cheque.body.part
+        for payee, sum_ in parts.values():
+            held[payee] = held.get(payee, 0) + sum_
+        promised = promises(cheques_written(of_kind(requester, records.Settled), of_kind(requester, records.PartPaid)))
         if held != promised:
             raise Violation(f"receipts held {sum(held.values())}, cheques written {sum(promised.values())}")
         for provider in self.world.providers:
@@ -136,7 +143,8 @@ class ValueConserved(Invariant):
         earned = {x.id: x.body.price for x in issued if x.body.requester == requester.peer}
         receipts_held = [opened(record.receipt) for record in written(requester, records.ReceiptHeld)]
         held = {x.id: x.body.price for x in receipts_held if x.signer == provider.peer}
-        promised = promises(written(requester, records.Settled)).get(provider.peer, 0)
+        cheques = cheques_written(written(requester, records.Settled), written(requester, records.PartPaid))
+        promised = promises(cheques).get(provider.peer, 0)
         got = covered(written(provider, records.Covered), requester)
         if not held.items() <= earned.items():
             raise Violation(f"{who} a receipt is held that was never issued")
@@ -263,11 +271,15 @@ class ReceiptsVerify(Invariant):
                 raise Violation(f"task {job.name[:8]} was judged by an opening that is not its commitment's")
 
 
-def promises(settled: Iterable[records.Settled]) -> dict[bytes, int]:
+def cheques_written(settled: Iterable[records.Settled], parts: Iterable[records.PartPaid]) -> list[AnyDocument]:
+    """Every cheque that a requester wrote."""
+    return [*(opened(record.cheque) for record in settled), *(opened(record.cheque) for record in parts)]
+
+
+def promises(cheques: Iterable[AnyDocument]) -> dict[bytes, int]:
     """What cheques promise to each payee: the greatest sum of each epoch, all epochs together."""
     sums: dict[tuple[bytes, bytes], int] = {}
-    for record in settled:
-        cheque = opened(record.cheque)
+    for cheque in cheques:
         key = cheque.body.payee, cheque.epoch
         sums[key] = max(sums.get(key, 0), cheque.body.cumulative)
     return _by_peer(sums)

@@ -91,7 +91,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "cheque taken but not journaled",
         "A provider acknowledges a cheque that it would not hold after a crash.",
         "calm",
-        (P, "_on_cheque", "[persist(records.Covered(cheque.raw))], None", "[], None"),
+        (P, "_on_cheque", "return [record, *more], None", "return [*more], None"),
     ),
     _mutant(
         "a slot's number does not grow",
@@ -158,14 +158,14 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "a restored home goes on with its old sums",
         "The cheques of a new epoch promise again what the old one promised.",
         "moved home",
-        (Jobs, "_replay_end", "if cheque.epoch == self._post.author.epoch:", "if True:"),
+        (Jobs, "_restore_promise", "if cheque.epoch == self._post.author.epoch:", "if True:"),
     ),
     _mutant(
         "a cheque for too little",
         "A provider takes a cheque that does not reach its receipts.",
         "moved home, crashes, late crash",
         (Ledger, "take_cheque", "if countersigned > max(before, cumulative):", "if False:"),
-        (Jobs, "_replay_end", "self._ledger.restore_promise(replica.peer, cheque.body.cumulative)", "pass"),
+        (Jobs, "_restore_promise", "self._ledger.restore_promise(cheque.body.payee, cheque.body.cumulative)", "pass"),
     ),
     _mutant(
         "a tie is an agreement",
@@ -213,7 +213,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the sum of cheques starts anew after a crash",
         "Cheques after a restart promise less than those before.",
         "late crash",
-        (Jobs, "_replay_end", "self._ledger.restore_promise(replica.peer, cheque.body.cumulative)", "pass"),
+        (Jobs, "_restore_promise", "self._ledger.restore_promise(cheque.body.payee, cheque.body.cumulative)", "pass"),
     ),
     _mutant(
         "the end of a task not journaled",
@@ -357,7 +357,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "outputs are fetched from one replica only",
         "A provider that keeps its data back fails the task.",
         "withholder",
-        (S, "on_fetched", "source.fetch_failures += 1", "pass"),
+        (S, "_fetch_later", "source.fetch_failures += 1", "pass"),
         (S, "_fetch_outputs", "for r in sources if r is not source", "for r in sources[:0]"),
     ),
     _mutant(

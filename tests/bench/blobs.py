@@ -154,7 +154,7 @@ class _Store(_Events):
         store = BlobStore(directory, merkle.blob_root)
         if size:
             store.put(_content(size))
-        self.server = exchange.BlobServer(store, lambda peer, root: True, bytes_per_s=1 << 40)
+        self.server = exchange.BlobServer(store, lambda peer, root: exchange.ALL_CHUNKS, bytes_per_s=1 << 40)
 
     async def on_stream(self, peer: bytes, protocol: str, stream: Stream) -> None:
         await self.server.serve(peer, stream)

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 from p2pcompute.errors import HomeError, RemoteError
 from p2pcompute.node import exchange
 from p2pcompute.node.config import BLOB_BYTES_PER_S, BLOB_BYTES_PER_S_MIN
-from p2pcompute.node.sources import PROTOCOL, STALL_S
+from p2pcompute.node.sources import PROTOCOL, STALL_S, PaymentDueError
 from p2pcompute.node.sources import Source as BlobSource
 from p2pcompute.protocol.machine import PeerInfo
 from p2pcompute.storage.blobs import BlobStore
@@ -48,9 +48,13 @@ class Source:
     readers: set[bytes]
     bend: Callable[[Stream], Stream] | None = None
     asked: int = 0
+    chunks: int = exchange.ALL_CHUNKS
 
     def __post_init__(self) -> None:
-        self.server = exchange.BlobServer(self.store, lambda peer, root: peer in self.readers, BLOB_BYTES_PER_S)
+        self.server = exchange.BlobServer(self.store, self.may_read, BLOB_BYTES_PER_S)
+
+    def may_read(self, peer: bytes, root: bytes) -> int | None:
+        return self.chunks if peer in self.readers else None
 
     def on_peer(self, info: PeerInfo) -> None: ...
     def on_frame(self, peer: bytes, channel: str, frame: bytes) -> None: ...
@@ -167,6 +171,31 @@ async def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path: Path) -> Non
         assert missing == list(range(missing[0], 30))
         await fetch(store, opens, root, size)
         assert store.read(root) == data
+
+
+async def test_a_source_that_waits_to_be_paid_gives_a_beginning_and_later_only_the_rest(tmp_path: Path) -> None:
+    data = blob(40.3)
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(data)
+        for chunks in (0, 1, 10, 10, 35):
+            source.chunks = chunks
+            with pytest.raises(PaymentDueError) as due:
+                await fetch(store, opens, root, size)
+            assert due.value.held_bytes == chunks * CHUNK
+        source.chunks = 41
+        await fetch(store, opens, root, size)
+        assert store.read(root) == data
+        ((_, given),) = source.server._served.values()
+        assert given == 41
+
+
+async def test_what_is_held_is_told_to_the_byte(tmp_path: Path) -> None:
+    async with peers(tmp_path, 1) as (store, (source,), opens):
+        root, size = source.store.put(blob(2.5))
+        source.chunks = 2
+        with pytest.raises(PaymentDueError) as due:
+            await fetch(store, opens, root, size)
+        assert due.value.held_bytes == 2 * CHUNK
 
 
 async def test_a_corrupt_chunk_is_never_kept(tmp_path: Path) -> None:
@@ -322,7 +351,7 @@ class Asking:
 def limited(tmp_path: Path) -> tuple[exchange.BlobServer, bytes, int]:
     """A server that gives RATE bytes a second to each peer, and a blob of 16 chunks: 4 seconds."""
     store = BlobStore(_directory(tmp_path / "limited"), merkle.blob_root)
-    return exchange.BlobServer(store, lambda peer, root: True, RATE), *store.put(blob(16))
+    return exchange.BlobServer(store, lambda peer, root: exchange.ALL_CHUNKS, RATE), *store.put(blob(16))
 
 
 async def _served(server: exchange.BlobServer, peer: bytes, root: bytes, size: int) -> float:
@@ -369,7 +398,7 @@ async def test_what_a_peer_had_is_remembered_and_earned_again(
 async def test_a_rate_as_low_as_may_be_set_stalls_no_transfer(tmp_path: Path, autojump_clock: MockClock) -> None:
     store = BlobStore(_directory(tmp_path / "slow"), merkle.blob_root)
     root, size = store.put(blob(4))
-    server = exchange.BlobServer(store, lambda peer, root: True, BLOB_BYTES_PER_S_MIN)
+    server = exchange.BlobServer(store, lambda peer, root: exchange.ALL_CHUNKS, BLOB_BYTES_PER_S_MIN)
     streams = [Asking(root, size) for _ in range(exchange.STREAMS_PER_PEER_MAX)]
     async with trio.open_nursery() as nursery:
         for stream in streams:

@@ -48,7 +48,7 @@ from p2pcompute.protocol.machine import (
     SetTimer,
 )
 from p2pcompute.wire import documents as d
-from p2pcompute.wire import merkle
+from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role, decode_manifest, encode_manifest
 from p2pcompute.wire.policy import Policy
 from p2pcompute.wire.steps import step_count
@@ -221,6 +221,7 @@ class Actor:
         self.timers: dict[str, int] = {}
         self.queue: deque[Effect] = deque()
         self.grants: dict[tuple[str, bytes], tuple[bytes, ...]] = {}
+        self.parts: dict[tuple[str, bytes], tuple[bytes, int]] = {}
         self.runs: set[str] = set()
         rng = random.Random(f"{self.name}/{self.life}")
         secret = blake3(b"secret of " + self.name.encode()).digest()
@@ -289,6 +290,9 @@ class Actor:
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.inspected(effect))
             case Grant():
                 self.grants[effect.token, effect.peer] = effect.roots
+                self.parts.pop((effect.token, effect.peer), None)
+                if effect.part is not None:
+                    self.parts[effect.token, effect.peer] = effect.part
             case Emit():
                 self.events.append(effect)
             case _:
@@ -332,6 +336,17 @@ class Actor:
         pairs = self.compare(effect) if here else None
         self.do(self.core.on_compared(self.stage.now, effect.token, pairs))
 
+    def slice_for(self, peer: bytes, blobs: tuple[tuple[bytes, int], ...]) -> int:
+        """How many bytes from the beginning of these blobs a peer may read here, where the rest is not paid; else 0."""
+        whole = {root for (_, who), granted in self.grants.items() if who == peer for root in granted}
+        held = 0
+        for root, size in blobs:
+            if root not in whole:
+                parts = [part for (_, who), part in self.parts.items() if who == peer and part[0] == root]
+                return max((held + chunks * limits.BLOB_CHUNK_BYTES for _, chunks in parts), default=0)
+            held += size
+        return 0
+
     def fetch(self, effect: Fetch) -> None:
         source = self.stage.actors.get(effect.peer)
         roots = [root for root, _ in effect.blobs]
@@ -346,7 +361,8 @@ class Actor:
             or not source.blobs_given
             or not all(root in readable and root in source.blobs for root in roots)
         ):
-            self.do(self.core.on_fetch(self.stage.now, effect.token, None, "not there"))
+            held = source.slice_for(self.peer, effect.blobs) if source and not source.deaf else 0
+            self.do(self.core.on_fetch(self.stage.now, effect.token, None, "not there", held))
             return
         self.blobs.update({root: source.blobs[root] for root in roots})
         small = effect.token.startswith("manifest:")

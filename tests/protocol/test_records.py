@@ -26,6 +26,7 @@ def sample(kind: type) -> records.AnyRecord:
         tuple[bytes, int]: (b"root", 7),
         Policy: Policy(replicas=3),
         tuple[tuple[int, ...], ...]: ((1, 2), (3,)),
+        tuple[int, ...]: (1, 2),
         tuple[str, ...]: ("a", "b"),
         tuple[bytes, ...]: (b"a",),
         tuple[tuple[bytes, bytes], ...]: ((b"a", b"b"),),

@@ -134,15 +134,15 @@ def test_deep_nesting_is_refused() -> None:
         ("version", b"\x99\x01", b"\x99\xcc\x01"),
         ("kind", b"\x01\x33\xc4", b"\x01\xcd\x00\x33\xc4"),
         ("signer's length", b"\xc4\x20" + KEYS[0].public, b"\xc5\x00\x20" + KEYS[0].public),
-        ("body's length", b"\x93\xc4\x20p", b"\xdc\x00\x03\xc4\x20p"),
+        ("body's length", b"\x94\xc4\x20p", b"\xdc\x00\x04\xc4\x20p"),
         ("amount", b"\xcd\x01\x2c", b"\xce\x00\x00\x01\x2c"),
         ("amount as a float", b"\xcd\x01\x2c", msgpack.packb(300.0)),
         ("amount as NaN", b"\xcd\x01\x2c", msgpack.packb(float("nan"))),
         ("amount below zero", b"\xcd\x01\x2c", b"\xff"),
         ("payee as text", b"\xc4\x20ppp", b"\xd9\x20ppp"),
         ("payee too short", b"\xc4\x20p", b"\xc4\x1f"),
-        ("field too many", b"\x93\xc4\x20p", b"\x94\xc0\xc4\x20p"),
-        ("field too few", b"\x93\xc4\x20p" + b"p" * 31, b"\x92"),
+        ("field too many", b"\x94\xc4\x20p", b"\x95\xc0\xc4\x20p"),
+        ("field too few", b"\x94\xc4\x20p" + b"p" * 31, b"\x93"),
     ],
 )
 def test_what_is_not_canonical_is_refused_even_when_signed(where: str, before: bytes, after: bytes) -> None:
