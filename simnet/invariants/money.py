@@ -100,14 +100,16 @@ class PaidOnce(Invariant):
         failed = {record.job for record in of_kind(requester, records.JobEnded) if record.error}
         lost = {record.assignment for record in of_kind(requester, records.ReplicaLost)}
         held: dict[bytes, int] = {}
+        whole: set[bytes] = set()
         parts: dict[bytes, tuple[bytes, int]] = {}
         for record in of_kind(requester, records.ReceiptHeld):
             receipt = opened(record.receipt)
             if record.job not in failed and receipt.body.assignment not in lost:  # who withheld is not paid (R10)
                 held[receipt.signer] = held.get(receipt.signer, 0) + receipt.body.price
+                whole.add(receipt.id)
         for part in of_kind(requester, records.PartPaid):
             cheque = opened(part.cheque)
-            if part.job in failed:  # what was here of the data was paid
+            if cheque.body.receipt not in whole:  # what was here of the data was paid
                 parts[cheque.body.receipt] = cheque.body.payee, cheque.body.part
         for payee, sum_ in parts.values():
             held[payee] = held.get(payee, 0) + sum_

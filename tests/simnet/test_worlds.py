@@ -124,3 +124,19 @@ def test_a_crash_leaves_of_the_last_write_what_the_plan_says() -> None:
         world.run()
         kept[state] = len(world.requester.disk.records)
     assert kept == {"clean": 1, "torn": 1, "lost": 0}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_large_results_for_little_credit_come_in_slices_and_are_paid_once(seed: int) -> None:
+    work = Work(tasks=3, every_ms=3_000, output_kb=1_000)
+    world = run_watched(World(Scenario(providers=4, credit=10**6, work=work, until_ms=240_000), seed))
+    assert [task.done for task in world.tasks.values()] == [True] * 3
+    assert any(of_kind(world.requester, records.PartPaid))
+
+
+def test_a_deadbeat_gets_no_large_result_for_little_credit() -> None:
+    work = Work(tasks=1, output_kb=1_000)
+    scenario = Scenario(providers=3, requester_characters={"deadbeat": 1}, credit=10**6, work=work, until_ms=120_000)
+    world = run_watched(World(scenario, 1))
+    assert [task.done for task in world.tasks.values()] == [False]
+    assert sum(any(of_kind(p, records.Issued)) for p in world.providers) == 2
