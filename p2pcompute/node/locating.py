@@ -49,4 +49,4 @@ async def locate(effect: Locate, left: Source, right: Source) -> Located:
                 return found.value, ()
             except ValueError:
                 break
-    return None, tuple(missing)
+    return None, tuple(source.peer for source, _ in sides if source.peer in missing)

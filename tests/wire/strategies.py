@@ -35,7 +35,8 @@ def of_type(kind: Any, meta: tuple[msgspec.Meta, ...] = ()) -> st.SearchStrategy
     if kind is bool:
         return st.booleans()
     if kind is bytes:
-        return st.binary(min_size=bounds.get("min_length", 32), max_size=min(bounds.get("max_length", 32), 64))
+        most = min(bounds.get("max_length", 32), 64)
+        return st.binary(min_size=bounds.get("min_length", min(32, most)), max_size=most)
     if kind is str:
         return st.text(max_size=min(bounds["max_length"], 16))
     if isinstance(kind, type) and issubclass(kind, enum.IntFlag):
