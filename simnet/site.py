@@ -276,7 +276,9 @@ class Site(abc.ABC):
     def locate(self, effect: Locate) -> tuple[int | None, tuple[bytes, ...]]:
         """A byte in which two peers' outputs differ, or who of them does not give pieces."""
         sides = [(self.network.nodes.get(side.peer), side) for side in (effect.left, effect.right)]
-        there = [site for site, side in sides if isinstance(site, Site) and site.up and site._shows(self.peer, side.root)]
+        there = [
+            site for site, side in sides if isinstance(site, Site) and site.up and site._shows(self.peer, side.root)
+        ]
         if len(there) < len(sides):
             return None, tuple(side.peer for site, side in sides if site not in there)
         x, y, z = decode_manifest(effect.manifest).launches[0].grid

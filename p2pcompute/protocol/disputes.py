@@ -1,5 +1,5 @@
 """A referee between replicas: results that differ are taken back to the first step after which they do, to one byte,
-and to the block that writes it, which is recomputed. Rules V25 to V31 of docs/spec/verification.md.
+and to the block that writes it, which is recomputed. Rules V24 to V30 of docs/spec/verification.md.
 
 The state before that step is common to all, so that the block's result is nobody's word.
 """

@@ -275,6 +275,7 @@ class Job:
         """What was agreed cannot be had: others have to compute it again."""
         self.step("reopen")
         self.answer, self.fetching, self.dry_rounds = None, b"", 0
+        self.dispute, self.undecided = None, False
         self.target = len(self.within(*LIVE)) + (self.policy.replicas if self.checked else 1)
 
     def kind_of(self, replica: Replica) -> Kind:

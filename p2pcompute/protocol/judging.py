@@ -108,8 +108,8 @@ class Judging:
     # -- sampling ----------------------------------------------------------------------------------------------------
 
     def inspect(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
-        """Recompute blocks that nobody could know when the provider committed, or the one that decides a dispute; again,
-        when that could not be done."""
+        """Recompute blocks that nobody could know when the provider committed, or the one that decides a dispute;
+        again, when that could not be done."""
         assert replica.assignment is not None
         assert replica.commitment is not None
         assert replica.reveal is not None

@@ -1,9 +1,9 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect`, `Locate` and `Compare` leave strictly in order, and none of them before
-every `Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be
-forgotten by a crash.
+`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect`, `Locate` and `Compare` leave strictly in order, and none of them
+before every `Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was
+promised can be forgotten by a crash.
 `Send`, `Connect`, `Find`, `Serve`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines
 never read a clock, never draw a random number of their own and never block.
 """

@@ -30,7 +30,7 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import decode_manifest
-from p2pcompute.wire.policy import policy_fault
+from p2pcompute.wire.policy import Scheme, policy_fault
 from p2pcompute.wire.steps import snapshot_fault
 
 LOST_MS: Final = 2_000

@@ -1,4 +1,4 @@
-"""Where do two blobs of one length differ? Found by few leaves of each: rule V27 of docs/spec/verification.md.
+"""Where do two blobs of one length differ? Found by few leaves of each: rule V26 of docs/spec/verification.md.
 
 A leaf's proof holds the nodes beside its way to the top. Where such a node differs between the two trees, so does some
 leaf under it; the lowest of these nodes leads on. Every leaf that is asked for so lies under a lower node than the one

@@ -1,4 +1,4 @@
-"""Where two providers' buffers differ, found by leaves that either proves: V27 of docs/spec/verification.md."""
+"""Where two providers' buffers differ, found by leaves that either proves: V26 of docs/spec/verification.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A referee between replicas: V25 to V31 of docs/spec/verification.md."""
+"""A referee between replicas: V24 to V30 of docs/spec/verification.md."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ from tests.protocol.stage import MANIFEST, Actor, Stage, ending, lying, right
 replace: Any = msgspec.structs.replace
 JOB_ID = b"j" * 16
 STORED = ((1,),)
+NEAR = Buffer("y", "f32", (8,), Role.OUT, b"", Comparison.TOLERANCE, 4)
+TOLERANT = replace(MANIFEST, buffers=(MANIFEST.buffers[0], NEAR))
 THREE_STEPS = replace(MANIFEST, launches=(replace(MANIFEST.launches[0], repeats=3),))
 
 # -- where results part ------------------------------------------------------------------------------------------------
@@ -90,7 +92,7 @@ def test_a_referee_decides_between_replicas_only(policy: Policy, fault: bool) ->
         (MANIFEST, ()),
         (replace(MANIFEST, launches=(replace(MANIFEST.launches[0], repeats=65),)), STORED),
         (
-            replace(MANIFEST, buffers=(MANIFEST.buffers[0], Buffer("y", "f32", (8,), Role.OUT, b"", Comparison.TOLERANCE, 4))),
+            TOLERANT,
             STORED,
         ),
     ],

@@ -1,4 +1,4 @@
-"""Where two blobs differ: V27 of docs/spec/verification.md."""
+"""Where two blobs differ: V26 of docs/spec/verification.md."""
 
 from __future__ import annotations
 
