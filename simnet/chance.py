@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from p2pcompute.wire.policy import Scheme
 from simnet.characters import CHARACTERS
 from simnet.disk import CrashState
 from simnet.faults import (
@@ -45,6 +46,7 @@ BAD_REQUESTERS: Final = (
 BAD_PROVIDERS: Final = tuple(
     name for name in CHARACTERS if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar")
 )
+REFEREED: Final = 0.25
 SKEW_MS_MAX: Final = 800
 """A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""
 
@@ -66,7 +68,8 @@ def scenario_of(seed: int) -> Scenario:
         ),
         links=Links(loss=rng.choice((0.0, 0.0, 0.05, 0.2)), latency=rng.choice(("uniform", "heavy"))),
     )
-    return _populated(seed, msgspec.structs.replace(scenario, work=_believed(seed, scenario.work)))
+    scenario = msgspec.structs.replace(scenario, work=_believed(seed, scenario.work))
+    return _refereed(seed, _populated(seed, scenario))
 
 
 def _believed(seed: int, work: Work) -> Work:
@@ -90,6 +93,20 @@ def _populated(seed: int, scenario: Scenario) -> Scenario:
         characters = {rng.choice(BAD_REQUESTERS): 1}
         scenario = msgspec.structs.replace(scenario, requesters=2, requester_characters=characters)
     return scenario
+
+
+def _refereed(seed: int, scenario: Scenario) -> Scenario:
+    """A quarter of the worlds that replicate have a referee, most of these a gang that could be a quorum."""
+    rng, work = random.Random(f"referee/{seed}"), scenario.work
+    if work.policy.scheme is not Scheme.REPLICATE or work.tolerant or rng.random() >= REFEREED:
+        return scenario
+    gang = rng.choice((0, 2, 3))
+    return msgspec.structs.replace(
+        scenario,
+        providers=scenario.providers + gang,
+        characters=scenario.characters | {"gang": gang},
+        work=msgspec.structs.replace(work, referee=True, blocks=1_000),
+    )
 
 
 def plan_of(seed: int, scenario: Scenario) -> Plan:

@@ -22,6 +22,7 @@ from p2pcompute.protocol.machine import (
     Inspect,
     InspectOutcome,
     JobOutcome,
+    Locate,
     Missed,
     Ordered,
     Outcome,
@@ -42,6 +43,8 @@ from simnet.wheel import Phase
 
 REDIAL_MS: Final = 1_000
 JOB: Final = 6
+LOCATING_MS: Final = 200
+"""For asking for a few leaves, one after the other."""
 
 
 class Node(Site):
@@ -271,6 +274,8 @@ class Node(Site):
                 self._fetch(effect)
             case Inspect():
                 self._inspect(effect)
+            case Locate():
+                self._locate(effect)
             case Compare():
                 token, pairs = effect.token, self.compare(effect)
                 self._input(self._life, lambda core: core.on_compared(self.now, token, pairs))
@@ -373,6 +378,16 @@ class Node(Site):
 
     def _inspected(self, token: str, outcome: InspectOutcome, life: int) -> None:
         self._input(life, lambda core: core.on_inspected(self.now, token, outcome))
+
+    def _locate(self, effect: Locate) -> None:
+        self.runs += 1
+        byte, silent = self.locate(effect)
+        key = self.index, JOB, 2, self.runs
+        at_ms = self.network.wheel.now_ms + LOCATING_MS
+        self.network.wheel.at(at_ms, Phase.SETTLE, key, self._located, effect.token, byte, silent, self._life)
+
+    def _located(self, token: str, byte: int | None, silent: tuple[bytes, ...], life: int) -> None:
+        self._input(life, lambda core: core.on_located(self.now, token, byte, silent))
 
     def _fetch(self, effect: Fetch) -> None:
         """From the first source that gives the blobs, one after the other."""

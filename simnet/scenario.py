@@ -36,6 +36,8 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     samples: Count = 0
     blocks: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 1
     """Thread blocks of a task's one launch."""
+    referee: bool = False
+    """Whether a recomputed block decides between replicas that differ, instead of a majority."""
     tolerant: bool = False
     """Whether outputs are compared with a tolerance: then every machine has bits of its own."""
     kernels: Count = 0
@@ -54,7 +56,7 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def policy(self) -> Policy:
         """How the results of the tasks come to be believed."""
-        return Policy(SCHEMES[self.verify], self.replicas, self.quorum, self.samples)
+        return Policy(SCHEMES[self.verify], self.replicas, self.quorum, self.samples, self.referee)
 
 
 SCHEMES: Final = {scheme.name.lower(): scheme for scheme in Scheme}

@@ -29,6 +29,7 @@ from p2pcompute.protocol.machine import (
     InspectOutcome,
     JobOutcome,
     JobStatus,
+    Locate,
     Missed,
     Now,
     Outcome,
@@ -273,11 +274,33 @@ class Site(abc.ABC):
             if len(seen) == effect.blocks and block not in seen:
                 break
             seen[block] = None
-            if stated != root and is_faked(stated, block, source.fakes.get(stated, 1)):
+            if source.is_wrong(stated, root, block):
                 wrong = InspectOutcome(Finding.WRONG, len(seen), buffer=point.buffer, block=block, byte=point.byte)
                 return self._share_ms(effect.manifest, len(seen), x * y * z), wrong
         took_ms = self._share_ms(effect.manifest, len(seen), x * y * z)
         return took_ms, InspectOutcome(Finding.CLEAN, len(seen), device_us=1_000 * took_ms)
+
+    def is_wrong(self, stated: bytes, right: bytes, block: int) -> bool:
+        """Whether this block of an output that it states is not what honest engines compute."""
+        return stated != right and is_faked(stated, block, self.fakes.get(stated, 1))
+
+    def locate(self, effect: Locate) -> tuple[int | None, tuple[bytes, ...]]:
+        """A byte in which two peers' outputs differ, or who of them does not give pieces."""
+        sides = [(self.network.nodes.get(side.peer), side) for side in (effect.left, effect.right)]
+        there = [
+            site for site, side in sides if isinstance(site, Site) and site.up and site._shows(self.peer, side.root)
+        ]
+        if len(there) < len(sides):
+            return None, tuple(side.peer for site, side in sides if site not in there)
+        x, y, z = decode_manifest(effect.manifest).launches[0].grid
+        root, size = right_outputs(effect.manifest)[effect.buffer]
+        for block in range(x * y * z):
+            if any(site.is_wrong(side.root, root, block) for site, (_, side) in zip(there, sides, strict=True)):
+                return -(-block * size // (x * y * z)), ()
+        return None, ()
+
+    def _shows(self, peer: bytes, root: bytes) -> bool:
+        return self.gives_pieces(peer, (root,))
 
     def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:
         """Results are close to each other here when they are honest machines' of the same task."""

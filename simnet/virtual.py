@@ -28,6 +28,7 @@ from p2pcompute.protocol.machine import (
     Inspect,
     InspectOutcome,
     JobOutcome,
+    Locate,
     Missed,
     Now,
     Outcome,
@@ -38,7 +39,7 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.transport.mux import Stream
 from simnet.disk import CrashState
 from simnet.network import Providers
-from simnet.node import JOB, Node
+from simnet.node import JOB, LOCATING_MS, Node
 from simnet.site import Site
 from simnet.wheel import Phase
 from simnet.world import World
@@ -224,6 +225,15 @@ class SiteWork:
         reply = Reply[InspectOutcome]()
         key = node.index, JOB, 1, node.runs
         node.network.wheel.at(node.network.wheel.now_ms + took_ms, Phase.SETTLE, key, reply.give, outcome)
+        return await reply.wait()
+
+    async def locate(self, effect: Locate, network: Streams) -> tuple[int | None, tuple[bytes, ...]]:
+        node = self._node
+        node.runs += 1
+        located = node.locate(effect)
+        reply = Reply[tuple[int | None, tuple[bytes, ...]]]()
+        key = node.index, JOB, 2, node.runs
+        node.network.wheel.at(node.network.wheel.now_ms + LOCATING_MS, Phase.SETTLE, key, reply.give, located)
         return await reply.wait()
 
     async def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:

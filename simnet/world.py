@@ -238,7 +238,7 @@ class World:
             task.id,
             task.manifest,
             policy=work.policy,
-            stored=(tuple(range(work.outputs)),) if work.samples else (),
+            stored=(tuple(range(work.outputs)),) if work.policy.keeps_states else (),
             budget=work.budget,
             needs=Needs(price_per_device_s_max=work.price_max),
         )

@@ -45,6 +45,9 @@ class Terms:
         Parameter(help="By replicas; by one of proven word; by a sample of blocks; by one of the --operator named."),
     ] = "replicate"
     samples: Annotated[int, Parameter(help="Blocks that are recomputed here, with --verify sample.")] = 44
+    referee: Annotated[
+        bool, Parameter(help="Where results differ, recompute the first block in which they do, instead of a majority.")
+    ] = False
     budget: Annotated[str | None, Parameter(help="The most all replicas together may cost, in credits.")] = None
     timeout: Annotated[float, Parameter(help="The most seconds the whole job may take.")] = 600.0
 
@@ -52,11 +55,15 @@ class Terms:
         """Raises UsageError."""
         from p2pcompute.wire.policy import adaptive, replicate, restricted, sample
 
+        if self.referee and self.verify != "replicate":
+            raise UsageError("a referee decides between replicas: --referee goes with --verify replicate")
         if self.verify == "sample":
             return sample(self.samples)
         if self.verify == "restricted":
             return restricted()
-        return (adaptive if self.verify == "adaptive" else replicate)(self.replicas, self.quorum)
+        if self.verify == "adaptive":
+            return adaptive(self.replicas, self.quorum)
+        return replicate(self.replicas, self.quorum, referee=self.referee)
 
     def options(self) -> dict[str, object]:
         """The rest, as the client takes it. Raises UsageError."""

@@ -26,7 +26,7 @@ from p2pcompute.protocol.commands import DEFAULT, Submit
 from p2pcompute.protocol.matching import ANYBODY, Needs
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import decode_manifest
-from p2pcompute.wire.policy import Policy, Scheme, policy_fault, replicate
+from p2pcompute.wire.policy import Policy, policy_fault, replicate
 
 COMPILED_MAX: Final = 256
 BUDGET_DEFAULT: Final = 10_000_000_000
@@ -163,7 +163,7 @@ class AsyncClient:
         fault = policy_fault(policy)
         if fault:
             raise errors.UsageError(fault)
-        stored = await _stored(task) if policy.scheme is Scheme.SAMPLE else ()
+        stored = await _stored(task) if policy.keeps_states else ()
         for blob in task.blobs:
             await self.node.put(blob)
         job = secrets.token_bytes(16)

@@ -17,6 +17,7 @@ from p2pcompute.protocol.machine import (
     Inspect,
     InspectOutcome,
     JobOutcome,
+    Locate,
     Now,
     Priority,
     RunJob,
@@ -96,6 +97,9 @@ class Work(Protocol):
 
     async def run(self, effect: RunJob) -> JobOutcome: ...
     async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome: ...
+    async def locate(self, effect: Locate, network: Streams) -> tuple[int | None, tuple[bytes, ...]]:
+        """A byte in which two peers' contents of a buffer differ; or None, and who of them proved no leaf."""
+
     async def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:
         """Which results are close to each other; None where one of them is not here."""
 

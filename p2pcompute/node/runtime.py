@@ -33,6 +33,7 @@ from p2pcompute.protocol.machine import (
     Find,
     Grant,
     Inspect,
+    Locate,
     Missed,
     Now,
     Ok,
@@ -244,6 +245,8 @@ class Runtime:
                 self._spawn(self._compare, effect)
             case Inspect():
                 self._spawn(self._inspect, effect)
+            case Locate():
+                self._spawn(self._locate, effect)
             case Fetch():
                 self._spawn(self._fetch, effect)
 
@@ -371,6 +374,10 @@ class Runtime:
     async def _compare(self, effect: Compare) -> None:
         pairs = await self._work.compare(effect)
         self._do(self.core.on_compared(self.now(), effect.token, pairs))
+
+    async def _locate(self, effect: Locate) -> None:
+        byte, silent = await self._work.locate(effect, self)
+        self._do(self.core.on_located(self.now(), effect.token, byte, silent))
 
     async def _inspect(self, effect: Inspect) -> None:
         outcome = await self._work.inspect(effect, self)

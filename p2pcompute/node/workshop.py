@@ -14,9 +14,10 @@ from p2pcompute.errors import LocalError
 from p2pcompute.node import exchange
 from p2pcompute.node.engines import Engines
 from p2pcompute.node.inspection import Inspector
+from p2pcompute.node.locating import Located, locate
 from p2pcompute.node.ports import Clock, Streams, SystemClock
 from p2pcompute.node.sources import PROTOCOL, PaymentDueError, Source
-from p2pcompute.protocol.machine import Compare, Fetch, Grant, Inspect, InspectOutcome, JobOutcome, RunJob
+from p2pcompute.protocol.machine import Compare, Fetch, Grant, Inspect, InspectOutcome, JobOutcome, Locate, RunJob
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.mux import Stream
 from p2pcompute.wire.manifest import decode_manifest
@@ -125,6 +126,11 @@ class Workshop:
     async def inspect(self, effect: Inspect, network: Streams) -> InspectOutcome:
         """Recompute blocks of a provider's result on a free engine."""
         return await self._inspector.inspect(effect, self._source(network, effect.peer, effect.addresses))
+
+    async def locate(self, effect: Locate, network: Streams) -> Located:
+        """A byte in which two providers' states differ; or None, and who of them proved no leaf."""
+        sources = (self._source(network, side.peer, side.addresses) for side in (effect.left, effect.right))
+        return await locate(effect, *sources)
 
     async def compare(self, effect: Compare) -> tuple[tuple[int, int], ...] | None:
         """Which results are close to each other; None where one of them is not here."""

@@ -530,6 +530,10 @@ class PeerCore:
         """An Inspect ended."""
         return self.requester.on_inspected(now, token, outcome)
 
+    def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...] = ()) -> list[Effect]:
+        """A Locate ended: a byte in which both sides differ, or None and who did not prove its leaves."""
+        return self.requester.on_located(now, token, byte, silent)
+
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         """A Compare ended: which results are close to each other; None when that could not be said."""
         return self.requester.on_compared(now, token, pairs)

@@ -38,6 +38,11 @@ REPLICA: Final[dict[tuple[str, str], str]] = {
     ("shown", "agree"): "judged",
     ("shown", "reject"): "rejected",
     ("shown", "lose"): "lost",
+    ("revealed", "dispute"): "disputed",
+    ("disputed", "dispute"): "disputed",
+    ("disputed", "compare"): "revealed",
+    ("disputed", "inspect"): "inspecting",
+    ("disputed", "lose"): "lost",
     ("revealed", "inspect"): "inspecting",
     ("inspecting", "inspect"): "inspecting",
     ("inspecting", "compare"): "revealed",
@@ -63,7 +68,7 @@ JOB: Final[dict[tuple[str, str], str]] = {
 }
 
 PENDING: Final = ("reserving", "assigned", "running")
-COMMITTED: Final = ("committed", "revealing", "revealed", "showing", "shown", "inspecting")
+COMMITTED: Final = ("committed", "revealing", "revealed", "showing", "shown", "disputed", "inspecting")
 OPENED: Final = ("revealed", "shown")
 LIVE: Final = PENDING + COMMITTED
 
@@ -126,6 +131,25 @@ class Replica:
 
 
 @dataclasses.dataclass(slots=True)
+class Dispute:
+    """Two results that differ in a buffer after a step, which all before it have in common. `byte`: one in which they
+    do, once it is known; `is_asked`: it is being looked for."""
+
+    step: int
+    buffer: int
+    left: Replica
+    right: Replica
+    byte: int | None = None
+    is_asked: bool = False
+    clean: int = 0
+    """Sides whose block is as it was recomputed."""
+
+    @property
+    def sides(self) -> tuple[Replica, Replica]:
+        return self.left, self.right
+
+
+@dataclasses.dataclass(slots=True)
 class Round:
     """One round of recruiting: who was probed (by probe id), who quoted, how many are wanted."""
 
@@ -181,6 +205,10 @@ class Job:
     """After how long a replica is late."""
     backups: int = 0
     """How many replicas were late so far."""
+    dispute: Dispute | None = None
+    """The one that the referee is at, or the last."""
+    undecided: bool = False
+    """No block decides between these results: their number does."""
     fault: str = ""
     """What recomputing a block showed to be wrong with the kernel."""
     doubt: str = ""
@@ -254,6 +282,7 @@ class Job:
         """What was agreed cannot be had: others have to compute it again."""
         self.step("reopen")
         self.answer, self.fetching, self.dry_rounds = None, b"", 0
+        self.dispute, self.undecided = None, False
         self.target = len(self.within(*LIVE)) + (self.policy.replicas if self.checked else 1)
 
     def kind_of(self, replica: Replica) -> Kind:

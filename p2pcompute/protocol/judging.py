@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from p2pcompute.errors import RemoteError
 from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.comparing import Comparing, must_show
 from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
-from p2pcompute.protocol.job import COMMITTED, OPENED, Job, Replica
+from p2pcompute.protocol.disputes import Disputes
+from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, JobOutcome, JobStatus, Now, RunJob
 from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
@@ -25,6 +27,7 @@ class Judging:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.comparing = Comparing(desk)
+        self.disputes = Disputes(desk)
 
     # -- openings ----------------------------------------------------------------------------------------------------
 
@@ -73,6 +76,9 @@ class Judging:
             return [self._desk.event(job, "job.unconfirmed", revealed[0])]
         if job.policy.scheme is Scheme.SAMPLE and not job.checked:
             return self.inspect(now, job, revealed[0])
+        disputed = self.disputes.open(now, job, revealed) if job.policy.referee and not job.undecided else []
+        if disputed:
+            return disputed
         if must_show(job, revealed):
             return self.comparing.advance(now, job, revealed)
         if count.agreed is not None:
@@ -102,14 +108,17 @@ class Judging:
     # -- sampling ----------------------------------------------------------------------------------------------------
 
     def inspect(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
-        """Recompute blocks that nobody could know when the provider committed; again, when that could not be done."""
+        """Recompute blocks that nobody could know when the provider committed, or the one that decides a dispute;
+        again, when that could not be done."""
         assert replica.assignment is not None
         assert replica.commitment is not None
         assert replica.reveal is not None
-        if replica.state == "revealed":
+        if replica.state != "inspecting":
             replica.step("inspect")
-        blocks = job.policy.samples
-        drawn = sampling.points(job.manifest, job.stored, self._nonce(job, replica), replica.commitment.id, blocks)
+        decisive = self.disputes.point(job)
+        blocks = 1 if decisive is not None else job.policy.samples
+        nonce, commitment = self._nonce(job, replica), replica.commitment.id
+        drawn = (decisive,) if decisive else sampling.points(job.manifest, job.stored, nonce, commitment, blocks)
         inspect = Inspect(
             token=f"{job.name}:{replica.assignment.id.hex()}",
             peer=replica.peer,
@@ -133,6 +142,8 @@ class Judging:
         told = self._desk.event(job, "job.inspected", replica, **facts, **counts)
         if outcome.finding is Finding.UNAVAILABLE:
             return [told, *self._desk.retry_or_lose(now, job, replica, "inspect", outcome.reason)]
+        if job.policy.referee:
+            return [told, *self._on_refereed(now, job, replica, outcome)]
         if outcome.finding is Finding.WRONG:
             return [told, *self._refute(now, job, replica, outcome.evidence)]
         if outcome.finding is Finding.UNPROVEN or (outcome.finding is Finding.AT_FAULT and outcome.step):
@@ -143,6 +154,30 @@ class Judging:
             job.fault = outcome.reason
             return [told, *self._pronounce(now, job, [(replica, d.Judgement.KERNEL_AT_FAULT)])]
         return [told, *self._pronounce(now, job, [(replica, d.Judgement.AGREED)])]
+
+    # -- a referee ---------------------------------------------------------------------------------------------------
+
+    def on_located(self, now: Now, job: Job, byte: int | None, silent: Sequence[bytes]) -> list[Effect]:
+        """Where two results differ is known: whose block is wrong there?"""
+        out = self.disputes.on_located(now, job, byte, silent)
+        return out + [effect for replica in self.disputes.ready(job) for effect in self.inspect(now, job, replica)]
+
+    def _on_refereed(self, now: Now, job: Job, replica: Replica, outcome: InspectOutcome) -> list[Effect]:
+        """What the block in which two results differ shows of one of them."""
+        assert job.dispute is not None
+        if outcome.finding is Finding.WRONG:
+            liars = [replica, *self.disputes.alike(job, replica)]
+            told = [effect for liar in liars for effect in self._refute(now, job, liar, outcome.evidence)]
+            job.target, job.dry_rounds = max(job.quorum, len(job.within(*LIVE))), 0
+            return told
+        able = [r for r in job.within("revealed", "inspecting") if r.reveal is not None]
+        if outcome.finding is Finding.AT_FAULT and len(able) >= job.quorum:
+            job.fault = outcome.reason
+            return self._pronounce(now, job, [(r, d.Judgement.KERNEL_AT_FAULT) for r in able])
+        job.dispute.clean += outcome.finding is Finding.CLEAN
+        job.undecided |= outcome.finding is not Finding.CLEAN or job.dispute.clean == len(job.dispute.sides)
+        replica.step("compare")
+        return []
 
     def _refute(self, now: Now, job: Job, replica: Replica, evidence: tuple[bytes, int]) -> list[Effect]:
         """A block of it is not what the kernel computes. Others take its place."""
@@ -196,13 +231,13 @@ class Judging:
         """All verdicts of a job, in one record. Where results are close but not equal, each that agrees is told so of
         its own roots; the outputs are those of the last one."""
         group = [r.reveal.body for r, judgement in judged if r.reveal and judgement is not d.Judgement.OUTVOTED]
-        moved = job.traffic_bytes(with_outputs=group[0].status is d.OutcomeStatus.OK)
         pairs: list[tuple[bytes, bytes]] = []
         letters: list[Effect] = []
         for replica, judgement in judged:
             assert replica.reveal is not None
             assert replica.commitment is not None
             paid = judgement is not d.Judgement.OUTVOTED
+            moved = job.traffic_bytes(with_outputs=replica.reveal.body.status is d.OutcomeStatus.OK)
             counted_us = self._desk.jobs.counted_us(job, replica, group)
             price = pricing.price_due(replica.terms, counted_us, moved) if paid else 0
             roots = replica.reveal.body.output_roots if paid else group[-1].output_roots

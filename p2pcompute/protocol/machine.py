@@ -1,9 +1,9 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect` and `Compare` leave strictly in order, and none of them before every
-`Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was promised can be
-forgotten by a crash.
+`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect`, `Locate` and `Compare` leave strictly in order, and none of them
+before every `Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was
+promised can be forgotten by a crash.
 `Send`, `Connect`, `Find`, `Serve`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines
 never read a clock, never draw a random number of their own and never block.
 """
@@ -237,6 +237,27 @@ class Inspect(msgspec.Struct, frozen=True, gc=False):
     leaves_max: int = 1 << 62
 
 
+class Side(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A peer that serves pieces of the blob with this root."""
+
+    peer: bytes
+    addresses: tuple[str, ...]
+    root: bytes
+
+
+class Locate(msgspec.Struct, frozen=True, gc=False):
+    """Find a byte in which two peers' contents of a buffer (its place in the manifest) differ, by single leaves that
+    either proves; then on_located(token): the byte, or None and the peers that did not prove all leaves they were asked
+    for."""
+
+    token: str
+    manifest: bytes
+    buffer: int
+    left: Side
+    right: Side
+    timeout_ms: int
+
+
 class Compare(msgspec.Struct, frozen=True, gc=False):
     """Say which of these results (roots of all outputs, in the local store) are close to each other by the comparison
     that the manifest names for each output; then on_compared(token)."""
@@ -267,13 +288,14 @@ Effect = (
     | CancelJob
     | Fetch
     | Inspect
+    | Locate
     | Compare
     | Grant
     | Emit
 )
 
 
-Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect | Compare
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect | Locate | Compare
 """Effects that wait for the journal; see the top of this module."""
 
 

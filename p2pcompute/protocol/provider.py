@@ -40,7 +40,7 @@ from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.manifest import decode_manifest, manifest_id
-from p2pcompute.wire.policy import Scheme, policy_fault
+from p2pcompute.wire.policy import policy_fault
 
 RETRY_MS: Final = 2_000
 REQUEST_MS: Final = 5_000
@@ -290,7 +290,7 @@ class Provider:
         if e.is_shown:
             return [Grant(e.token, e.requester, e.opening.output_roots, e.verdict_by_wall_ms)]
         roots = tuple(dict.fromkeys(root for state in e.opening.states for root in state))
-        leaves = e.assignment.body.policy.samples * verification.LEAVES_PER_SAMPLE
+        leaves = verification.leaves_shown(e.assignment.body.policy)
         return [Grant(e.token, e.requester, roots, e.verdict_by_wall_ms, leaves)] if roots else []
 
     def _on_verdict(self, now: Now, verdict: AnyDocument) -> Answered:
@@ -423,7 +423,7 @@ class Provider:
 
     @staticmethod
     def _run(e: Engagement) -> RunJob:
-        return RunJob(e.token, e.manifest_bytes, snapshots=e.assignment.body.policy.scheme is Scheme.SAMPLE)
+        return RunJob(e.token, e.manifest_bytes, snapshots=e.assignment.body.policy.keeps_states)
 
     def _on_manifest(self, now: Now, e: Engagement, data: bytes) -> list[Effect]:
         if self.terms is None:

@@ -64,9 +64,11 @@ class Requester:
         if self.jobs.get(command.job) is not None:
             return []
         fault = policy_fault(command.policy)
-        if not fault and command.policy.scheme is Scheme.SAMPLE:
+        if not fault and command.policy.keeps_states:
             manifest = decode_manifest(command.manifest)
             fault = snapshot_fault(manifest) or stored_fault(manifest, command.stored)
+            if not fault and command.policy.referee and manifest.is_tolerant:
+                fault = "a referee compares bits: it decides nothing where an output has a tolerance"
         if not fault and command.policy.scheme is Scheme.RESTRICTED and not command.needs.operators:
             fault = "a restricted task names the operators that may compute it"
         if fault:
@@ -260,6 +262,13 @@ class Requester:
             return []
         return [*self._judging.on_inspected(now, job, replica, outcome), *self._advance(now, job)]
 
+    def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...]) -> list[Effect]:
+        """A Locate ended."""
+        job = self.jobs.get(bytes.fromhex(token))
+        if job is None:
+            return []
+        return [*self._judging.on_located(now, job, byte, silent), *self._advance(now, job)]
+
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         """A Compare ended."""
         job = self.jobs.get(bytes.fromhex(token))
@@ -302,6 +311,8 @@ class Requester:
             return self._judging.repeat_reveal(now, job, replica)
         if step == "show" and replica.state == "showing" and not job.over:
             return self._judging.comparing.fetch(job, replica)
+        if step == "locate" and job.state == "working":
+            return self._judging.disputes.locate(job)
         if step == "inspect" and replica.state == "inspecting" and not job.over:
             return self._judging.inspect(now, job, replica)
         if step == "verdict" and replica.state == "judged":

@@ -9,14 +9,26 @@ from typing import Final
 from blake3 import blake3
 
 from p2pcompute.protocol.pricing import price_floor
-from p2pcompute.wire import merkle
+from p2pcompute.wire import limits, merkle
 from p2pcompute.wire.documents import Assignment, Judgement, OutcomeStatus, RootReveal, Verdict
 from p2pcompute.wire.manifest import Manifest
-from p2pcompute.wire.policy import Policy, Scheme
+from p2pcompute.wire.policy import Policy
 from p2pcompute.wire.steps import state_buffers, step_count
 
 LEAVES_PER_SAMPLE: Final = 64
-"""Leaves of 4 KiB that a requester may read for each block it samples, before it judges and pays."""
+"""Leaves of 4 KiB that a requester may read for each block it recomputes, before it judges and pays."""
+LEVELS_MAX: Final = (merkle.leaf_count(limits.BUFFER_BYTES_MAX) - 1).bit_length() + 1
+"""Of the tree over the largest buffer, leaves and top included: as many leaves find where two of them differ."""
+LEAVES_PER_DISPUTE: Final = 4 * LEVELS_MAX + LEAVES_PER_SAMPLE
+"""Leaves that a provider gives for one dispute: to find the block, tried four times, and to recompute it."""
+DISPUTES_MAX: Final = limits.REPLICAS_MAX - 1
+"""Of one replica: each ends with another one, or the last."""
+EMPTY: Final = merkle.blob_root(b"")
+
+
+def leaves_shown(policy: Policy) -> int:
+    """How many leaves of its states a provider gives between its opening and the verdict."""
+    return LEAVES_PER_DISPUTE * DISPUTES_MAX if policy.referee else policy.samples * LEAVES_PER_SAMPLE
 
 
 def salt_of(secret: bytes, assignment_id: bytes) -> bytes:
@@ -51,13 +63,16 @@ def opening_fault(opening: RootReveal, manifest: Manifest, policy: Policy) -> st
     expected = len(manifest.outputs) if opening.status is OutcomeStatus.OK else 0
     if len(opening.output_roots) != expected:
         return f"{len(opening.output_roots)} output roots, not {expected}"
-    sampled = policy.scheme is Scheme.SAMPLE and opening.status is OutcomeStatus.OK
-    if len(opening.states) != (step_count(manifest) if sampled else 0):
+    kept = policy.keeps_states and opening.status is OutcomeStatus.OK
+    if len(opening.states) != (step_count(manifest) if kept else 0):
         return f"{len(opening.states)} states"
     places = state_buffers(manifest)
     if any(len(state) != len(places) for state in opening.states):
         return "a state with too few or too many buffers"
-    if sampled:
+    nothing = {at for at, place in enumerate(places) if not manifest.buffers[place].size_bytes}
+    if any(state[at] != EMPTY for state in opening.states for at in nothing):
+        return "bytes in an empty buffer"
+    if kept:
         last = [root for root, place in zip(opening.states[-1], places) if manifest.buffers[place].is_output]
         if tuple(last) != opening.output_roots:
             return "outputs other than the last state's"
@@ -106,8 +121,8 @@ def verdict_fault(verdict: Verdict, opening: RootReveal, assignment: Assignment,
     be paid for. Without this a requester could name any price and still be given the data."""
     if verdict.agreed_roots != opening.output_roots:
         return "the agreed roots are not mine"
-    is_sampled = assignment.policy.scheme is Scheme.SAMPLE
-    fits = {Judgement.AGREED} | ({Judgement.KERNEL_AT_FAULT} if is_sampled else set())
+    recomputed = assignment.policy.keeps_states
+    fits = {Judgement.AGREED} | ({Judgement.KERNEL_AT_FAULT} if recomputed else set())
     if verdict.judgement not in (fits if opening.status is OutcomeStatus.OK else {Judgement.KERNEL_AT_FAULT}):
         return "the judgement does not fit my outcome"
     if not price_floor(assignment, moved_bytes) <= verdict.price <= assignment.price_ceiling:

@@ -1,4 +1,4 @@
-"""A proof that a provider's result is false: anyone can execute it again. Rule V24 of docs/spec/verification.md.
+"""A proof that a provider's result is false: anyone can execute it again. Rule V19a of docs/spec/verification.md.
 
 It holds the signed documents by which the provider bound itself, the task, and the leaves of states that one thread
 block read and wrote, each proven against the roots of the opening.

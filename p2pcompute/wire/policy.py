@@ -28,17 +28,24 @@ class Scheme(enum.IntEnum):
 class Policy(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """`replicas` compute the same, and `quorum` of them must agree, whenever a task is replicated: always (REPLICATE),
     when an operator's word does not suffice (ADAPTIVE), or when there is nothing to sample since the kernel is said to
-    have failed (SAMPLE). `samples`: blocks recomputed (SAMPLE), else 0."""
+    have failed (SAMPLE). `samples`: blocks recomputed (SAMPLE), else 0. `referee`: whether one recomputed block says
+    which of two results is wrong, rather than a majority (REPLICATE)."""
 
     scheme: Scheme = Scheme.REPLICATE
     replicas: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)] = 2
     quorum: Annotated[int, msgspec.Meta(ge=1, le=limits.REPLICAS_MAX)] = 2
     samples: Annotated[int, msgspec.Meta(ge=0, le=limits.SAMPLES_MAX)] = 0
+    referee: bool = False
 
     @property
     def first(self) -> int:
         """How many replicas a task begins with."""
         return self.replicas if self.scheme is Scheme.REPLICATE else 1
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether providers keep, and commit to, the state after every step."""
+        return self.referee or self.scheme is Scheme.SAMPLE
 
 
 def policy_fault(policy: Policy) -> str:
@@ -53,15 +60,18 @@ def policy_fault(policy: Policy) -> str:
         return "blocks are sampled under the policy sample, and under no other"
     if not 0 <= policy.samples <= limits.SAMPLES_MAX:
         return f"a sample has 1 to {limits.SAMPLES_MAX} blocks"
+    if policy.referee and (policy.scheme is not Scheme.REPLICATE or policy.quorum < 2):
+        return "a referee decides between replicas, of which a quorum of at least two must agree"
     return ""
 
 
-def replicate(replicas: int = 2, quorum: int | None = None) -> Policy:
+def replicate(replicas: int = 2, quorum: int | None = None, *, referee: bool = False) -> Policy:
     """Every task computed by so many operators; believed when `quorum` of them (all but one, at least two, when not
-    given; one replica is believed as it is) state the same. Raises UsageError."""
-    return _checked(
-        Policy(Scheme.REPLICATE, replicas, min(replicas, max(2, replicas - 1)) if quorum is None else quorum)
-    )
+    given; one replica is believed as it is) state the same. With `referee` no majority decides between results that
+    differ: the first block in which they do is recomputed here. Only for kernels whose blocks are provably independent.
+    Raises UsageError."""
+    agreeing = min(replicas, max(2, replicas - 1)) if quorum is None else quorum
+    return _checked(Policy(Scheme.REPLICATE, replicas, agreeing, referee=referee))
 
 
 def adaptive(replicas: int = 2, quorum: int | None = None) -> Policy:

@@ -165,6 +165,9 @@ class Character:
     def on_inspected(self, now: Now, token: str, outcome: InspectOutcome) -> list[Effect]:
         return self.out(now, self.core.on_inspected(now, token, outcome))
 
+    def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...] = ()) -> list[Effect]:
+        return self.out(now, self.core.on_located(now, token, byte, silent))
+
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         return self.out(now, self.core.on_compared(now, token, pairs))
 

@@ -141,7 +141,8 @@ class LazyCopier(Character):
             if known is None and now.mono_ms < due_ms:
                 self._held.append((due_ms, token, guess))
                 continue
-            stated = JobOutcome(JobStatus.OK, known, guess.device_us) if known else guess
+            states = (tuple(root for root, _ in known),) if known and guess.states else guess.states
+            stated = JobOutcome(JobStatus.OK, known, guess.device_us, states=states) if known else guess
             self.site.blobs.update({root: None for root, _ in stated.outputs})
             out += self.core.on_job(now, token, stated)
         return out

@@ -78,6 +78,10 @@ class Traced:
         self._note(now, "inspected", token[:8], outcome.finding.name, outcome.blocks)
         return self._inner.on_inspected(now, token, outcome)
 
+    def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...] = ()) -> list[Effect]:
+        self._note(now, "located", token[:8], repr(byte), *silent)
+        return self._inner.on_located(now, token, byte, silent)
+
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         self._note(now, "compared", token[:8], repr(pairs))
         return self._inner.on_compared(now, token, pairs)

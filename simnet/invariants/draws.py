@@ -19,6 +19,8 @@ class Draws:
         self.operators = {site.operator.public: site for site in world.nodes}
         self._assigned: dict[bytes, dict[bytes, None]] = {}
         self._stated: dict[bytes, dict[Roots, dict[bytes, None]]] = {}
+        self._lost: dict[tuple[bytes, bytes], None] = {}
+        """(task, operator) whose replica was lost after it stated something."""
         names = {site.name: site for site in world.nodes}
         for _, name, event, fields in world.events:
             self.on_event(names[name], Emit(event, fields))
@@ -32,6 +34,9 @@ class Draws:
             job, operator = _of(event)
             roots: Roots = event.fields["roots"]  # type: ignore[assignment]
             self._stated.setdefault(job, {}).setdefault(roots, {})[operator] = None
+            self._lost.pop((job, operator), None)
+        elif event.name == "job.lost":
+            self._lost[_of(event)] = None
 
     def _is_honest(self, operator: bytes) -> bool:
         site = self.operators.get(operator)
@@ -51,10 +56,21 @@ class Draws:
 
     def overruled(self, job: bytes, roots: Roots) -> bool:
         """Whether a quorum of colluders stated this together, and more of them than stated anything else: then the
-        policy has it that they are right."""
+        policy has it that they are right. With a referee one honest replica is enough that they are not."""
+        if self._world.scenario.work.referee and self.opposed(job, roots):
+            return False
         colluders = self.colluders(job, roots)
         others = [len(operators) for stated, operators in self.stated(job).items() if stated != roots]
         return colluders >= self._world.scenario.work.quorum and colluders > max(others, default=0)
+
+    def opposed(self, job: bytes, roots: Roots) -> bool:
+        """Whether an honest operator stated something else and stayed."""
+        return any(
+            self._is_honest(one) and (job, one) not in self._lost
+            for stated, operators in self.stated(job).items()
+            if stated != roots
+            for one in operators
+        )
 
     def undermined(self, job: bytes) -> bool:
         """Whether a quorum of dishonest operators was drawn: then the policy promises nothing."""

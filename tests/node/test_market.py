@@ -24,8 +24,8 @@ from p2pcompute.node.fraud import Fraud, verify_fraud
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.receipts import audit
 from p2pcompute.wire.fraud import FraudProof, decode_fraud, encode_fraud
-from p2pcompute.wire.manifest import Manifest
-from p2pcompute.wire.policy import sample
+from p2pcompute.wire.manifest import Manifest, decode_manifest, encode_manifest
+from p2pcompute.wire.policy import replicate, sample
 from tests.node.market import SAXPY, open_market
 
 N = 10_000
@@ -85,6 +85,69 @@ async def test_the_cheapest_liar_is_refuted_by_a_block_recomputed_here(tmp_path:
     for bent in bent_proofs(decode_fraud(proof)):
         with pytest.raises(VerificationError):
             await verified(encode_fraud(bent))
+
+
+async def test_a_majority_of_liars_is_refuted_by_the_block_in_which_they_differ(tmp_path: Path) -> None:
+    """Both liars bend the same bit: for a majority they would be right."""
+    row = [LyingEngine, LyingEngine, None, None]
+    async with open_market(tmp_path, row, prices=[1, 2, 500, 600]) as (client, peers):
+        arguments, expected = saxpy_arguments()
+        policy = replicate(3, 2, referee=True)
+        with trio.fail_after(60):
+            job = await client.submit(SAXPY, arguments=arguments, grid=40, block=256, policy=policy)
+            result = await job.result()
+        assert np.array_equal(result["y"], expected)
+        assert [peer.core.provider.chain.next_link()[0] for peer in peers] == [0, 0, 1, 1]
+        bans = await client.node.table("bans")
+        assert len(bans) == 2
+        assert all("refuted" in str(ban["reason"]) for ban in bans)
+        proofs = await job.frauds()
+    frauds = [await verified(proof) for proof in proofs]
+    assert {fraud.provider for fraud in frauds} == {peer.core.post.env.me for peer in peers[:2]}
+
+
+@dataclasses.dataclass(frozen=True)
+class LateLiar:
+    """Computes two steps, bends the state after the third, and states that nothing changes from then on."""
+
+    honest: Engine
+
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
+        assert on_step is not None
+        shown: list[Mapping[str, bytes]] = []
+
+        async def show(state: Mapping[str, bytes]) -> None:
+            bent = {name: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:] for name, data in state.items()}
+            shown.append(state if len(shown) < 2 else bent if len(shown) == 2 else shown[2])
+            await on_step(shown[-1])
+
+        return await self.honest.run(manifest, ptx_text, inputs, on_step=show)
+
+    async def aclose(self) -> None:
+        await self.honest.aclose()
+
+
+async def test_the_first_false_step_decides_though_later_ones_rest_on_it(tmp_path: Path) -> None:
+    async with open_market(tmp_path, [LateLiar, None, None], prices=[1, 500, 600]) as (client, peers):
+        arguments, _ = saxpy_arguments()
+        once = await client.prepare(SAXPY, arguments, grid=40, block=256)
+        launch, replace = decode_manifest(once.manifest).launches[0], msgspec.structs.replace
+        manifest = replace(decode_manifest(once.manifest), launches=(replace(launch, repeats=5),))
+        task = dataclasses.replace(once, manifest=encode_manifest(manifest))
+        with trio.fail_after(60):
+            job = await client.submit_task(task, policy=replicate(2, 2, referee=True))
+            result = await job.result()
+        assert np.array_equal(result["y"], 10 * np.arange(N, dtype=np.float32) + 1)
+        (proof,) = await job.frauds()
+    fraud = await verified(proof)
+    assert (fraud.provider, fraud.sentence[:6]) == (peers[0].core.post.env.me, "step 2")
 
 
 async def verified(proof: bytes) -> Fraud:

@@ -35,6 +35,7 @@ from p2pcompute.protocol.machine import (
     InspectOutcome,
     JobOutcome,
     JobStatus,
+    Locate,
     Missed,
     Now,
     Ok,
@@ -200,6 +201,8 @@ class Actor:
         self.compute: Callable[[bytes], JobOutcome] = honest
         self.inspect: Callable[[Inspect], InspectOutcome] = inspecting
         self.inspections: list[Inspect] = []
+        self.locate: Callable[[Locate], tuple[int | None, tuple[bytes, ...]]] = self.locating
+        self.located: list[Locate] = []
         self.compare: Callable[[Compare], tuple[tuple[int, int], ...]] = lambda effect: ()
         self.comparisons: list[Compare] = []
         self.blobs_given = True
@@ -286,6 +289,8 @@ class Actor:
                 self.fetch(effect)
             case Compare():
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.compared(effect))
+            case Locate():
+                self.later(self.stage.mono_ms + RUN_MS, lambda: self.looked(effect))
             case Inspect():
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.inspected(effect))
             case Grant():
@@ -329,6 +334,23 @@ class Actor:
     def inspected(self, effect: Inspect) -> None:
         self.inspections.append(effect)
         self.do(self.core.on_inspected(self.stage.now, effect.token, self.inspect(effect)))
+
+    def looked(self, effect: Locate) -> None:
+        self.located.append(effect)
+        byte, silent = self.locate(effect)
+        self.do(self.core.on_located(self.stage.now, effect.token, byte, silent))
+
+    def locating(self, effect: Locate) -> tuple[int | None, tuple[bytes, ...]]:
+        """Whatever differs does so in its third byte; who shows nothing of it is silent."""
+        silent = tuple(
+            side.peer
+            for side in (effect.left, effect.right)
+            if not any(
+                who == self.peer and side.root in roots
+                for (_, who), roots in self.stage.actors[side.peer].grants.items()
+            )
+        )
+        return (None, silent) if silent else (2, ())
 
     def compared(self, effect: Compare) -> None:
         self.comparisons.append(effect)

@@ -32,8 +32,11 @@ def of_type(kind: Any, meta: tuple[msgspec.Meta, ...] = ()) -> st.SearchStrategy
     if get_origin(kind) is tuple:
         row = st.lists(of_type(get_args(kind)[0]), min_size=bounds.get("min_length", 0), max_size=4)
         return row.map(tuple)
+    if kind is bool:
+        return st.booleans()
     if kind is bytes:
-        return st.binary(min_size=bounds.get("min_length", 32), max_size=min(bounds.get("max_length", 32), 64))
+        most = min(bounds.get("max_length", 32), 64)
+        return st.binary(min_size=bounds.get("min_length", min(32, most)), max_size=most)
     if kind is str:
         return st.text(max_size=min(bounds["max_length"], 16))
     if isinstance(kind, type) and issubclass(kind, enum.IntFlag):

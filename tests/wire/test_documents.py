@@ -41,7 +41,8 @@ def signed(fields: list[Any], *, network: str = NETWORK) -> bytes:
 
 def plain(value: object) -> object:
     if isinstance(value, msgspec.Struct):
-        return [plain(getattr(value, name)) for name in value.__struct_fields__]
+        held = {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+        return list(held.values()) if value.__struct_config__.array_like else held
     return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
