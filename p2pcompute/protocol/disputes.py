@@ -12,6 +12,7 @@ from typing import Final
 from p2pcompute.protocol.desk import Desk
 from p2pcompute.protocol.job import Dispute, Job, Replica
 from p2pcompute.protocol.machine import Effect, Locate, Now, Point, Side
+from p2pcompute.protocol.verification import LEAVES_PER_DISPUTE, LEAVES_PER_SAMPLE, LEVELS_MAX, leaves_shown
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.steps import state_buffers
 
@@ -54,6 +55,9 @@ class Disputes:
         assert found is not None, "the last state holds the outputs (V3)"
         step, place, number = found
         job.dispute = Dispute(step, state_buffers(job.manifest)[place], able[0], able[number])
+        if any(self.left(job, r) < LEAVES_PER_DISPUTE for r in job.dispute.sides):
+            job.undecided = True  # whoever asks for more than is given would take silence for guilt
+            return []
         for replica in job.dispute.sides:
             replica.step("dispute")
         where = {"step": step, "buffer": job.manifest.buffers[job.dispute.buffer].name}
@@ -65,6 +69,8 @@ class Disputes:
         if dispute is None or dispute.is_asked or not _is_open(dispute):
             return []
         dispute.is_asked = True
+        for replica in dispute.sides:
+            replica.shown += LEVELS_MAX
         place = state_buffers(job.manifest).index(dispute.buffer)
         left, right = (Side(r.peer, r.addresses, states_of(r)[dispute.step][place]) for r in dispute.sides)
         return [Locate(job.name, job.manifest_bytes, dispute.buffer, left, right, LOCATE_MS)]
@@ -90,6 +96,15 @@ class Disputes:
         dispute = job.dispute
         found = dispute is not None and dispute.byte is not None
         return tuple(r for r in dispute.sides if r.state == "disputed") if dispute is not None and found else ()
+
+    @staticmethod
+    def left(job: Job, replica: Replica) -> int:
+        """How many more leaves it gives."""
+        return leaves_shown(job.policy) - replica.shown
+
+    def for_a_block(self, job: Job, replica: Replica) -> int:
+        """How many leaves to spend on one block of it: there may be other disputes."""
+        return max(LEAVES_PER_SAMPLE, self.left(job, replica) // 2)
 
     @staticmethod
     def point(job: Job) -> Point | None:
