@@ -47,14 +47,20 @@ class Disputes:
         self._desk = desk
 
     def open(self, now: Now, job: Job, revealed: Sequence[Replica]) -> list[Effect]:
-        """Begin with two replicas whose results differ earliest; nothing, where all that have one agree."""
+        """Begin with two replicas whose results differ earliest, of equal ones those that have shown least. Nothing,
+        where all that have a result agree."""
         able = [r for r in revealed if r.reveal is not None and r.reveal.body.status is d.OutcomeStatus.OK]
         if len({r.reveal.body.output_roots for r in able if r.reveal is not None}) < 2:
             return []
         found = divergence([states_of(r) for r in able])
         assert found is not None, "the last state holds the outputs (V3)"
         step, place, number = found
-        job.dispute = Dispute(step, state_buffers(job.manifest)[place], able[0], able[number])
+        groups = [
+            [r for r in able if states_of(r)[step][place] == states_of(one)[step][place]]
+            for one in (able[0], able[number])
+        ]
+        left, right = (max(group, key=lambda r: self.left(job, r)) for group in groups)
+        job.dispute = Dispute(step, state_buffers(job.manifest)[place], left, right)
         if any(self.left(job, r) < LEAVES_PER_DISPUTE for r in job.dispute.sides):
             job.undecided = True  # whoever asks for more than is given would take silence for guilt
             return []
@@ -66,7 +72,10 @@ class Disputes:
     def locate(self, job: Job) -> list[Effect]:
         """Look for the byte; again, when somebody was silent."""
         dispute = job.dispute
-        if dispute is None or dispute.is_asked or not _is_open(dispute):
+        if dispute is None or dispute.is_asked:
+            return []
+        if not _has_both(dispute):
+            _release(dispute)
             return []
         dispute.is_asked = True
         for replica in dispute.sides:
@@ -87,7 +96,8 @@ class Disputes:
                 reason = "did not prove the states it committed to"
                 out += self._desk.retry_or_lose(now, job, replica, "locate", reason)
         job.undecided |= byte is None and not silent
-        _is_open(dispute, given_up=job.undecided)
+        if job.undecided or not _has_both(dispute):
+            _release(dispute)
         return out
 
     @staticmethod
@@ -123,11 +133,13 @@ class Disputes:
         return [r for r in others if r is not replica and states_of(r)[step] == states_of(replica)[step]]
 
 
-def _is_open(dispute: Dispute, *, given_up: bool = False) -> bool:
-    """Whether both sides are still to be told apart. When one was lost, the other one is compared with the rest."""
-    there = [r for r in dispute.sides if r.state == "disputed"]
-    if len(there) == len(dispute.sides) and not given_up:
-        return True
-    for replica in there:
-        replica.step("compare")
-    return False
+def _has_both(dispute: Dispute) -> bool:
+    """Whether neither side was lost meanwhile."""
+    return all(r.state == "disputed" for r in dispute.sides)
+
+
+def _release(dispute: Dispute) -> None:
+    """Nothing is left to tell apart: who is there is compared with the rest."""
+    for replica in dispute.sides:
+        if replica.state == "disputed":
+            replica.step("compare")

@@ -331,6 +331,16 @@ def test_no_more_leaves_are_spent_than_a_provider_gives() -> None:
     assert (job.state, outcome_of(job, row)["p0"]) == ("done", "paid")
 
 
+def test_of_equal_replicas_the_one_that_has_shown_least_stands_for_all() -> None:
+    stage, r, row = scene(4)
+    row[1].compute, row[2].compute = lying(b"one"), lying(b"other")
+    job = play(stage, r, replicas=4)
+    assert (job.state, judgements(r).count("REFUTED")) == ("done", 2)
+    assert {(i.peer, i.leaves_max) for i in r.inspections} == {
+        (p.peer, (LEAVES - verification.LEVELS_MAX) // 2) for p in row
+    }
+
+
 def test_where_no_difference_can_be_found_a_majority_decides() -> None:
     stage, r, row = scene(3)
     row[0].compute = lying(b"alone")
