@@ -24,6 +24,7 @@ STEPS: Final = {
     "job.running": "running",
     "job.committed": "committed",
     "job.revealed": "opened its result",
+    "job.disputed": "is in dispute with another",
     "job.fetching": "sends the outputs",
     "job.lost": "lost",
     "job.declined": "declined",
@@ -81,7 +82,11 @@ class Progress:
     @staticmethod
     def _step_of(name: str, fields: Mapping[str, Any]) -> str:
         if name == "job.verdict":
-            judged = {"AGREED": "agreed", "OUTVOTED": "was outvoted, and is banned"}
+            judged = {
+                "AGREED": "agreed",
+                "OUTVOTED": "was outvoted, and is banned",
+                "REFUTED": "was refuted by a block recomputed here, and is banned",
+            }
             judgement = str(fields["judgement"])
             return judged.get(judgement, "says the kernel is at fault")
         step = STEPS.get(name, name.removeprefix("job."))

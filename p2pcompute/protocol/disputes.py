@@ -12,6 +12,7 @@ from typing import Final
 from p2pcompute.protocol.desk import Desk
 from p2pcompute.protocol.job import Dispute, Job, Replica
 from p2pcompute.protocol.machine import Effect, Locate, Now, Point, Side
+from p2pcompute.protocol.verification import LEAVES_PER_DISPUTE, LEAVES_PER_SAMPLE, LEVELS_MAX, leaves_shown
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.steps import state_buffers
 
@@ -46,14 +47,23 @@ class Disputes:
         self._desk = desk
 
     def open(self, now: Now, job: Job, revealed: Sequence[Replica]) -> list[Effect]:
-        """Begin with two replicas whose results differ earliest; nothing, where all that have one agree."""
+        """Begin with two replicas whose results differ earliest, of equal ones those that have shown least. Nothing,
+        where all that have a result agree."""
         able = [r for r in revealed if r.reveal is not None and r.reveal.body.status is d.OutcomeStatus.OK]
         if len({r.reveal.body.output_roots for r in able if r.reveal is not None}) < 2:
             return []
         found = divergence([states_of(r) for r in able])
         assert found is not None, "the last state holds the outputs (V3)"
         step, place, number = found
-        job.dispute = Dispute(step, state_buffers(job.manifest)[place], able[0], able[number])
+        groups = [
+            [r for r in able if states_of(r)[step][place] == states_of(one)[step][place]]
+            for one in (able[0], able[number])
+        ]
+        left, right = (max(group, key=lambda r: self.left(job, r)) for group in groups)
+        job.dispute = Dispute(step, state_buffers(job.manifest)[place], left, right)
+        if any(self.left(job, r) < LEAVES_PER_DISPUTE for r in job.dispute.sides):
+            job.undecided = True  # whoever asks for more than is given would take silence for guilt
+            return []
         for replica in job.dispute.sides:
             replica.step("dispute")
         where = {"step": step, "buffer": job.manifest.buffers[job.dispute.buffer].name}
@@ -62,9 +72,14 @@ class Disputes:
     def locate(self, job: Job) -> list[Effect]:
         """Look for the byte; again, when somebody was silent."""
         dispute = job.dispute
-        if dispute is None or dispute.is_asked or not _is_open(dispute):
+        if dispute is None or dispute.is_asked:
+            return []
+        if not _has_both(dispute):
+            _release(dispute)
             return []
         dispute.is_asked = True
+        for replica in dispute.sides:
+            replica.shown += LEVELS_MAX
         place = state_buffers(job.manifest).index(dispute.buffer)
         left, right = (Side(r.peer, r.addresses, states_of(r)[dispute.step][place]) for r in dispute.sides)
         return [Locate(job.name, job.manifest_bytes, dispute.buffer, left, right, LOCATE_MS)]
@@ -81,7 +96,8 @@ class Disputes:
                 reason = "did not prove the states it committed to"
                 out += self._desk.retry_or_lose(now, job, replica, "locate", reason)
         job.undecided |= byte is None and not silent
-        _is_open(dispute, given_up=job.undecided)
+        if job.undecided or not _has_both(dispute):
+            _release(dispute)
         return out
 
     @staticmethod
@@ -90,6 +106,15 @@ class Disputes:
         dispute = job.dispute
         found = dispute is not None and dispute.byte is not None
         return tuple(r for r in dispute.sides if r.state == "disputed") if dispute is not None and found else ()
+
+    @staticmethod
+    def left(job: Job, replica: Replica) -> int:
+        """How many more leaves it gives."""
+        return leaves_shown(job.policy) - replica.shown
+
+    def for_a_block(self, job: Job, replica: Replica) -> int:
+        """How many leaves to spend on one block of it: there may be other disputes."""
+        return max(LEAVES_PER_SAMPLE, self.left(job, replica) // 2)
 
     @staticmethod
     def point(job: Job) -> Point | None:
@@ -108,11 +133,13 @@ class Disputes:
         return [r for r in others if r is not replica and states_of(r)[step] == states_of(replica)[step]]
 
 
-def _is_open(dispute: Dispute, *, given_up: bool = False) -> bool:
-    """Whether both sides are still to be told apart. When one was lost, the other one is compared with the rest."""
-    there = [r for r in dispute.sides if r.state == "disputed"]
-    if len(there) == len(dispute.sides) and not given_up:
-        return True
-    for replica in there:
-        replica.step("compare")
-    return False
+def _has_both(dispute: Dispute) -> bool:
+    """Whether neither side was lost meanwhile."""
+    return all(r.state == "disputed" for r in dispute.sides)
+
+
+def _release(dispute: Dispute) -> None:
+    """Nothing is left to tell apart: who is there is compared with the rest."""
+    for replica in dispute.sides:
+        if replica.state == "disputed":
+            replica.step("compare")

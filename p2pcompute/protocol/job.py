@@ -91,6 +91,8 @@ class Replica:
     late: bool = False
     """It takes longer than such work does: somebody else was, or is being, put to it as well."""
     attempts: int = 0
+    shown: int = 0
+    """Leaves of its states that disputes took."""
     fetch_failures: int = 0
     quote: Quote | None = None
     request: bytes = b""

@@ -128,7 +128,7 @@ class Judging:
             blocks=blocks,
             timeout_ms=job.manifest.device_ms_max + INSPECTION_MS,
             addresses=replica.addresses,
-            leaves_max=blocks * LEAVES_PER_SAMPLE,
+            leaves_max=self.disputes.for_a_block(job, replica) if decisive else blocks * LEAVES_PER_SAMPLE,
         )
         return [self._desk.event(job, "job.inspecting", replica, blocks=blocks), inspect]
 
@@ -165,6 +165,7 @@ class Judging:
     def _on_refereed(self, now: Now, job: Job, replica: Replica, outcome: InspectOutcome) -> list[Effect]:
         """What the block in which two results differ shows of one of them."""
         assert job.dispute is not None
+        replica.shown += outcome.leaves
         if outcome.finding is Finding.WRONG:
             liars = [replica, *self.disputes.alike(job, replica)]
             told = [effect for liar in liars for effect in self._refute(now, job, liar, outcome.evidence)]

@@ -19,8 +19,10 @@ LEAVES_PER_SAMPLE: Final = 64
 """Leaves of 4 KiB that a requester may read for each block it recomputes, before it judges and pays."""
 LEVELS_MAX: Final = (merkle.leaf_count(limits.BUFFER_BYTES_MAX) - 1).bit_length() + 1
 """Of the tree over the largest buffer, leaves and top included: as many leaves find where two of them differ."""
-LEAVES_PER_DISPUTE: Final = 4 * LEVELS_MAX + LEAVES_PER_SAMPLE
-"""Leaves that a provider gives for one dispute: to find the block, tried four times, and to recompute it."""
+LOCATING_TRIES_MAX: Final = 5
+"""How often a byte is looked for (R7c)."""
+LEAVES_PER_DISPUTE: Final = LOCATING_TRIES_MAX * LEVELS_MAX + LEAVES_PER_SAMPLE
+"""Leaves that a provider gives for one dispute: to find the block, and to recompute it."""
 DISPUTES_MAX: Final = limits.REPLICAS_MAX - 1
 """Of one replica: each ends with another one, or the last."""
 EMPTY: Final = merkle.blob_root(b"")

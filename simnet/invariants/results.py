@@ -31,7 +31,8 @@ def is_right(task: Task) -> bool:
 class NoWrongResult(Invariant):
     """What was accepted is what honest engines compute, unless a quorum of dishonest operators was drawn and stated one
     wrong answer together, and nobody else stated anything as often: no redundancy can tell that from the truth, so it
-    is counted. Nor is a result wrong that was believed unchecked, as the policy `adaptive` has it, within its bound."""
+    is counted; with a referee, only where no honest operator stated anything else and stayed. Nor is a result wrong
+    that was believed unchecked, as the policy `adaptive` has it, within its bound."""
 
     name = "no-wrong-result"
 

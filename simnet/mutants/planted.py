@@ -10,6 +10,7 @@ from p2pcompute.protocol import matching, pricing, provider, requester, verifica
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.desk import Desk
+from p2pcompute.protocol.disputes import Disputes
 from p2pcompute.protocol.gossip.score.standing import Standing
 from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.jobs import Jobs
@@ -196,6 +197,29 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "A requester could judge one commitment in two ways.",
         "calm",
         (J, "_pronounce", "return [persist(records.Judged(job.id, tuple(pairs))), *letters]", "return letters"),
+    ),
+    _mutant(
+        "a majority overrules the referee",
+        "Results that differ are counted, though a block could decide between them.",
+        "referee",
+        (J, "judge", "if job.policy.referee and not job.undecided", "if False"),
+    ),
+    _mutant(
+        "a refutation not journaled",
+        "A requester refutes a replica and would not know it after a crash.",
+        "referee",
+        (J, "_refute", "return [record, told,", "return [told,"),
+    ),
+    _mutant(
+        "others are refuted with a liar",
+        "Whoever committed to another state than a liar is convicted by its block.",
+        "referee",
+        (
+            Disputes,
+            "alike",
+            "states_of(r)[step] == states_of(replica)[step]",
+            "states_of(r)[step] != states_of(replica)[step]",
+        ),
     ),
     _mutant(
         "cheque not journaled",

@@ -94,6 +94,15 @@ TRIALS: Final[dict[str, Trial]] = {
         Scenario(providers=4, characters=_mixed(gang=2), price_step=0, work=Work(tasks=1, replicas=4), until_ms=60_000),
         seeds=4,
     ),
+    "referee": Trial(
+        Scenario(
+            providers=7,
+            characters=_mixed(gang=3, liar=1),
+            price_step=0,
+            work=Work(tasks=4, replicas=3, referee=True, blocks=100, every_ms=1_500),
+        ),
+        seeds=4,
+    ),
     "little credit": Trial(Scenario(providers=4, credit=1, work=Work(tasks=4, every_ms=1_500)), seeds=1),
     "skimper": Trial(
         Scenario(

@@ -9,7 +9,7 @@ from p2pcompute.cli.arguments import defines, named_arguments, parse_dims, parse
 from p2pcompute.cli.submit import Terms
 from p2pcompute.client.arguments import In, InOut, Out
 from p2pcompute.errors import UsageError
-from p2pcompute.wire.policy import SAMPLES_DEFAULT
+from p2pcompute.wire.policy import SAMPLES_DEFAULT, replicate
 
 
 def test_every_kind_of_argument_is_understood(tmp_path: Path) -> None:
@@ -93,3 +93,11 @@ def test_tolerances_go_to_outputs(tmp_path: Path) -> None:
 
 def test_as_many_blocks_are_sampled_as_in_python() -> None:
     assert Terms().samples == SAMPLES_DEFAULT
+
+
+def test_a_referee_goes_with_replicas_only() -> None:
+    assert Terms(replicas=3, referee=True).policy() == replicate(3, 2, referee=True)
+    assert not Terms(replicas=3).policy().referee
+    for verify in ("adaptive", "sample", "restricted"):
+        with pytest.raises(UsageError, match="--verify replicate"):
+            Terms(verify=verify, referee=True).policy()  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pcompute.errors import UsageError
-from p2pcompute.protocol import records, verification
+from p2pcompute.protocol import desk, records, verification
 from p2pcompute.protocol.disputes import divergence
 from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.machine import (
@@ -29,12 +30,15 @@ from p2pcompute.protocol.machine import (
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Buffer, Comparison, Manifest, Role
-from p2pcompute.wire.policy import Policy, Scheme, policy_fault, replicate
+from p2pcompute.wire.policy import Policy, Scheme, policy_fault, replicate, sample
 from tests.protocol.stage import MANIFEST, Actor, Stage, ending, lying, right
 
+DOCS = Path(__file__).parents[2] / "docs"
 replace: Any = msgspec.structs.replace
 JOB_ID = b"j" * 16
 STORED = ((1,),)
+LEAVES = 2_685
+"""Of its states, that a provider shows for disputes."""
 NEAR = Buffer("y", "f32", (8,), Role.OUT, b"", Comparison.TOLERANCE, 4)
 TOLERANT = replace(MANIFEST, buffers=(MANIFEST.buffers[0], NEAR))
 THREE_STEPS = replace(MANIFEST, launches=(replace(MANIFEST.launches[0], repeats=3),))
@@ -112,6 +116,16 @@ def test_a_buffer_without_bytes_has_one_content() -> None:
         assert verification.opening_fault(opening, empty, policy) == fault
 
 
+def test_the_pages_say_how_many_leaves_are_shown() -> None:
+    policy = replicate(referee=True)
+    assert verification.LOCATING_TRIES_MAX == desk.ATTEMPTS_MAX
+    assert verification.leaves_shown(policy) == LEAVES < verification.leaves_shown(sample())
+    pages = ("spec/verification.md", "security.md", "adr/0011-a-referee-at-the-requester.md")
+    assert all(f"{LEAVES:,}" in (DOCS / page).read_text() for page in pages)
+    numbers = f"({verification.LEVELS_MAX}), and 64 for the block: {verification.LEAVES_PER_DISPUTE}."
+    assert numbers in (DOCS / pages[0]).read_text()
+
+
 # -- in the flow -------------------------------------------------------------------------------------------------------
 
 
@@ -183,8 +197,7 @@ def test_providers_keep_states_and_show_leaves_of_them_from_the_opening_to_the_v
     play(stage, r)
     run, *grants = seen
     assert run.snapshots
-    most = verification.LEAVES_PER_DISPUTE * verification.DISPUTES_MAX
-    assert [g.leaves_max for g in grants] == [most, 0]
+    assert [g.leaves_max for g in grants] == [LEAVES, 0]
     assert {g.peer for g in grants} == {r.peer}
 
 
@@ -196,7 +209,7 @@ def test_one_block_convicts_the_liar_of_two() -> None:
     assert judgements(r) == ["REFUTED", "AGREED", "AGREED"]
     assert {i.peer for i in r.inspections} == {row[0].peer, row[1].peer}
     assert {(i.points, i.blocks) for i in r.inspections} == {((Point(0, 1, 2),), 1)}
-    assert {i.leaves_max for i in r.inspections} == {verification.LEAVES_PER_SAMPLE}
+    assert {i.leaves_max for i in r.inspections} == {(LEAVES - verification.LEVELS_MAX) // 2}
     (located,) = r.located
     assert {located.left.peer, located.right.peer} == {row[0].peer, row[1].peer}
     assert r.core.reputation.demerits(row[0].operator.public) < 0
@@ -301,6 +314,31 @@ def test_where_no_block_decides_a_majority_does(finding: Finding) -> None:
     assert (job.state, outcome_of(job, row)) == ("done", {"p0": "rejected", "p1": "paid", "p2": "paid"})
     assert judgements(r).count("OUTVOTED") == 1
     assert (len(r.located), len(r.inspections)) == (1, 2)
+
+
+def test_no_more_leaves_are_spent_than_a_provider_gives() -> None:
+    """An honest replica against one liar after the other, each with a block that takes all it may."""
+    stage, r, row = scene(12)
+    for i in range(10):
+        row[i + 1].compute = lying(bytes([i]))
+    r.inspect = lambda effect: replace(_inspecting(effect), leaves=effect.leaves_max)
+    job = play(stage, r, replicas=10, quorum=2)
+    spent = [i.leaves_max for i in r.inspections if i.peer == row[0].peer]
+    assert sum(spent) + len(spent) * verification.LEVELS_MAX <= LEAVES
+    assert spent == sorted(spent, reverse=True)
+    assert spent[-1] >= verification.LEAVES_PER_SAMPLE
+    assert 3 <= len(spent) < 9, "then nothing is left, and their number decides"
+    assert (job.state, outcome_of(job, row)["p0"]) == ("done", "paid")
+
+
+def test_of_equal_replicas_the_one_that_has_shown_least_stands_for_all() -> None:
+    stage, r, row = scene(4)
+    row[1].compute, row[2].compute = lying(b"one"), lying(b"other")
+    job = play(stage, r, replicas=4)
+    assert (job.state, judgements(r).count("REFUTED")) == ("done", 2)
+    assert {(i.peer, i.leaves_max) for i in r.inspections} == {
+        (p.peer, (LEAVES - verification.LEVELS_MAX) // 2) for p in row
+    }
 
 
 def test_where_no_difference_can_be_found_a_majority_decides() -> None:

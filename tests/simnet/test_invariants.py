@@ -19,7 +19,7 @@ from simnet.characters import CHARACTERS
 from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
 from simnet.invariants.base import of_kind, opened
 from simnet.invariants.bounds import LIMITS, TABLES, deep_bytes
-from simnet.invariants.results import ColludersBounded, win_chance, wins_max
+from simnet.invariants.results import ColludersBounded, is_right, win_chance, wins_max
 from simnet.node import Node
 from simnet.scenario import Scenario, Work
 from simnet.site import Site
@@ -475,6 +475,27 @@ def test_a_gang_that_wins_more_than_chance_lets_it_is_found(monkeypatch: pytest.
     _, watch = gang_world(1)
     with pytest.raises(Violation, match="colluders won"):
         watch.end()
+
+
+def test_one_honest_replica_and_a_referee_keep_a_wrong_result_out() -> None:
+    """Of what a gang states alone, nobody knows better."""
+    work = Work(tasks=12, replicas=3, quorum=2, every_ms=1_500, referee=True, blocks=100)
+    refuted = 0
+    for seed in range(3):
+        scenario = Scenario(providers=13, characters={"gang": 6}, price_step=0, work=work)
+        world = World(scenario, seed)
+        watch = Watch(world)
+        world.run()
+        watch.end()
+        draws = ColludersBounded(world).draws
+        for task in world.tasks.values():
+            assert task.done
+            assert is_right(task) or not draws.opposed(task.id, task.roots)
+        verdicts = [fields["judgement"] for _, _, name, fields in world.events if name == "job.verdict"]
+        assert "OUTVOTED" not in verdicts
+        refuted += verdicts.count("REFUTED")
+        assert watch.wrong_accepted == 0
+    assert refuted > 10
 
 
 def test_the_chances_of_a_gang() -> None:

@@ -44,6 +44,7 @@ def test_the_swarm_covers_liars_loss_both_policies_and_most_faults() -> None:
     assert {name for s in scenarios for name in s.requester_characters} == set(BAD_REQUESTERS)
     assert any(s.links.loss for s in scenarios)
     assert {s.work.replicas for s in scenarios} == {2, 3}
+    assert any(s.work.referee and s.characters["gang"] > s.work.quorum for s in scenarios)
     kinds = {type(fault).__name__ for seed in range(200) for fault in plan_of(seed, scenarios[seed])}
     assert kinds >= {"Crash", "CrashAtRecord", "Absence", "Pause", "Partition", "Storm", "Skew", "SlowDisk", "Nat"}
 
