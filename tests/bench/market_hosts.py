@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult
+from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.errors import RemoteError
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.machine import Emit, JobStatus
@@ -46,11 +46,20 @@ PTX: Final = b"//"
 class Waiting:
     """node.engines.Engine: takes the time that the task's name says."""
 
-    async def run(self, manifest: Manifest, ptx_text: bytes, inputs: Mapping[str, bytes | memoryview]) -> EngineResult:
+    async def run(
+        self,
+        manifest: Manifest,
+        ptx_text: bytes,
+        inputs: Mapping[str, bytes | memoryview],
+        *,
+        on_step: OnStep | None = None,
+    ) -> EngineResult:
         run_s = float(manifest.name)
         await trio.sleep(run_s)
         outputs = {buffer.name: bytes(buffer.size_bytes) for buffer in manifest.outputs}
-        return EngineResult(JobStatus.OK, outputs, int(run_s * 1e6))
+        if on_step:
+            await on_step(outputs)
+        return EngineResult(JobStatus.OK, {} if on_step else outputs, int(run_s * 1e6))
 
     async def aclose(self) -> None:
         pass
