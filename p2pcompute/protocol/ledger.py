@@ -101,8 +101,13 @@ class Ledger:
         self._countersigned[key] = countersigned
         self._cheques[key] = max(before, cumulative)
         self.account(payer).covered += max(0, cumulative - before)
-        self._risk -= self._risks.pop(payer, (0, 0))[0] if self.has_paid(payer) else 0
+        self._welcome(payer)
         return True
+
+    def _welcome(self, payer: bytes) -> None:
+        """Who has paid is no stranger any more."""
+        if self.has_paid(payer):
+            self._risk -= self._risks.pop(payer, (0, 0))[0]
 
     def _weigh(self, payer: bytes, wall_ms: int) -> None:
         """Keep the sum of what strangers may leave unpaid."""

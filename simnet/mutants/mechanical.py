@@ -24,7 +24,7 @@ from simnet.mutants.patch import Owner, planted, source_of
 FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (verification, "tally"),
     (verification, "judge"),
-    (pricing, "price_due"),
+    (pricing, "paid_us"),
     (matching, "distinct"),
     (Ledger, "earn"),
     (Ledger, "promise"),
@@ -178,7 +178,7 @@ def mechanical() -> Iterator[Mutant]:
 
 LEFT_OUT: Final[dict[str, str]] = {
     "verification.tally #4 off by one: 0": "Changes nothing: without a vote nothing reaches a quorum.",
-    "Ledger.take_cheque #6 off by one: 0": "A micro-credit when cheques overtake each other; in no trial they do.",
+    "Ledger.take_cheque #7 off by one: 0": "A micro-credit when cheques overtake each other; in no trial they do.",
     "Slots.expired #1 off by one: 0": "Changes nothing: no lease ends in the first millisecond of 1970.",
     "Leasing._slot_fault #4 comparison swapped: idle.count(requester) >= self._caps.per_requester": (
         "Stricter than P5 asks for: a requester is told to wait, and does."
@@ -188,27 +188,27 @@ LEFT_OUT: Final[dict[str, str]] = {
     ),
     "Leasing._slot_fault #5 branch negated: if strangers >= self._caps.strangers:": "No trial comes to the cap.",
     "Leasing._slot_fault #2 branch negated: if not self._ledger.has_paid(requester):": "No trial comes to the cap.",
-    "Leasing.begin #2 dropped: lease.renewals = 0": "Nobody renews in the trials.",
-    "Leasing.begin #5 off by one: 0": "Nobody renews in the trials.",
+    "Leasing.begin #3 dropped: lease.renewals = 0": "Nobody renews in the trials.",
+    "Leasing.begin #6 off by one: 0": "Nobody renews in the trials.",
 }
 """Mutations that change nothing, or nothing that the trials come to: with the reason."""
 
 SURVIVE: Final = (
-    "Provider._assignment_fault #6 and for or: body.price_per_device_s < lease.price_per_device_s or body.p",
-    "Provider._assignment_fault #7 comparison swapped: body.commit_by <= now.wall_ms",
+    "Provider._assignment_fault #5 and for or: body.price_per_device_s < lease.price_per_device_s or body.p",
+    "Provider._assignment_fault #6 comparison swapped: body.commit_by <= now.wall_ms",
     "Book._is_news #4 comparison swapped: order_of(document) <= order_of(listing.offer)",
     "Book._is_news #6 comparison swapped: order_of(document) > self._tombstones[signer][0]",
     "Jobs.take_verdict #3 dropped: self._reputation.good(replica.operator)",
     "Jobs.take_verdict #7 dropped: replica.step('reject')",
-    "Jobs.take_verdict #14 off by one: 8",
+    "Jobs.take_verdict #21 off by one: 8",
     "Jobs._replay_end #0 dropped: job.fetched = True",
-    "Jobs._replay_end #6 dropped: job.fetched = not record.error",
+    "Jobs._replay_end #8 dropped: job.fetched = not record.error",
     "Provider._issue #0 dropped: e.step('issue')",
     "Judging.judge #3 dropped: job.dry_rounds = 0",
     "Judging.judge #8 off by one: 0",
     "Judging.judge #12 off by one: 1",
-    "Settling._end #3 off by one: 0",
-    "Settling._end #4 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
-    "Settling._end #5 and for or: r.receipt and r.reveal",
+    "Settling._end #4 off by one: 0",
+    "Settling._end #5 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
+    "Settling._end #6 and for or: r.receipt and r.reveal",
 )
 """Those that no trial shows yet: each asks for a world or an invariant, or for a reason in LEFT_OUT."""

@@ -21,6 +21,7 @@ from p2pcompute.identity import keys
 from p2pcompute.node import factory
 from p2pcompute.node.engines import Engine
 from p2pcompute.node.fraud import Fraud, verify_fraud
+from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.receipts import audit
 from p2pcompute.wire.fraud import FraudProof, decode_fraud, encode_fraud
@@ -48,6 +49,24 @@ async def test_replicas_agree_and_their_receipts_verify_offline(tmp_path: Path) 
         checked = audit("main", await job.evidence(), keys.verify)
     assert checked.ok
     assert all(line.countersigned for line in checked.receipts)
+
+
+async def test_a_result_that_costs_more_than_the_credit_comes_in_slices_and_is_paid_once(tmp_path: Path) -> None:
+    n = 1_000_000
+    async with open_market(tmp_path, [None, None]) as (client, peers):
+        for peer in peers:
+            peer.core.ledger.credit = Credit(300, 300, 10**9)  # less than the least price of a task
+        x, y = np.arange(n, dtype=np.float32), np.ones(n, np.float32)
+        with trio.fail_after(60):
+            arguments = {"n": n, "a": 2.0, "x": In(x), "y": InOut(y)}
+            job = await client.submit(SAXPY, arguments=arguments, grid=3907, block=256, replicas=2)
+            result = await job.result()
+            assert np.array_equal(result["y"], 2 * x + 1)
+            receipts = [r for peer in peers for r in peer.core.provider.chain.receipts()]
+            while not all(peer.core.provider.chain.receipts() and not peer.core.provider._unpaid for peer in peers):
+                await trio.sleep(0)
+    assert any(e.paid for peer in peers for e in peer.core.provider._engagements.values())
+    assert sum(r.body.price for r in receipts) == result.price
 
 
 async def test_the_cheapest_liar_is_outvoted_and_gets_no_more_work(tmp_path: Path) -> None:
