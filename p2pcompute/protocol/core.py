@@ -430,25 +430,24 @@ class PeerCore:
             return []
         if tag.machine == "core":
             return self._believe(self._sync.on_response(now, tag, outcome))
-        if tag.machine == "provider":
-            return self.provider.on_response(now, tag, outcome)
         if tag.machine == "candidates":
             events, all_came = self._candidates.on_response(now, tag, outcome)
             events = self._believe(events)
             return [*events, *self.requester.on_timer(now, "rest", tag.subject.hex())] if all_came else events
+        machine = self.provider if tag.machine == "provider" else self.requester
         answer = None
         if isinstance(outcome, Ok) and outcome.frame:
             try:
                 answer = self.post.open(outcome.frame)
             except UnknownDocumentError:
-                return self.requester.on_response(now, tag, outcome, None)
+                return machine.on_response(now, tag, outcome, None)
             except (DecodeError, SignatureError) as error:
                 fault = Emit("peer.fault", {"peer": tag.peer, "reason": str(error)})
-                return [fault, *self.requester.on_response(now, tag, outcome, None)]
+                return [fault, *machine.on_response(now, tag, outcome, None)]
             if answer.signer != tag.peer or not answer.alive(now.wall_ms):
                 answer = None
         told = self._see(now, answer) if answer is not None else []
-        return [*told, *self.requester.on_response(now, tag, outcome, answer)]
+        return [*told, *machine.on_response(now, tag, outcome, answer)]
 
     # -- equivocations -----------------------------------------------------------------------------------------------
 

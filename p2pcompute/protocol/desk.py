@@ -21,6 +21,8 @@ from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
 LETTER_MS: Final = 3_600_000
+VERDICT_MS: Final = 2 * limits.DEVICE_MS_MAX
+"""A verdict lives as long as any provider waits for it."""
 REQUEST_MS: Final = 5_000
 ATTEMPTS_MAX: Final = 5
 RETRY_MS: Final = 1_000

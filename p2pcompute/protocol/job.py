@@ -104,6 +104,10 @@ class Replica:
     cheque: AnyDocument | None = None
     part: AnyDocument | None = None
     """The last cheque for a part of the receipt."""
+    part_sent: bool = False
+    """Whether it is on its way, or to be repeated by a timer."""
+    part_taken: bool = False
+    """Whether the payee said, in this life, that it has it."""
     evidence: tuple[bytes, int] = (b"", 0)
     """Root and size of what shows to others that it was wrong."""
     error: str = ""
@@ -122,6 +126,11 @@ class Replica:
     def paid_in_parts(self) -> int:
         """Of its receipt, so far."""
         return int(self.part.body.part) if self.part is not None else 0
+
+    @property
+    def part_pending(self) -> bool:
+        """Whether no further cheque for its receipt may be written yet (K9)."""
+        return self.part is not None and not self.part_taken
 
     @property
     def terms(self) -> Assignment:

@@ -138,13 +138,10 @@ class Ledger:
         return account is not None and account.covered > 0
 
     def credit_of(self, payer: bytes) -> int:
-        """What a payer may leave unpaid: as much again as it paid, and a little for a beginning."""
+        """What a payer may leave unpaid, and what its tasks at work may cost together if there are several: as much
+        again as it paid, and a little for a beginning."""
         account = self._accounts.get(payer)
         return min(self.credit.paying, self.credit.first + (account.covered if account is not None else 0))
-
-    def room_of(self, payer: bytes) -> int:
-        """The most that all its tasks at work together may cost, if it has more than one."""
-        return self.credit.paying if self.has_paid(payer) else min(self.credit.first, self.credit.paying)
 
     def unpaid(self, payer: bytes) -> int:
         """Receipts without a cheque, and claims not judged yet."""
@@ -165,11 +162,10 @@ class Ledger:
                 f"{unpaid} micro-credits of work done for you are unpaid, and {credit} may be; your node pays by "
                 "cheque as soon as it has judged and fetched what it asked for: keep it running and connected"
             )
-        room = self.room_of(payer)
-        if at_work and at_work + price_ceiling > room:
+        if at_work and at_work + price_ceiling > credit:
             return (
                 f"your tasks at work here may cost {at_work} micro-credits, this one {price_ceiling}, and all of them "
-                f"{room}; wait for one to end, or limit their device time"
+                f"{credit}; wait for one to end, or limit their device time: with every cheque it grows"
             )
         if self.has_paid(payer):
             return ""

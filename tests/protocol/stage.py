@@ -210,6 +210,8 @@ class Actor:
         self.deaf = False
         self.crash_at = -1
         self.crash_keeps = True
+        self.crash_moves = False
+        """Whether the home that comes back is a restored one: its journal, and a new epoch."""
         self.life = 0
         self.offer: d.Offer | None = None
         self.events: list[Emit] = []
@@ -310,6 +312,8 @@ class Actor:
         self.crash_at = -1
         if self.crash_keeps:
             self.journal.append(record)
+        if self.crash_moves:
+            self.epoch = blake3(self.epoch).digest(length=8)
         self.crash()
 
     def later(self, at_mono_ms: int, call: Callable[[], None]) -> None:

@@ -99,12 +99,15 @@ def test_work_done_and_unpaid_counts_before_and_after_it_is_judged() -> None:
     assert may(ledger, PAYER, 1)
 
 
-def test_a_task_alone_is_taken_at_any_price_and_several_within_the_room() -> None:
+@pytest.mark.parametrize(("paid", "room"), [(0, 100), (1, 101), (400, 500), (900, 1_000), (5_000, 1_000)])
+def test_a_task_alone_is_taken_at_any_price_and_several_within_what_was_paid_and_the_first_credit(
+    paid: int, room: int
+) -> None:
     ledger = Ledger(SMALL)
+    if paid:
+        paying(ledger, PAYER, paid)
     assert may(ledger, PAYER, 10**9)
-    assert [may(ledger, PAYER, ceiling, at_work=60) for ceiling in (40, 41)] == [True, False]
-    paying(ledger, PAYER, 1)
-    assert [may(ledger, PAYER, ceiling, at_work=60) for ceiling in (940, 941)] == [True, False]
+    assert [may(ledger, PAYER, ceiling, at_work=60) for ceiling in (room - 60, room - 59)] == [True, False]
 
 
 def test_strangers_share_a_cap_that_those_who_paid_do_not_feel() -> None:

@@ -20,6 +20,7 @@ from p2pcompute.protocol import (
     reputation,
     requester,
     session,
+    settling,
 )
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
@@ -115,6 +116,7 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "grace": (hiring.COMMIT_GRACE_MS, 60_000),
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (desk.ATTEMPTS_MAX, 5),
+        "waiting for a part": (settling.PART_WAIT_MS, 86_400_000),
         "attempts at what was judged": (desk.SETTLING_ATTEMPTS_MAX, 9),
         "demerits": (reputation.SILENCE_DEMERITS_MAX, 1_000),
         "half-life of demerits": (reputation.HALF_LIFE_MS, 3_600_000),
