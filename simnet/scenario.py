@@ -90,6 +90,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     credit_first: int = 2 * 10**8
     credit_strangers: int = 10**10
     """What providers risk on a requester that paid, on one that never did, and on all of these together."""
+    settle_at: int = 0
+    """What the cheques between two peers may promise before value is to leave; 0: it never does."""
     sync_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 2
     sync_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 2
     regions: bool = False

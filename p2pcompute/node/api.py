@@ -19,7 +19,7 @@ from p2pcompute.identity import keys, names
 from p2pcompute.identity.delegation import Revocation
 from p2pcompute.node import reachability
 from p2pcompute.node.peer import Peer
-from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, Withdraw
+from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, ValueArrived, Withdraw
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.ledger import Account
 from p2pcompute.protocol.machine import Emit
@@ -217,9 +217,13 @@ class LocalNode:
                 "earned": account.earned,
                 "covered": account.covered,
                 "owed_to_me": account.owed_to_me,
+                "received": account.received,
+                "to_come": account.to_come,
                 "under_way": account.claimed + core.provider.leasing.at_work(peer),
-                "credit_left": max(0, credit - account.unpaid),
+                "credit_left": max(0, credit - core.ledger.unpaid(peer)),
                 "promised": account.promised,
+                "settled": account.settled,
+                "outstanding": account.outstanding,
             }
             for peer, account, credit in rows
         ]
@@ -280,8 +284,8 @@ class LocalNode:
         return blobs.put(proof)
 
     async def act(self, name: str, argument: str) -> str:
-        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw, close-session HEX;
-        what was done."""
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, settled NAME MICRO-CREDITS REFERENCE,
+        announce HEX, withdraw, close-session HEX; what was done."""
         runtime = self.peer.runtime
         if name == "connect":
             return f"connected to {names.peer_id(await self.peer.transport.connect(argument))}"
@@ -291,6 +295,10 @@ class LocalNode:
         if name == "pardon":
             runtime.command(Ban(names.parse_name(argument), ""))
             return f"pardoned {argument}"
+        if name == "settled":
+            peer, amount, reference = argument.split(" ", 2)
+            runtime.command(ValueArrived(names.parse_name(peer), int(amount), reference))
+            return f"{amount} micro-credits of {peer} are booked"
         if name == "announce":
             runtime.command(Announce(self._revocation(argument)))
             return "the revocation is on its way"

@@ -71,10 +71,20 @@ class Ban:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ValueArrived:
+    """So many micro-credits of value came from a peer, for its cheques. `reference` names the transfer, so that it is
+    not booked twice; empty: nobody looks."""
+
+    peer: bytes
+    amount: int
+    reference: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Announce:
     """Spread a signed Revocation of one's own making."""
 
     document: bytes
 
 
-Command = Submit | StopJob | CloseSession | Publish | Withdraw | Ban | Announce
+Command = Submit | StopJob | CloseSession | Publish | Withdraw | Ban | ValueArrived | Announce

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
-from p2pcompute.errors import DecodeError, SignatureError
+from p2pcompute.errors import DecodeError, SignatureError, UsageError
 from p2pcompute.identity.delegation import Revocation
 from p2pcompute.protocol import commands as c
 from p2pcompute.protocol import records, sync
@@ -43,6 +43,7 @@ from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.requester import Requester
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.shards import WHOLE, Membership, Shard, heard_depth, is_full, parse_topic, shard_of
 from p2pcompute.protocol.shards import topic_of as offers_topic
 from p2pcompute.protocol.sync import Sync
@@ -101,14 +102,18 @@ class PeerCore:
         delegation: bytes,
         credit: Credit = CREDIT,
         caps: Caps = CAPS,
+        settle_at: int = 0,
+        redeems: bool = False,
         depth: int = 0,
     ) -> None:
         """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`: what
-        is risked on requesters. `caps`: what may be held without work. `depth`: of the network, as far as it is known
-        from before."""
+        is risked on requesters. `caps`: what may be held without work. `settle_at`: micro-credits of cheques between
+        this peer and another from which on value is to leave; 0: never. `redeems`: whether this peer's operator has a
+        command for that. `depth`: of the network, as far as it is known from before."""
         self.post = Post(env, network, epoch, delegation)
         self.book = Book(self.post)
-        self.ledger = Ledger(credit)
+        self.ledger = Ledger(credit, settle_at)
+        self.redeemer = Redeemer(self.post, self.ledger, settle_at, redeems=redeems)
         self.reputation = Reputation()
         self.provider = Provider(self.post, self.ledger, caps)
         self._witness = Witness()
@@ -125,7 +130,13 @@ class PeerCore:
         where = Where(lambda: self._membership.home, self._heard_depth, self._mates)
         self._candidates = Candidates(self.post, self.book, self._budget, where)
         self.requester = Requester(
-            self.post, self.book, self.ledger, self.reputation, self._candidates, self._announce_own
+            self.post,
+            self.book,
+            self.ledger,
+            self.reputation,
+            self._candidates,
+            self._announce_own,
+            self.redeemer,
         )
         self._heard: list[Effect] = []
 
@@ -146,8 +157,7 @@ class PeerCore:
         proofs: list[AnyDocument] = []
         for data in journal:
             record = records.decode_record(data)
-            self.requester.jobs.replay(record)
-            self.provider.replay(record)
+            self.replay(record)
             if isinstance(record, records.Assigned):
                 self._witness.see(self.post.open(record.reservation))
             elif isinstance(record, records.ReceiptHeld):
@@ -162,8 +172,17 @@ class PeerCore:
             *self._sync.start(now),
             SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS),
             *self.provider.resume(now),
+            *self.redeemer.resume(),
             *self.requester.resume(now),
         ]
+
+    def replay(self, record: records.AnyRecord) -> None:
+        """Let all machines rebuild from one journal record."""
+        self.requester.jobs.replay(record)
+        self.provider.replay(record)
+        self.redeemer.replay(record)
+        if isinstance(record, records.ValueCame):
+            self.ledger.receive(record.peer, record.amount, record.reference)
 
     def on_command(self, now: Now, command: c.Command) -> list[Effect]:
         """The owner wants something."""
@@ -187,8 +206,23 @@ class PeerCore:
                 if ruling is not Ruling.ACCEPT or document is None:
                     return [*events]
                 return [*events, *self._spread(now, document, _subject_of(document))]
+            case c.ValueArrived():
+                return self._receive(command)
             case c.Ban():
                 return self.requester.ban(command.operator, command.reason)
+
+    def _receive(self, command: c.ValueArrived) -> list[Effect]:
+        """Raises UsageError for value that nobody promised, or that was booked before."""
+        peer, amount, reference = command.peer, command.amount, command.reference
+        if not self.ledger.has_paid(peer):
+            raise UsageError("no cheque of this peer is held here")
+        if amount <= 0 or len(reference.encode()) > limits.LABEL_BYTES_MAX:
+            raise UsageError(f"a sum above 0, and a reference of {limits.LABEL_BYTES_MAX} bytes at most")
+        if self.ledger.is_booked(peer, reference):
+            raise UsageError(f"a transfer {reference!r} of this peer was booked before")
+        self.ledger.receive(peer, amount, reference)
+        record = Persist(records.encode_record(records.ValueCame(peer, amount, reference)))
+        return [record, Emit("settlement.came", {"peer": peer, "amount": amount})]
 
     def _publish_offer(self, now: Now) -> list[Effect]:
         terms = self.provider.terms
@@ -514,6 +548,8 @@ class PeerCore:
             return self._seek_neighbours(now)
         if key == "core.offer":
             return self._publish_offer(now)
+        if machine == "settlement":
+            return self.redeemer.on_timer(bytes.fromhex(rest))
         what, _, name = rest.partition(":")
         if machine == "provider":
             return self.provider.on_timer(now, name)
@@ -532,6 +568,10 @@ class PeerCore:
     def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...] = ()) -> list[Effect]:
         """A Locate ended: a byte in which both sides differ, or None and who did not prove its leaves."""
         return self.requester.on_located(now, token, byte, silent)
+
+    def on_redeemed(self, now: Now, key: bytes, fault: str) -> list[Effect]:
+        """A Redeem ended; `fault` is empty when the value left, and else says what went wrong, for a person."""
+        return self.redeemer.on_redeemed(now, key, fault)
 
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         """A Compare ended: which results are close to each other; None when that could not be said."""

@@ -15,6 +15,7 @@ from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.trust import Trust
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
@@ -38,8 +39,8 @@ def _needs(asked: Needs, manifest: Manifest) -> Needs:
 class Jobs:
     """Jobs by id, oldest first."""
 
-    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation) -> None:
-        self._post, self._ledger, self._reputation = post, ledger, reputation
+    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation, redeemer: Redeemer) -> None:
+        self._post, self._ledger, self._reputation, self._redeemer = post, ledger, reputation, redeemer
         self.trust = Trust(post.env.secret)
         self.claims = Claims()
         self._jobs: OrderedDict[bytes, Job] = OrderedDict()
@@ -245,3 +246,4 @@ class Jobs:
         """Sums count within an epoch; a restored home begins anew."""
         if cheque.epoch == self._post.author.epoch:
             self._ledger.restore_promise(cheque.body.payee, cheque.body.cumulative)
+            self._redeemer.take(cheque)

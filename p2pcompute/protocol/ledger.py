@@ -2,7 +2,7 @@
 
 As payer, one cumulative sum per payee; a cheque states it. As payee, receipts make a debt and cheques cover it. Without
 consensus nobody can stop a payer from promising more than it ever settles; what one payee can lose is bounded by the
-credit it gives: rules K1 to K8 of docs/spec/market.md.
+credit it gives: rules K1 to K11 of docs/spec/market.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import dataclasses
 from collections import OrderedDict
 from typing import Final
 
+REFERENCES_MAX: Final = 65_536
+"""Transfers that are remembered by their references; the oldest are forgotten first."""
 STRANGERS_WINDOW_MS: Final = 24 * 3_600 * 1_000
 """What strangers left unpaid counts against their cap for so long; a day's loss to all of them is the cap."""
 
@@ -31,18 +33,31 @@ CREDIT: Final = Credit()
 
 @dataclasses.dataclass(slots=True)
 class Account:
-    """Between me and one peer. `earned` by receipts I issued, `covered` by its cheques, `promised` by mine. `claims`:
-    what it will owe for work that is done and not judged yet, by assignment."""
+    """Between me and one peer. `earned` by receipts I issued, `covered` by its cheques, `received` in value for these;
+    `promised` by my cheques of this epoch, `settled` in value for those. `claims`: what it will owe for work that is
+    done and not judged yet, by assignment."""
 
     earned: int = 0
     covered: int = 0
+    received: int = 0
     promised: int = 0
+    settled: int = 0
     claims: dict[bytes, int] = dataclasses.field(default_factory=dict)
 
     @property
     def owed_to_me(self) -> int:
         """Receipts that no cheque reaches."""
         return max(0, self.earned - self.covered)
+
+    @property
+    def to_come(self) -> int:
+        """Promised by its cheques, and no value came for it."""
+        return max(0, self.covered - self.received)
+
+    @property
+    def outstanding(self) -> int:
+        """Promised by my cheques, and no value left for it."""
+        return self.promised - self.settled
 
     @property
     def claimed(self) -> int:
@@ -58,8 +73,9 @@ class Account:
 class Ledger:
     """All accounts of one peer. Every change comes with a journaled document, so replay gives the same sums."""
 
-    def __init__(self, credit: Credit = CREDIT) -> None:
-        self.credit = credit
+    def __init__(self, credit: Credit = CREDIT, settle_at: int = 0) -> None:
+        """`settle_at`: what a payer's cheques may promise before value is to come for them; 0: whatever they like."""
+        self.credit, self.settle_at = credit, settle_at
         self._accounts: dict[bytes, Account] = {}
         self._cheques: dict[tuple[bytes, bytes], int] = {}
         self._countersigned: dict[tuple[bytes, bytes], int] = {}
@@ -67,6 +83,8 @@ class Ledger:
         """Stranger -> what it may leave unpaid, and when it last did; the oldest first."""
         self._risk = 0
         """Their sum."""
+        self._references: OrderedDict[tuple[bytes, str], None] = OrderedDict()
+        """(payer, reference) of the transfers that came."""
 
     def account(self, peer: bytes) -> Account:
         return self._accounts.setdefault(peer, Account())
@@ -104,6 +122,18 @@ class Ledger:
         self._welcome(payer)
         return True
 
+    def is_booked(self, payer: bytes, reference: str) -> bool:
+        """Whether a transfer of this reference came before."""
+        return bool(reference) and (payer, reference) in self._references
+
+    def receive(self, payer: bytes, amount: int, reference: str) -> None:
+        """Value came for a payer's cheques."""
+        self.account(payer).received += amount
+        if reference:
+            self._references[payer, reference] = None
+            while len(self._references) > REFERENCES_MAX:
+                self._references.popitem(last=False)
+
     def _welcome(self, payer: bytes) -> None:
         """Who has paid is no stranger any more."""
         if self.has_paid(payer):
@@ -130,6 +160,10 @@ class Ledger:
         account = self.account(payee)
         account.promised = max(account.promised, cumulative)
 
+    def settle(self, payee: bytes, amount: int) -> None:
+        """Value left for my cheques to `payee`."""
+        self.account(payee).settled += amount
+
     # -- credit ------------------------------------------------------------------------------------------------------
 
     def has_paid(self, payer: bytes) -> bool:
@@ -143,24 +177,31 @@ class Ledger:
         account = self._accounts.get(payer)
         return min(self.credit.paying, self.credit.first + (account.covered if account is not None else 0))
 
-    def unpaid(self, payer: bytes) -> int:
-        """Receipts without a cheque, and claims not judged yet."""
+    def late(self, payer: bytes) -> int:
+        """What its cheques promise beyond what they may before value comes, and none came for."""
         account = self._accounts.get(payer)
-        return account.unpaid if account is not None else 0
+        return max(0, account.to_come - self.settle_at) if account is not None and self.settle_at else 0
+
+    def unpaid(self, payer: bytes) -> int:
+        """Receipts without a cheque, claims not judged yet, and cheques that value is late for."""
+        account = self._accounts.get(payer)
+        return account.unpaid + self.late(payer) if account is not None else 0
 
     def is_overdue(self, payer: bytes) -> bool:
-        """Whether its receipts alone, without what is not judged yet, use its credit up."""
+        """Whether its receipts and cheques alone, without what is not judged yet, use its credit up."""
         account = self._accounts.get(payer)
-        return account is not None and 0 < account.owed_to_me >= self.credit_of(payer)
+        return account is not None and 0 < account.owed_to_me + self.late(payer) >= self.credit_of(payer)
 
     def refusal(self, payer: bytes, price_ceiling: int, at_work: int, strangers_at_work: int, wall_ms: int) -> str:
         """Why no further task of at most this price is taken on from `payer`; empty when one is. `at_work`: what its
         tasks at work may cost; `strangers_at_work`: what those of other strangers may."""
         unpaid, credit = self.unpaid(payer), self.credit_of(payer)
         if 0 < unpaid >= credit:
+            late = self.late(payer)
+            settle = f"; for {late} of them there are cheques, and value has to come for these" if late else ""
             return (
                 f"{unpaid} micro-credits of work done for you are unpaid, and {credit} may be; your node pays by "
-                "cheque as soon as it has judged and fetched what it asked for: keep it running and connected"
+                f"cheque as soon as it has judged and fetched what it asked for: keep it running and connected{settle}"
             )
         if at_work and at_work + price_ceiling > credit:
             return (

@@ -333,7 +333,7 @@ class Provider:
         assert e.receipt is not None
         roots, sizes, price = e.opening.output_roots, e.output_sizes, e.receipt.body.price
         others = sum(x.released - x.paid for x in self._unpaid[e.requester].values() if x is not e)
-        left = max(0, self._ledger.credit_of(e.requester) - others)
+        left = max(0, self._ledger.credit_of(e.requester) - self._ledger.late(e.requester) - others)
         readable = sum(sizes) if e.is_shown else slices.readable_bytes(sizes, price, e.paid, left)
         whole, chunks = slices.whole_chunks(sizes, readable)
         e.released = max(e.paid, slices.value_of(sizes, price, readable))

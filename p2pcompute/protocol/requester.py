@@ -25,6 +25,7 @@ from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
 from p2pcompute.protocol.session import Session
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -48,8 +49,9 @@ class Requester:
         reputation: Reputation,
         candidates: Candidates,
         announce: Announce,
+        redeemer: Redeemer,
     ) -> None:
-        self._desk = Desk(post, ledger, reputation, announce)
+        self._desk = Desk(post, ledger, reputation, announce, redeemer)
         self._hiring = Hiring(self._desk, book, candidates)
         self._judging = Judging(self._desk)
         self._settling = Settling(self._desk)

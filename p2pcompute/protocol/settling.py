@@ -116,7 +116,8 @@ class Settling:
         replica.part = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
         replica.part_taken = False
         paid = self._desk.event(job, "job.part-paid", replica, price=part)
-        return [persist(records.PartPaid(job.id, replica.part.raw)), paid, *self.send_part(job, replica)]
+        held, settled = persist(records.PartPaid(job.id, replica.part.raw)), self._desk.promised(replica.part)
+        return [held, paid, *self.send_part(job, replica), *settled]
 
     def send_part(self, job: Job, replica: Replica) -> list[Effect]:
         """The journaled cheque for a part, until it is taken."""
@@ -172,7 +173,8 @@ class Settling:
         replica.cheque = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
         replica.step("cheque")
         paid = self._desk.event(job, "job.paid", replica, price=replica.receipt.body.price)
-        return [persist(records.Settled(job.id, replica.cheque.raw)), paid, *self.send_cheque(job, replica)]
+        held, settled = persist(records.Settled(job.id, replica.cheque.raw)), self._desk.promised(replica.cheque)
+        return [held, paid, *self.send_cheque(job, replica), *settled]
 
     def send_cheque(self, job: Job, replica: Replica) -> list[Effect]:
         """The journaled cheque, until it is taken."""

@@ -166,6 +166,55 @@ class ValueConserved(Invariant):
             raise Violation(f"{who} the account says {account}, and the journal {sum(earned.values())}, {got} covered")
 
 
+class SettledOnce(Invariant):
+    """Value that left between two honest peers is never more than the payer's cheques promise, and none moves twice
+    for one key. Who was paid books no more than came. In the end no more is owed than may be, and what left is booked.
+    """
+
+    name = "settled-once"
+
+    def on_second(self, now_ms: int) -> None:
+        if not self.world.scenario.settle_at:
+            return
+        if self.world.network.bank.altered:
+            raise Violation("a key that moved value was used for another sum")
+        for payer in self.world.nodes:
+            for payee in self.world.nodes:
+                if payer.kind.honest and payee.kind.honest:
+                    self._check(payer, payee)
+
+    @staticmethod
+    def _moved(payer: Site, payee: Site) -> int:
+        moved = payer.network.bank.transfers.values()
+        return sum(x.amount for x in moved if (x.payer, x.payee) == (payer.peer, payee.peer))
+
+    @staticmethod
+    def _came(payer: Site, payee: Site) -> int:
+        return sum(record.amount for record in written(payee, records.ValueCame) if record.peer == payer.peer)
+
+    def _check(self, payer: Site, payee: Site) -> None:
+        cheques = cheques_written(written(payer, records.Settled), written(payer, records.PartPaid))
+        promised, moved, came = (
+            promises(cheques).get(payee.peer, 0),
+            self._moved(payer, payee),
+            self._came(payer, payee),
+        )
+        if not came <= moved <= promised:
+            raise Violation(f"of {promised} promised by {payer.name}, {moved} left for {payee.name} and {came} came")
+
+    def at_end(self) -> None:
+        self.on_second(self.world.wheel.now_ms)
+        if not self.world.scenario.settle_at:
+            return
+        for payer, core in self.honest_cores():
+            owed = max((account.outstanding for _, account in core.ledger.accounts()), default=0)
+            if owed > self.world.scenario.settle_at:
+                raise Violation(f"{payer.name} owes {owed} to one peer, and nothing leaves")
+            for payee in self.world.nodes:
+                if payee.kind.honest and self._moved(payer, payee) != self._came(payer, payee):
+                    raise Violation(f"not all that {payer.name} sent to {payee.name} is booked there")
+
+
 class DebtBounded(Invariant):
     """What one requester leaves unpaid is within the credit that its cheques earned it, but for the work that was under
     way when the credit was used up (K3, K4). What counts as under way is, and nothing else. Receipts that count as paid

@@ -17,6 +17,7 @@ from simnet.invariants.money import (
     NoDoubleBooking,
     PaidOnce,
     ReceiptsVerify,
+    SettledOnce,
     SlotsShared,
     ValueConserved,
 )
@@ -43,6 +44,7 @@ INVARIANTS: Final[dict[str, type[Invariant]]] = {
         WithinBudget,
         PaidOnce,
         ValueConserved,
+        SettledOnce,
         DebtBounded,
         FairPrice,
         ReceiptsVerify,
