@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from p2pcompute.cli import output
@@ -9,6 +10,7 @@ from p2pcompute.cli.attach import ask, ask_running
 from p2pcompute.cli.money import format_bytes, format_credits, parse_bytes, parse_credits
 from p2pcompute.cli.needs import WANTED, Wanted
 from p2pcompute.cli.options import COMMON, Common
+from p2pcompute.errors import UsageError
 
 if TYPE_CHECKING:
     from p2pcompute.node.api import NodeApi
@@ -137,14 +139,21 @@ def peer_connect(address: str, /, *, common: Common = COMMON) -> None:
     _act(common, "connect", address)
 
 
-def peer_ban(operator: str, /, *, common: Common = COMMON) -> None:
+def peer_ban(operator: str = "", /, *, proof: Path | None = None, common: Common = COMMON) -> None:
     """Do no more business with an operator.
 
     Args:
         operator: Its did:key, as the book (--json) and the list of bans show it.
+        proof: In place of it, a fraud proof, or evidence in which somebody contradicts itself, which is then told to
+            everybody: whoever it convicts is banned, once it was checked here.
     """
-    said = ask(common, lambda node: node.act("ban", operator))
-    output.put_facts({"done": said}, as_json=common.json)
+    from p2pcompute.cli.evidence import ban_by_proof
+
+    if bool(operator) == (proof is not None):
+        raise UsageError("name an operator, or a file with --proof")
+    said = [ask(common, lambda node: node.act("ban", operator))] if proof is None else ban_by_proof(proof, common)
+    for line in said:
+        output.put_facts({"done": line}, as_json=common.json)
 
 
 def peer_pardon(operator: str, /, *, common: Common = COMMON) -> None:

@@ -10,14 +10,14 @@ import functools
 from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
-from p2pcompute.errors import DecodeError, SignatureError, UsageError
+from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.delegation import Revocation
 from p2pcompute.protocol import commands as c
 from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.budget import Budget
 from p2pcompute.protocol.candidates import Candidates, Where, is_pull
-from p2pcompute.protocol.equivocation import OFFENCES, Witness, contradict, offender_named, prove
+from p2pcompute.protocol.equivocation import OFFENCES, Witness, contradict, offender_named, offender_of, prove
 from p2pcompute.protocol.lease import CAPS, Caps
 from p2pcompute.protocol.ledger import CREDIT, Credit, Ledger
 from p2pcompute.protocol.machine import (
@@ -181,8 +181,6 @@ class PeerCore:
         self.requester.jobs.replay(record)
         self.provider.replay(record)
         self.redeemer.replay(record)
-        if isinstance(record, records.ValueCame):
-            self.ledger.receive(record.peer, record.amount, record.reference)
 
     def on_command(self, now: Now, command: c.Command) -> list[Effect]:
         """The owner wants something."""
@@ -206,23 +204,12 @@ class PeerCore:
                 if ruling is not Ruling.ACCEPT or document is None:
                     return [*events]
                 return [*events, *self._spread(now, document, _subject_of(document))]
+            case c.Accuse():
+                return self._accuse_by(now, command.proof)
             case c.ValueArrived():
-                return self._receive(command)
+                return self.redeemer.receive(command)
             case c.Ban():
                 return self.requester.ban(command.operator, command.reason)
-
-    def _receive(self, command: c.ValueArrived) -> list[Effect]:
-        """Raises UsageError for value that nobody promised, or that was booked before."""
-        peer, amount, reference = command.peer, command.amount, command.reference
-        if not self.ledger.has_paid(peer):
-            raise UsageError("no cheque of this peer is held here")
-        if amount <= 0 or len(reference.encode()) > limits.LABEL_BYTES_MAX:
-            raise UsageError(f"a sum above 0, and a reference of {limits.LABEL_BYTES_MAX} bytes at most")
-        if self.ledger.is_booked(peer, reference):
-            raise UsageError(f"a transfer {reference!r} of this peer was booked before")
-        self.ledger.receive(peer, amount, reference)
-        record = Persist(records.encode_record(records.ValueCame(peer, amount, reference)))
-        return [record, Emit("settlement.came", {"peer": peer, "amount": amount})]
 
     def _publish_offer(self, now: Now) -> list[Effect]:
         terms = self.provider.terms
@@ -403,8 +390,7 @@ class PeerCore:
     def opinion(self, peer: bytes) -> float:
         """What our own dealings say of a peer, as a part of its gossip score (P5): demerits of its operator count
         against it, debts that use its credit up as much as many of them; a wrong result ends its part in the mesh."""
-        listing = self.book.get(peer)
-        demerits = self.reputation.demerits(listing.operator if listing is not None else peer)
+        demerits = self.reputation.demerits(self.operator_of(peer))
         demerits += DEMERITS_SCORE_MAX * self.ledger.is_overdue(peer) if demerits >= 0 else 0
         return BANNED_SCORE if demerits < 0 else -float(min(demerits, DEMERITS_SCORE_MAX))
 
@@ -510,13 +496,24 @@ class PeerCore:
             return []
         return self._accuse(now, prove(first, second), second)
 
+    def _accuse_by(self, now: Now, proof: d.EquivocationProof) -> list[Effect]:
+        """The owner brings a proof. Raises DecodeError or SignatureError when it proves nothing."""
+        offender_of(self.post, proof)
+        statement = self.post.open(proof.first)
+        told = self._accuse(now, proof, statement)
+        return told or self._shun(self.operator_of(statement.signer), OFFENCES[type(statement.body)])
+
+    def operator_of(self, key: bytes) -> bytes:
+        """Who is behind a key, as far as its offer says; else the key itself."""
+        listing = self.book.get(key)
+        return listing.operator if listing is not None else key
+
     def _accuse(self, now: Now, proof: d.EquivocationProof, statement: AnyDocument) -> list[Effect]:
         """Everybody is told, once, that its signer stated two things of which one is not true, and we deal with its
         operator no more."""
         if self.book.is_convicted(statement.signer):
             return []
-        listing = self.book.get(statement.signer)
-        operator = listing.operator if listing is not None else statement.signer
+        operator = self.operator_of(statement.signer)
         document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
         durable = Persist(records.encode_record(records.Proved(document.raw)))
         banned = self._shun(operator, OFFENCES[type(statement.body)])

@@ -1,4 +1,4 @@
-"""Value that leaves the network for the cheques a peer wrote: rules K10 and K11 of docs/spec/market.md.
+"""Value outside of the network, for the cheques that peers wrote: rules K10 and K11 of docs/spec/market.md.
 
 A cheque is a promise; settling it redeems the promise, by a command of this node's operator. What is to leave is
 journaled before the command is told, with an amount that nothing changes any more, and is told again under one key
@@ -10,10 +10,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
+from p2pcompute.protocol.commands import ValueArrived
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Redeem, SetTimer
 from p2pcompute.protocol.post import Post
+from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
 RETRY_MS_MIN: Final = 10_000
@@ -31,7 +34,8 @@ class Intent:
 
 
 class Redeemer:
-    """What this peer owes by its own cheques, and has leave when that is more than its threshold."""
+    """What this peer owes by its own cheques, and has leave when that is more than its threshold; and what came for
+    those of others."""
 
     def __init__(self, post: Post, ledger: Ledger, settle_at: int, *, redeems: bool) -> None:
         """`settle_at`: micro-credits that may be owed to one peer; 0: nothing ever leaves. `redeems`: whether there is
@@ -90,6 +94,21 @@ class Redeemer:
         if intent.cheque.epoch == self._post.author.epoch:
             self._ledger.settle(payee, intent.amount)
 
+    # -- the other side ----------------------------------------------------------------------------------------------
+
+    def receive(self, command: ValueArrived) -> list[Effect]:
+        """Book what came. Raises UsageError for value that nobody promised, or that was booked before."""
+        peer, amount, reference = command.peer, command.amount, command.reference
+        if not self._ledger.has_paid(peer):
+            raise UsageError("no cheque of this peer is held here")
+        if not 0 < amount <= limits.PRICE_MAX or len(reference.encode()) > limits.LABEL_BYTES_MAX:
+            raise UsageError(f"a sum above 0, and a reference of {limits.LABEL_BYTES_MAX} bytes at most")
+        if self._ledger.is_booked(peer, reference):
+            raise UsageError(f"a transfer {reference!r} of this peer was booked before")
+        self._ledger.receive(peer, amount, reference)
+        record = Persist(records.encode_record(records.ValueCame(peer, amount, reference)))
+        return [record, Emit("settlement.came", {"peer": peer, "amount": amount})]
+
     # -- the journal -------------------------------------------------------------------------------------------------
 
     def replay(self, record: records.AnyRecord) -> None:
@@ -101,6 +120,8 @@ class Redeemer:
             case records.Redeemed():
                 payee = next(payee for payee, intent in self._open.items() if intent.cheque.id == record.cheque)
                 self._book(payee, record.cheque)
+            case records.ValueCame():
+                self._ledger.receive(record.peer, record.amount, record.reference)
             case _:
                 pass
 
