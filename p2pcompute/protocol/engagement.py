@@ -64,6 +64,8 @@ class Engagement:
     output_sizes: tuple[int, ...] = ()
     paid: int = 0
     """Of the receipt, in parts."""
+    parts: list[AnyDocument] = dataclasses.field(default_factory=list)
+    """The last cheque for a part of each epoch, the newest last."""
     released: int = 0
     """The value of what the requester may read."""
     failure: AnyDocument | None = None

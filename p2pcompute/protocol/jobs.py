@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from p2pcompute.protocol import pricing, records, verification
+from p2pcompute.protocol import pricing, records, slices, verification
 from p2pcompute.protocol.claims import Claims, work_of
 from p2pcompute.protocol.job import LIVE, Job, Replica
 from p2pcompute.protocol.ledger import Ledger
@@ -231,7 +231,7 @@ class Jobs:
             case records.PartPaid():
                 cheque = self._post.open(record.cheque)
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == cheque.body.receipt)
-                replica.part = cheque
+                slices.add_part(replica.parts, cheque)
                 self._restore_promise(cheque)
             case records.ChequeTaken():
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == record.receipt)

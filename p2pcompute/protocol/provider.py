@@ -181,7 +181,8 @@ class Provider:
         out: list[bytes] = []
         for e in self._engagements.values():
             if e.receipt is not None:
-                documents = (e.assignment, e.commitment, e.verdict, e.receipt, self.chain.cheque(e.receipt.id))
+                cheques = (*e.parts, self.chain.cheque(e.receipt.id))
+                documents = (e.assignment, e.commitment, e.verdict, e.receipt, *cheques)
                 out += [x.raw for x in documents if x is not None]
         return out
 
@@ -403,6 +404,7 @@ class Provider:
             return False
         if cheque.body.part:
             e.paid = cheque.body.part
+            slices.add_part(e.parts, cheque)
             return True
         self.chain.countersign(cheque)
         e.step("pay")

@@ -104,7 +104,8 @@ def audit(network: str, raws: Iterable[bytes], verify: Verify) -> Audit:
     for line in lines:
         _check_receipt(line, by_id)
         _check_reveals(line, by_id, reveals)
-        line.countersigned = any(_countersigns(x, line.receipt) for x in cheques.get(line.receipt.id, ()))
+        row = cheques.get(line.receipt.id, [])
+        line.countersigned = any(_countersigns(x, line.receipt, row) for x in row)
     told = [x for proof in by_id.values() for x in _told(network, proof, verify, faults)]
     faults += _contradictions([*by_id.values(), *told], {line.receipt.id: line for line in lines})
     heads = [line.receipt for line in lines if not line.receipt.body.n and line.receipt.body.previous != NONE]
@@ -174,13 +175,12 @@ def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
         line.faults.append("its price is above the ceiling")
 
 
-def _countersigns(cheque: AnyDocument, receipt: AnyDocument) -> bool:
-    return bool(
-        cheque.signer == receipt.body.requester
-        and not cheque.body.part
-        and cheque.body.payee == receipt.signer
-        and cheque.body.cumulative >= receipt.body.price
-    )
+def _countersigns(cheque: AnyDocument, receipt: AnyDocument, row: Iterable[AnyDocument]) -> bool:
+    """Whether it is the last cheque for a receipt, and with the parts of other epochs in `row` reaches its price."""
+    ends = receipt.body.requester, receipt.signer
+    others = [x for x in row if x.epoch != cheque.epoch and (x.signer, x.body.payee) == ends]
+    due = receipt.body.price - max((x.body.part for x in others), default=0)
+    return bool((cheque.signer, cheque.body.payee) == ends and not cheque.body.part and cheque.body.cumulative >= due)
 
 
 def _check_reveals(line: ReceiptLine, by_id: dict[bytes, AnyDocument], reveals: dict[bytes, list[AnyDocument]]) -> None:

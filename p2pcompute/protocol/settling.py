@@ -113,10 +113,11 @@ class Settling:
             return [*self.send_part(job, replica), *self._fetch_later(now, job, replica)]
         cumulative = self._desk.ledger.promise(replica.peer, part - replica.paid_in_parts)
         body = d.Cheque(replica.peer, cumulative, replica.receipt.id, part)
-        replica.part = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+        cheque = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+        slices.add_part(replica.parts, cheque)
         replica.part_taken = False
         paid = self._desk.event(job, "job.part-paid", replica, price=part)
-        held, settled = persist(records.PartPaid(job.id, replica.part.raw)), self._desk.promised(replica.part)
+        held, settled = persist(records.PartPaid(job.id, cheque.raw)), self._desk.promised(cheque)
         return [held, paid, *self.send_part(job, replica), *settled]
 
     def send_part(self, job: Job, replica: Replica) -> list[Effect]:

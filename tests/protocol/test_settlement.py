@@ -175,7 +175,7 @@ def arrives(desk: Desk, amount: int, reference: str = "") -> None:
     desk.take(effects)
 
 
-@pytest.mark.parametrize(("settle_at", "late"), [(0, 0), (PRICE, 0), (PRICE - 1, 1), (10_000, 40_000)])
+@pytest.mark.parametrize(("settle_at", "late"), [(0, 0), (PRICE, 0), (PRICE - 2, 2), (10_000, 40_000)])
 def test_what_cheques_promise_beyond_the_threshold_counts_as_unpaid_until_value_comes(
     settle_at: int, late: int
 ) -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from p2pcompute.protocol import records, slices
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Effect, Grant, PeerInfo, Reply, Request
+from p2pcompute.protocol.receipts import audit
 from p2pcompute.protocol.settling import PART_WAIT_MS
 from p2pcompute.protocol.slices import CHUNK_BYTES, readable_bytes, value_of, whole_chunks
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Buffer, Role
-from tests.protocol.stage import MANIFEST, Actor, Stage, replaced
+from tests.protocol.stage import MANIFEST, NETWORK, Actor, Stage, replaced, verify_once
 
 KIB = 1024
 
@@ -231,6 +232,15 @@ def test_the_last_cheque_waits_for_a_part_of_an_earlier_epoch() -> None:
     account = silent.core.ledger.account(r.peer)
     assert (account.earned, account.covered, account.unpaid) == (PRICE, PRICE, 0)
     assert silent.core.provider.chain.countersigned(last.receipt)
+    job = r.core.requester.jobs.get(JOB)
+    assert job is not None
+    for evidence in (silent.core.provider.evidence(), job.evidence()):
+        found = audit(NETWORK, evidence, verify_once)
+        assert found.ok
+        assert all(line.countersigned for line in found.receipts), "the part of the other epoch counts"
+    without = [raw for raw in job.evidence() if raw != r.records(records.PartPaid)[0].cheque]  # type: ignore[union-attr]
+    lines = {line.receipt.signer: line for line in audit(NETWORK, without, verify_once).receipts}
+    assert not lines[silent.peer].countersigned
 
 
 def test_a_provider_that_comes_back_is_sent_its_part_at_once() -> None:

@@ -20,6 +20,7 @@ from p2pcompute.protocol import (
     reputation,
     requester,
     session,
+    settlement,
     settling,
 )
 from p2pcompute.protocol.book import Book
@@ -113,6 +114,11 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "letters": (leasing.LETTER_MS, 600_000),
         "delivery": (provider.DELIVERY_MS, 3_600_000),
         "verdict": (VERDICT_WAIT_MS, 86_400_000),
+        "verdict's life": (desk.VERDICT_MS, 2 * 86_400_000),
+        "asking for a verdict": (provider.ASK_MS_MIN, 30_000),
+        "asking at the rarest": (provider.ASK_MS_MAX, 3_600_000),
+        "settling again": (settlement.RETRY_MS_MIN, 10_000),
+        "settling at the rarest": (settlement.RETRY_MS_MAX, 3_600_000),
         "grace": (hiring.COMMIT_GRACE_MS, 60_000),
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (desk.ATTEMPTS_MAX, 5),
