@@ -258,8 +258,14 @@ class World:
             policy=work.policy,
             stored=(tuple(range(work.outputs)),) if work.policy.keeps_states else (),
             budget=work.budget,
-            needs=Needs(price_per_device_s_max=work.price_max),
+            needs=Needs(price_per_device_s_max=work.price_max, operators=self.named),
         )
+
+    @property
+    def named(self) -> tuple[bytes, ...]:
+        """The operators that alone may compute; nobody: anybody may."""
+        honest = [node.operator.public for node in self.providers if node.kind.honest]
+        return tuple(honest[: self.scenario.work.named])
 
     def _wishes(self, node: Site) -> Sequence[Command]:
         """A user whose node forgot a task, since it crashed before the task was durable, submits it again. (What the

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Final
 
 from p2pcompute.protocol import receipts, records, verification
+from p2pcompute.protocol.claims import work_of
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Emit
@@ -255,8 +256,8 @@ class DebtBounded(Invariant):
 
 
 class FairPrice(Invariant):
-    """Every agreeing replica of an honest requester gets the price that F7 says, and nobody else gets anything. (Of a
-    claim that stands alone a part may be counted.)"""
+    """Every agreeing replica of an honest requester gets the price that F7 says, and nobody else gets anything. Of a
+    claim that stands alone no more is counted than others were paid for such work before."""
 
     name = "fair-price"
 
@@ -269,20 +270,43 @@ class FairPrice(Invariant):
                     assert r.reveal is not None
                     assert r.verdict is not None
                     due = _due(job, r, min(claims, default=0)) if _is_paid(r.verdict) else 0
-                    least = due if len(claims) != 1 else _due(job, r, 0) if due else 0
+                    least = due
+                    if len(claims) == 1 and due:
+                        least, due = _due(job, r, 0), self._lone_due(core, job, r)
                     if not least <= r.verdict.body.price <= due:
                         raise Violation(f"a replica of {job.name[:8]} was to get {due} and gets {r.verdict.body.price}")
+
+    def _lone_due(self, core: PeerCore, job: Job, replica: Replica) -> int:
+        """By the longest time that was ever paid to one of several for such work on such a device, once there was one
+        before this task came."""
+        assert replica.reveal is not None
+        claimed_us, work = replica.reveal.body.device_us, work_of(job.manifest, replica.device)
+        before, longest_us = False, 0
+        for other in core.requester.jobs:
+            agreed = [
+                r for r in other.team if r.verdict and r.verdict.body.judgement is d.Judgement.AGREED and r.reveal
+            ]
+            paid = [
+                min(r.reveal.body.device_us, min(x.reveal.body.device_us for x in agreed if x.reveal) * 5 // 4)
+                for r in agreed
+                if len(agreed) > 1 and r.reveal and work_of(other.manifest, r.device) == work
+            ]
+            longest_us = max([longest_us, *paid])
+            ended_ms = self.world.tasks[other.id].ended_ms if other.id in self.world.tasks else -1
+            before |= bool(paid) and 0 <= ended_ms < self.world.tasks[job.id].submitted_ms
+        return _due(job, replica, claimed_us if not before else min(claimed_us, longest_us), exactly=True)
 
 
 def _is_paid(verdict: AnyDocument) -> bool:
     return verdict.body.judgement in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT)
 
 
-def _due(job: Job, replica: Replica, lowest_us: int) -> int:
-    """F7, with whole micro-credits rounded up (V7)."""
+def _due(job: Job, replica: Replica, lowest_us: int, *, exactly: bool = False) -> int:
+    """F7, with whole micro-credits rounded up (V7); `exactly`: for this time."""
     assert replica.reveal is not None
     claimed_us, terms, m = replica.reveal.body.device_us, replica.terms, job.manifest
     paid_us = claimed_us if 4 * claimed_us <= 5 * lowest_us else 5 * lowest_us // 4
+    paid_us = lowest_us if exactly else paid_us
     moved = len(job.manifest_bytes) + m.ptx_size_bytes + sum({b.root: b.size_bytes for b in m.inputs}.values())
     if replica.reveal.body.status is d.OutcomeStatus.OK:
         moved += sum(b.size_bytes for b in m.outputs)
