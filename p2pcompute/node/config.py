@@ -39,7 +39,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
     local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer.
     `jurisdictions`, `watts` and `gco2_per_kwh` are stated in the offer; 0 states nothing. `credit`, `credit_first`,
-    `credit_strangers`: risked on one who paid, on one who never did, on all of these together in a day.
+    `credit_strangers`: risked on one at the most, on one who never paid, on all beyond what they paid, in a day.
     `settle_at`: of cheques between this node and another, before value is to leave for them; 0: it never is.
     `settlement`: the command, and its arguments, that has value leave for this node's cheques.
     `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never paid here;

@@ -14,13 +14,13 @@ from typing import Final
 REFERENCES_MAX: Final = 65_536
 """Transfers that are remembered by their references; the oldest are forgotten first."""
 STRANGERS_WINDOW_MS: Final = 24 * 3_600 * 1_000
-"""What strangers left unpaid counts against their cap for so long; a day's loss to all of them is the cap."""
+"""What was left unpaid beyond what was paid counts against the cap of all for so long; a day's loss is the cap."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Credit:
-    """Micro-credits that are risked. `first`: on one that never paid. `paying`: on one that did. `strangers`: on all
-    together that never paid, in a day."""
+    """Micro-credits that are risked. `first`: on one that never paid, and on top of what one paid. `paying`: on one at
+    the most. `strangers`: on all together beyond what they paid, in a day."""
 
     first: int = 100_000_000
     paying: int = 1_000_000_000
@@ -80,7 +80,7 @@ class Ledger:
         self._cheques: dict[tuple[bytes, bytes], int] = {}
         self._countersigned: dict[tuple[bytes, bytes], int] = {}
         self._risks: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
-        """Stranger -> what it may leave unpaid, and when it last did; the oldest first."""
+        """Payer -> what it may leave unpaid beyond what it paid, and when it last did; the oldest first."""
         self._risk = 0
         """Their sum."""
         self._references: OrderedDict[tuple[bytes, str], None] = OrderedDict()
@@ -119,7 +119,7 @@ class Ledger:
         self._countersigned[key] = countersigned
         self._cheques[key] = max(before, cumulative)
         self.account(payer).covered += max(0, cumulative - before)
-        self._welcome(payer)
+        self._relieve(payer)
         return True
 
     def is_booked(self, payer: bytes, reference: str) -> bool:
@@ -134,18 +134,22 @@ class Ledger:
             while len(self._references) > REFERENCES_MAX:
                 self._references.popitem(last=False)
 
-    def _welcome(self, payer: bytes) -> None:
-        """Who has paid is no stranger any more."""
-        if self.has_paid(payer):
-            self._risk -= self._risks.pop(payer, (0, 0))[0]
+    def _relieve(self, payer: bytes) -> None:
+        """It paid: less of what it left unpaid is beyond that, since when it always was."""
+        if payer in self._risks:
+            before, at_ms = self._risks[payer]
+            self._risks[payer] = self._beyond(payer), at_ms
+            self._risk += self._risks[payer][0] - before
 
     def _weigh(self, payer: bytes, wall_ms: int) -> None:
-        """Keep the sum of what strangers may leave unpaid."""
+        """Keep the sum of what all may leave unpaid beyond what they paid."""
         self._risk -= self._risks.pop(payer, (0, 0))[0]
-        if not self.has_paid(payer):
-            risk = min(self.account(payer).unpaid, self.credit.first)
-            self._risks[payer] = risk, wall_ms
-            self._risk += risk
+        self._risks[payer] = self._beyond(payer), wall_ms
+        self._risk += self._risks[payer][0]
+
+    def _beyond(self, payer: bytes) -> int:
+        account = self.account(payer)
+        return min(self.credit.first, max(0, account.unpaid - account.covered))
 
     # -- as payer ----------------------------------------------------------------------------------------------------
 
@@ -192,9 +196,16 @@ class Ledger:
         account = self._accounts.get(payer)
         return account is not None and 0 < account.owed_to_me + self.late(payer) >= self.credit_of(payer)
 
-    def refusal(self, payer: bytes, price_ceiling: int, at_work: int, strangers_at_work: int, wall_ms: int) -> str:
+    def beyond_at_work(self, payer: bytes, at_work: int) -> int:
+        """How much of what its tasks at work may cost is beyond what it paid, and did not leave unpaid before; at most
+        the first credit."""
+        account = self._accounts.get(payer)
+        slack = max(0, account.covered - account.unpaid) if account is not None else 0
+        return min(self.credit.first, max(0, at_work - slack))
+
+    def refusal(self, payer: bytes, price_ceiling: int, at_work: int, others_beyond: int, wall_ms: int) -> str:
         """Why no further task of at most this price is taken on from `payer`; empty when one is. `at_work`: what its
-        tasks at work may cost; `strangers_at_work`: what those of other strangers may."""
+        tasks at work may cost; `others_beyond`: what those of others may, beyond what they paid."""
         unpaid, credit = self.unpaid(payer), self.credit_of(payer)
         if 0 < unpaid >= credit:
             late = self.late(payer)
@@ -208,15 +219,14 @@ class Ledger:
                 f"your tasks at work here may cost {at_work} micro-credits, this one {price_ceiling}, and all of them "
                 f"{credit}; wait for one to end, or limit their device time: with every cheque it grows"
             )
-        if self.has_paid(payer):
-            return ""
-        mine = min(at_work + price_ceiling, self.credit.first)
-        if self.strangers_risk(wall_ms) + strangers_at_work + mine > max(self.credit.strangers, self.credit.first):
-            return "as much as may is under way or unpaid for those who never paid here; try later, or elsewhere"
+        mine = self.beyond_at_work(payer, at_work + price_ceiling)
+        risk = self.strangers_risk(wall_ms) + others_beyond + mine
+        if mine and risk > max(self.credit.strangers, self.credit.first):
+            return "as much as may is under way or unpaid here beyond what was ever paid; try later, or elsewhere"
         return ""
 
     def strangers_risk(self, wall_ms: int) -> int:
-        """What strangers may leave unpaid of the work done for them within a day."""
+        """What all may leave unpaid, beyond what they paid, of the work done for them within a day."""
         while self._risks:
             payer, (risk, at_ms) = next(iter(self._risks.items()))
             if wall_ms - at_ms < STRANGERS_WINDOW_MS:

@@ -109,10 +109,11 @@ def test_a_refusal_says_what_is_owed_and_how_to_pay() -> None:
     assert "cheque" in answer.body.reason
 
 
-def test_strangers_together_hold_no_more_than_their_cap_and_who_paid_is_none_of_them() -> None:
+def test_strangers_together_hold_no_more_than_their_cap_and_who_paid_for_as_much_is_none_of_them() -> None:
     desk = risking(CEILING, 9 * CEILING, 2 * CEILING)
     for step in STEPS.values():
         step(desk)
+    desk.core.ledger.account(REQUESTER.public).covered += CEILING  # of earlier tasks
     assert [type(reserved(desk, key_of(name)).body) for name in ("a", "b")] == [d.Reservation] * 2
     assert code(quoted(desk, key_of("c"))) is d.DeclineCode.NO_CREDIT
     assert isinstance(quoted(desk).body, d.Quote)
