@@ -28,6 +28,10 @@ BLOB_BYTES_PER_S_MIN = 2**18
 """A chunk a second: all transfers of one peer together move well within sources.STALL_S."""
 
 
+SETTLEMENT_ARGUMENTS_MAX = 64
+Argument = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices are micro-credits, memory is bytes. `price_floor`: of a device-second, for demands; 0: none is answered
     below the price. Lists of multiaddrs: `listen` to bind, `announce` to publish instead,
@@ -35,7 +39,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
     local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer.
     `jurisdictions`, `watts` and `gco2_per_kwh` are stated in the offer; 0 states nothing. `credit`, `credit_first`,
-    `credit_strangers`: risked on one who paid, on one who never did, on all of these together in a day.
+    `credit_strangers`: risked on one at the most, on one who never paid, on all beyond what they paid, in a day.
+    `settle_at`: of cheques between this node and another, before value is to leave for them; 0: it never is.
+    `settlement`: the command, and its arguments, that has value leave for this node's cheques.
     `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never paid here;
     `renewals`: in a row."""
 
@@ -66,6 +72,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     credit_strangers: Money = CREDIT.strangers
     leases_per_requester: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.per_requester
     leases_strangers: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.strangers
+    settle_at: Money = 0
+    settlement: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=SETTLEMENT_ARGUMENTS_MAX)] = ()
     renewals: Annotated[int, msgspec.Meta(ge=0, le=limits.RENEWALS_MAX)] = CAPS.renewals
     provide: bool = True
 

@@ -16,6 +16,7 @@ from p2pcompute.node.company import Company
 from p2pcompute.node.config import Config
 from p2pcompute.node.engines import Engine, Engines
 from p2pcompute.node.keyring import Keyring
+from p2pcompute.node.payments import Command
 from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_directly
 from p2pcompute.node.relays import Relays
@@ -161,7 +162,8 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
     blobs = BlobStore(home.layout.blobs, merkle.blob_root, config.blob_bytes)
     try:
         async with open_committer(home.journal) as committer:
-            runtime = Runtime(committer, Workshop(blobs, pool, config.blob_bytes_per_s))
+            payments = Command(config.settlement, config.network) if config.settlement else None
+            runtime = Runtime(committer, Workshop(blobs, pool, config.blob_bytes_per_s), payments=payments)
             transport = Libp2pTransport(
                 keyring.node.seed,
                 listen=config.listen,
@@ -236,6 +238,8 @@ def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
         delegation=keyring.delegation,
         credit=Credit(config.credit_first, config.credit, config.credit_strangers),
         caps=Caps(config.leases_per_requester, config.leases_strangers, config.renewals),
+        settle_at=config.settle_at,
+        redeems=bool(config.settlement),
     )
     holder.append(core)
     return core
