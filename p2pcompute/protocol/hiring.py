@@ -14,7 +14,7 @@ from p2pcompute.protocol.durations import Durations, kind_of_work
 from p2pcompute.protocol.job import OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
-from p2pcompute.protocol.recruiting import Recruiter
+from p2pcompute.protocol.recruiting import PULL_MS, Recruiter
 from p2pcompute.protocol.session import Sessions
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -65,11 +65,14 @@ class Hiring:
                 return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + session_module.WAIT_MS)]
         if others := self._recruiter.next_best(now, job, job.lacking):
             return [*out, *self._engage(now, job, others)]
-        if pull := self._recruiter.look_beyond(now, job):
+        pull = self._recruiter.look_beyond(now, job)
+        out += [*pull, *self._recruiter.begin(now, job, pulling=bool(pull))]
+        if job.round is not None:
+            return out
+        if pull:
             job.resting = True
-            return [*out, *pull]
-        out += self._recruiter.begin(now, job)
-        return out if job.round is not None else [*out, *self._dry(now, job)]
+            return [*out, SetTimer(f"job.rest:{job.name}", now.mono_ms + PULL_MS)]
+        return [*out, *self._dry(now, job)]
 
     def _assign_leases(self, now: Now, job: Job) -> list[Effect]:
         """What idle leases of its session can do for a job, within its budget: without a probe or a reservation."""

@@ -55,16 +55,18 @@ class Recruiter:
         self._reaches = Reaches()
 
     def look_beyond(self, now: Now, job: Job) -> list[Effect]:
-        """Pull candidates where our own book does not hold them all; the job rests until they are here, or are not."""
+        """Pull candidates where our own book does not hold them all, at first and after every fruitless round."""
         if not self._candidates.is_due(now, job.id, job.needs, job.dry_rounds):
             return []
-        wait = SetTimer(f"job.rest:{job.name}", now.mono_ms + PULL_MS)
-        return [wait, *self._candidates.pull(now, job.id, job.needs, self._reach(job).window)]
+        return self._candidates.pull(now, job.id, job.needs, self._reach(job).window)
 
-    def begin(self, now: Now, job: Job) -> list[Effect]:
-        """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none."""
+    def begin(self, now: Now, job: Job, *, pulling: bool) -> list[Effect]:
+        """Probe the best providers not yet engaged, cheapest first. Leaves `job.round` empty when there is none, or
+        when candidates are on their way and few are known without them."""
         wanted = job.lacking
         known = self._best(now, job, awake=True, lost=True)
+        if pulling and len(known) < min(self._reach(job).window + 1, limits.PROBES_BUSY_MAX):
+            return []
         if len(known) < wanted and job.busy:  # all were asked: some may be free by now
             job.busy.clear()
             known = self._best(now, job, awake=True, lost=True)
