@@ -51,6 +51,10 @@ class SandboxError(LocalError):
     """The operating system refuses a protection the worker needs."""
 
 
+class GpuError(LocalError):
+    """There is no GPU to use, or it is not usable; the text says what is missing and the command that mends it."""
+
+
 class HomeError(LocalError):
     """A home directory is missing, locked by another process, or damaged."""
 
