@@ -51,8 +51,8 @@ class SandboxError(LocalError):
     """The operating system refuses a protection the worker needs."""
 
 
-class GpuError(LocalError):
-    """There is no GPU to use, or it is not usable; the text says what is missing and the command that mends it."""
+class DeviceError(LocalError):
+    """A GPU is missing, too old, or out of service; the text says which and what to do."""
 
 
 class HomeError(LocalError):

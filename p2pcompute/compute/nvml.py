@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
-from p2pcompute.errors import GpuError
+from p2pcompute.errors import DeviceError
 
 GPUS_MAX: Final = 64
 """Devices looked at; MIG instances count as devices."""
@@ -63,15 +63,15 @@ class Nvml:
 
     @classmethod
     def open(cls) -> Nvml:
-        """Raises GpuError, whose text says what is missing and the command that mends it."""
+        """Raises DeviceError, whose text says what is missing and the command that mends it."""
         try:
             library = importlib.import_module("pynvml")
         except ImportError:
-            raise GpuError("the package nvidia-ml-py is missing; run: pip install 'p2pcompute[gpu]'") from None
+            raise DeviceError("the package nvidia-ml-py is missing; run: pip install 'p2pcompute[gpu]'") from None
         try:
             library.nvmlInit()
         except library.NVMLError as error:
-            raise GpuError(_cannot_open(library, error)) from None
+            raise DeviceError(_cannot_open(library, error)) from None
         return cls(library)
 
     def __enter__(self) -> Nvml:
@@ -89,14 +89,14 @@ class Nvml:
 
     def gpus(self) -> list[Gpu]:
         """Every device, in NVML's order (that of the PCI bus): of a GPU that is split, its MIG instances. Raises
-        GpuError when there is none."""
+        DeviceError when there is none."""
         found: list[Gpu] = []
         for index in range(min(GPUS_MAX, self._ask(self._library.nvmlDeviceGetCount) or 0)):
             handle = self._ask(self._library.nvmlDeviceGetHandleByIndex, index)
             if handle is not None:
                 found += self._devices_of(handle)
         if not found:
-            raise GpuError(
+            raise DeviceError(
                 "the driver sees no GPU, or this process may use none; see: nvidia-smi -L, ls -l /dev/nvidia*"
             )
         return found[:GPUS_MAX]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from p2pcompute.compute.nvml import Gpu, Nvml, Reading
-from p2pcompute.errors import GpuError
+from p2pcompute.errors import DeviceError
 
 GPU = "GPU-stub-0"
 
@@ -76,7 +76,7 @@ def test_who_may_not_limit_power_is_told_the_command(gpus: pytest.MonkeyPatch, n
 
 def test_no_gpu_is_an_error_with_the_next_step(gpus: pytest.MonkeyPatch, nvml: Nvml) -> None:
     gpus.setenv("STUB_GPUS", "0")
-    with pytest.raises(GpuError, match="nvidia-smi -L"):
+    with pytest.raises(DeviceError, match="nvidia-smi -L"):
         nvml.gpus()
 
 
@@ -92,17 +92,17 @@ def test_no_gpu_is_an_error_with_the_next_step(gpus: pytest.MonkeyPatch, nvml: N
 )
 def test_a_library_that_does_not_start_names_the_remedy(gpus: pytest.MonkeyPatch, code: int, says: str) -> None:
     gpus.setenv("STUB_INIT", str(code))
-    with pytest.raises(GpuError, match=says):
+    with pytest.raises(DeviceError, match=says):
         Nvml.open()
 
 
 def test_without_the_bindings_their_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(GpuError, match=r"pip install 'p2pcompute\[gpu\]'"):
+    with pytest.raises(DeviceError, match=r"pip install 'p2pcompute\[gpu\]'"):
         Nvml.open()
 
 
 def test_the_stub_is_not_there_for_others(stub_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STUB_GPUS", raising=False)
-    with pytest.raises(GpuError, match="not installed"):
+    with pytest.raises(DeviceError, match="not installed"):
         Nvml.open()
