@@ -62,8 +62,9 @@ class CpuEngine:
 
     async def start(self) -> None:
         """Have a jailed, warm worker. Raises SandboxError when this machine cannot jail it or it cannot start."""
-        async with self._worker.turn():
-            await self._worker.ensure()
+        async with self._worker.turn() as evicted:
+            if not evicted:
+                await self._worker.ensure()
 
     def pause(self) -> None:
         """Stop at once, a job in the middle, whose time stands still; jobs that come wait. Until `resume`."""
@@ -98,7 +99,9 @@ class CpuEngine:
         fault = running.job_fault(manifest, ptx_text, inputs, self._memory_bytes_max)
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault)
-        async with self._worker.turn():
+        async with self._worker.turn() as evicted:
+            if evicted:
+                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(evicted))
             return await running.run_job(self._worker, manifest, ptx_text, inputs, on_step)
 
     async def ask(
@@ -119,7 +122,9 @@ class CpuEngine:
         fault = fault or next((f for b in given if (f := running.size_fault(b, state))), "")
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault), b""
-        async with self._worker.turn():
+        async with self._worker.turn() as evicted:
+            if evicted:
+                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(evicted)), b""
             return await self._ask(manifest, ptx_text, state, order, numbers, room_bytes)
 
     async def _ask(

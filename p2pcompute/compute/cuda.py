@@ -112,8 +112,9 @@ class CudaEngine:
     async def start(self) -> None:
         """Have a jailed, warm worker. Raises SandboxError when this machine cannot jail it, DeviceError when the device
         is missing, too old or in quarantine."""
-        async with self._worker.turn():
-            await self._ensure()
+        async with self._worker.turn() as evicted:
+            if not evicted:
+                await self._ensure()
 
     def pause(self) -> None:
         """Stop at once, a job in the middle, whose time stands still; jobs that come wait. Until `resume`."""
@@ -145,7 +146,9 @@ class CudaEngine:
         fault = running.job_fault(manifest, ptx_text, inputs, self._memory_bytes_max)
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault)
-        async with self._worker.turn():
+        async with self._worker.turn() as evicted:
+            if evicted:
+                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(evicted))
             try:
                 await self._ensure()
             except DeviceError as error:

@@ -151,7 +151,7 @@ class Nvml:
             return f"the driver refuses a power limit: {error}; as root: nvidia-smi -i {uuid} -pl {wanted // 1_000}"
         return ""
 
-    def _handle(self, uuid: str) -> object | None:
+    def _handle(self, uuid: str) -> Any:
         return self._ask(self._library.nvmlDeviceGetHandleByUUID, uuid)
 
     def _devices_of(self, handle: object) -> list[Gpu]:
@@ -175,7 +175,10 @@ class Nvml:
         if uuid is None or memory is None or (capability is None and whole is None):
             return None
         name = self._ask(library.nvmlDeviceGetName, handle) or (whole.name if whole else "unknown")
-        level = 10 * capability[0] + capability[1] if capability is not None else whole.compute_capability if whole else 0
+        if capability is not None:
+            level = 10 * capability[0] + capability[1]
+        else:  # the driver tells it of whole GPUs only
+            level = whole.compute_capability if whole else 0
         return Gpu(uuid, name[:64], int(memory.total), level, whole.uuid if whole else uuid)
 
     def _ask(self, call: Callable[..., Any], *arguments: object) -> Any:
@@ -189,7 +192,8 @@ class Nvml:
 def _cannot_open(library: Any, error: Exception) -> str:
     kinds = {
         library.NVML_ERROR_LIBRARY_NOT_FOUND: (
-            "NVIDIA's driver is not installed (no libnvidia-ml.so.1); on Ubuntu: sudo apt install nvidia-driver-550-server"
+            "NVIDIA's driver is not installed (no libnvidia-ml.so.1); on Ubuntu: "
+            "sudo apt install nvidia-driver-550-server"
         ),
         library.NVML_ERROR_DRIVER_NOT_LOADED: "NVIDIA's driver is not loaded; run: sudo modprobe nvidia",
         library.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (

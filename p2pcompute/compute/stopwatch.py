@@ -1,4 +1,4 @@
-"""Time that stands still while a worker is stopped: a job that its provider's owner interrupts loses none of its own."""
+"""Time that stands still while a worker is stopped: a job that the machine's owner interrupts loses none of its own."""
 
 from __future__ import annotations
 

@@ -98,11 +98,13 @@ class Supervisor:
             await self.drop()
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """One user at a time; one that leaves by an exception, a cancellation too, takes the worker with it."""
+    async def turn(self) -> AsyncIterator[str]:
+        """One user at a time; one that leaves by an exception, a cancellation too, takes the worker with it. Waits
+        while paused; gives the reason of an eviction, after which nothing is to be started, or nothing."""
         async with self._lock:
+            await self._going.wait()
             try:
-                yield
+                yield self._evicted
             except BaseException:
                 await self.drop()
                 raise
@@ -145,9 +147,6 @@ class Supervisor:
         """Have the worker carry out one order; it pauses after each step for `show`. Its time is the manifest's and
         `copying_s`. Within a turn. A worker that dies or breaks the protocol is dropped, and the order CRASHED. Raises
         as `ensure` does."""
-        await self._going.wait()
-        if self._evicted:
-            return jobs.Done(JobStatus.CRASHED, 0, jobs.sentence(self._evicted))
         await self.ensure()
         child = self._child
         assert child is not None

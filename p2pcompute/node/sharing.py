@@ -2,8 +2,8 @@
 
     Sharer(parse_when("idle, 22:00-07:00"), Bounds()).look(sample) -> Word(share=False, why="somebody types")
 
-Sharing ends with the first sample that speaks against it, and begins again when none did for a while: an owner who comes
-back never waits, and offers do not flap.
+Sharing ends with the first sample that speaks against it, and begins again when none did for a while: an owner who
+comes back never waits, and offers do not flap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DAY_MIN: Final = 24 * 60
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class When:
-    """Any of these is enough. `windows`: local times of day in minutes, [from, to); one with from > to spans midnight."""
+    """Any of these is enough. `windows`: local times of day in minutes, [from, to); from > to spans midnight."""
 
     always: bool = False
     idle: bool = False

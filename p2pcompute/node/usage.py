@@ -1,4 +1,4 @@
-"""What the owner of this machine does with it: processors, terminals, keyboard and mouse. Linux only, nothing to install.
+"""What the owner of this machine does with it: processors, terminals, keyboard and mouse. Linux only, needs nothing.
 
 Each source is read where it may be and says nothing otherwise; `Inputs.sources` names those that can be read.
 """

@@ -28,7 +28,9 @@ def test_times_are_read(text: str, when: When) -> None:
     assert parse_when(text) == when
 
 
-@pytest.mark.parametrize("text", ["", "sometimes", "25:00-07:00", "7-9", "08:00-08:00", "00:00-24:01", "idle,", "1:00-2:00"])
+@pytest.mark.parametrize(
+    "text", ["", "sometimes", "25:00-07:00", "7-9", "08:00-08:00", "00:00-24:01", "idle,", "1:00-2:00"]
+)
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="when"):
         parse_when(text)
@@ -41,7 +43,14 @@ def test_too_many_times_are_refused() -> None:
 
 def test_hours_may_span_midnight() -> None:
     when = parse_when("22:00-07:00")
-    assert [when.is_hour(minute) for minute in (1319, 1320, 1439, 0, 419, 420)] == [False, True, True, True, True, False]
+    assert [when.is_hour(minute) for minute in (1319, 1320, 1439, 0, 419, 420)] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 @given(begin=st.integers(0, 1439), length=st.integers(1, 1439), minute=st.integers(0, 1439))

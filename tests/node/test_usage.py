@@ -7,7 +7,9 @@ import pytest
 
 from p2pcompute.node.usage import Inputs, Processors
 
-INTERRUPTS = "           CPU0       CPU1\n  1:  {}   7   IO-APIC   1-edge      i8042\n  8:  1  0  IO-APIC  8-edge  rtc0\n"
+INTERRUPTS = (
+    "           CPU0       CPU1\n  1:  {}   7   IO-APIC   1-edge      i8042\n  8:  1  0  IO-APIC  8-edge  rtc0\n"
+)
 
 
 def proc(root: Path, *, busy: int, idle: int, own: dict[int, tuple[int, int]]) -> None:

@@ -1,4 +1,4 @@
-"""The real bindings (nvidia-ml-py) on a stub of the library, built once: nothing here says anything about a real GPU."""
+"""The real bindings (nvidia-ml-py) on a stub of the library, built once: nothing here tells of a real GPU."""
 
 from __future__ import annotations
 
