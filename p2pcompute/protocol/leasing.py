@@ -57,7 +57,7 @@ class Leasing:
 
     def open(self, terms: d.Offer) -> None:
         """From now on, quote and reserve on these terms."""
-        self.terms = terms
+        self.terms, self.draining = terms, False
         while len(self.slots) < terms.slots:
             self.slots.add()
 

@@ -92,7 +92,7 @@ class Provider:
         self.leasing.open(terms)
 
     def drain(self) -> None:
-        """No new work; what runs goes on."""
+        """No new work until it opens again; what runs goes on."""
         self.leasing.draining = True
 
     @property

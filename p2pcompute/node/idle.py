@@ -1,0 +1,109 @@
+"""Sells this machine while its owner lets it: looks twice a second, and lets go within a second.
+
+When the owner comes back the engines stop, in the middle of a job too, and the offer is withdrawn. What was at work goes on
+if they go again soon; after `patience_s` it is given up, and its memory is the owner's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from p2pcompute.compute.nvml import Nvml, Reading
+from p2pcompute.node.sharing import Sample, Sharer
+from p2pcompute.node.usage import Inputs, Processors
+
+LOOK_S: Final = 0.5
+
+
+class Pausable(Protocol):
+    """What runs jobs and can be stopped: an engine."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    async def evict(self, why: str) -> None: ...
+
+
+class Shop(Protocol):
+    """Where the machine is sold."""
+
+    def open(self) -> None: ...
+    def close(self, why: str) -> None: ...
+
+
+class Gauges:
+    """What the machine does, for the sharer. `workers`: ids of the node's own worker processes, now."""
+
+    def __init__(
+        self,
+        processors: Processors,
+        inputs: Inputs,
+        nvml: Nvml | None,
+        gpus: Sequence[str],
+        workers: Callable[[], list[int]],
+    ) -> None:
+        self._processors, self._inputs, self._nvml, self._gpus = processors, inputs, nvml, tuple(gpus)
+        self._workers = workers
+
+    def look(self) -> Sample:
+        """Takes a few milliseconds at most."""
+        workers, wall_s = self._workers(), time.time()
+        local = time.localtime(wall_s)
+        readings = [self._nvml.reading(uuid) for uuid in self._gpus] if self._nvml is not None else []
+        return Sample(
+            mono_ms=time.monotonic_ns() // 1_000_000,
+            minute=60 * local.tm_hour + local.tm_min,
+            cpu_percent=self._processors.others_percent(workers),
+            gpu_percent=_most(others_percent(reading, workers) for reading in readings),
+            strangers=_most(_strangers(reading, workers) for reading in readings),
+            input_s=self._inputs.idle_s(wall_s),
+            celsius=_most(reading.celsius for reading in readings),
+            watts=_most(None if x.milliwatts is None else x.milliwatts // 1_000 for x in readings),
+        )
+
+
+def others_percent(reading: Reading, own: Sequence[int]) -> int | None:
+    """How much of a GPU processes other than these use. Where the driver does not tell them apart, and one of ours is
+    there, nobody knows."""
+    if reading.shares is not None:
+        return sum(percent for pid, percent in reading.shares.items() if pid not in own)
+    if reading.processes is not None and not reading.processes.isdisjoint(own):
+        return None
+    return reading.busy_percent
+
+
+def _strangers(reading: Reading, own: Sequence[int]) -> int | None:
+    return None if reading.processes is None else len(reading.processes.difference(own))
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+async def share(
+    look: Callable[[], Sample], sharer: Sharer, engines: Sequence[Pausable], shop: Shop, patience_s: float
+) -> None:
+    """Until cancelled. The engines are paused from the first moment on that they are not to run."""
+    is_open, evicted_at = False, trio.current_time() + patience_s
+    for engine in engines:
+        engine.pause()
+    while True:
+        word = sharer.look(await trio.to_thread.run_sync(look))
+        if word.share and not is_open:
+            for engine in engines:
+                engine.resume()
+            shop.open()
+        elif is_open and not word.share:
+            for engine in engines:
+                engine.pause()
+            shop.close(word.why)
+            evicted_at = trio.current_time() + patience_s
+        elif not word.share and trio.current_time() >= evicted_at:
+            for engine in engines:
+                await engine.evict(f"the machine's owner uses it: {word.why}")
+            evicted_at = float("inf")
+        is_open = word.share
+        await trio.sleep(LOOK_S)
