@@ -31,13 +31,13 @@ class Stage:
         self.stream = driver.Stream()
         self._pieces: list[Bytes] = [driver.pagelocked_empty(STAGE_BYTES, np.uint8) for _ in range(2)]
         self._events = [driver.Event(driver.event_flags.DISABLE_TIMING) for _ in range(2)]
+        self._used_bytes = [STAGE_BYTES, STAGE_BYTES]
         self._next = 0
 
     def upload(self, source: Bytes, address: int) -> None:
         """Returns when the last piece is on its way; `stream` says when it is there."""
         for start in range(0, source.nbytes, STAGE_BYTES):
-            piece, event = self._take()
-            part = piece[: min(STAGE_BYTES, source.nbytes - start)]
+            part, event = self._take(source.nbytes - start)
             np.copyto(part, source[start : start + part.nbytes])
             self._driver.memcpy_htod_async(address + start, part, self.stream)
             event.record(self.stream)
@@ -46,8 +46,7 @@ class Stage:
         """Returns when all has arrived."""
         waiting: list[tuple[Any, Bytes, int]] = []
         for start in range(0, target.nbytes, STAGE_BYTES):
-            piece, event = self._take()
-            part = piece[: min(STAGE_BYTES, target.nbytes - start)]
+            part, event = self._take(target.nbytes - start)
             self._driver.memcpy_dtoh_async(part, address + start, self.stream)
             event.record(self.stream)
             waiting.append((event, part, start))
@@ -58,15 +57,18 @@ class Stage:
 
     def wipe(self) -> None:
         """Nothing of a job stays in the pinned pieces."""
-        for event, piece in zip(self._events, self._pieces, strict=True):
-            event.synchronize()
-            piece.fill(0)
+        for number, piece in enumerate(self._pieces):
+            self._events[number].synchronize()
+            piece[: self._used_bytes[number]] = 0
+            self._used_bytes[number] = 0
 
-    def _take(self) -> tuple[Bytes, Any]:
-        """The piece whose copy is the older one, when that is over."""
+    def _take(self, wanted_bytes: int) -> tuple[Bytes, Any]:
+        """The start of the piece whose copy is the older one, when that is over."""
         number, self._next = self._next, 1 - self._next
         self._events[number].synchronize()
-        return self._pieces[number], self._events[number]
+        size = min(STAGE_BYTES, wanted_bytes)
+        self._used_bytes[number] = max(self._used_bytes[number], size)
+        return self._pieces[number][:size], self._events[number]
 
 
 def _settle(arrived: tuple[Any, Bytes, int], target: Bytes) -> None:
