@@ -8,8 +8,8 @@ engine's bits. Only where there is a GPU.
                           PTX canonical costs, without what two versions of the assembler differ in
     bandwidth_ratio       bytes that memory-bound kernels must move per second, over those of a copy within the device
     sgemm_ratio           kernels_cu/sgemm over cuBLAS, in full single precision; null where the machine has no cuBLAS
-    exact_kernels         kernels of class exact that were run, and bit_equal_kernels of them gave the CPU engine's bits;
-                          bits_differ is what is left
+    exact_kernels         kernels of class exact that were run; bit_equal_kernels of them gave the CPU engine's bits,
+                          bits_differ did not
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NVIDIA's checker on the very PTX that the engine loads: no access out of bounds, nothing read before it was written."""
+"""NVIDIA's checker on the very PTX that the engine loads: no access out of bounds, no race in shared memory."""
 
 from __future__ import annotations
 
