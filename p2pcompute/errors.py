@@ -51,6 +51,10 @@ class SandboxError(LocalError):
     """The operating system refuses a protection the worker needs."""
 
 
+class DeviceError(LocalError):
+    """A GPU is missing, too old, or out of service; the text says which and what to do."""
+
+
 class HomeError(LocalError):
     """A home directory is missing, locked by another process, or damaged."""
 
