@@ -42,7 +42,7 @@ ROUNDS: Final = 5
 ROUND_S: Final = 0.02
 """Device time of one measurement of one way, about."""
 REPEATS_MAX: Final = 1_000
-QUICK: Final = ("kernels_cu/saxpy", "kernels_cu/sgemm", "ptx_kernels/black_scholes")
+QUICK: Final = ("kernels_cu/saxpy", "kernels_cu/mandelbrot", "ptx_kernels/life")
 SCALES: Final = {"kernels_cu/mandelbrot": 12, "kernels_cu/black_scholes_mc": 40, "kernels_cu/saxpy": 100}
 """Of the library's kernels: work that fills a large device."""
 SGEMM_N, QUICK_SGEMM_N = 4_096, 128

@@ -4,9 +4,9 @@ extern "C" __global__ void store(int *out, int value) { out[blockIdx.x * blockDi
 
 extern "C" __global__ void append_digit(int *out, int digit) { out[threadIdx.x] = 10 * out[threadIdx.x] + digit; }
 
-// Half a terabyte off: no allocation of any device is there.
-extern "C" __global__ void far_away(int *out) {
-  if (blockIdx.x == 3 && threadIdx.x == 7) out[1ll << 37] = 1;
+// `far` so large that no allocation of any device is there.
+extern "C" __global__ void far_away(int *out, long long far) {
+  if (blockIdx.x == 3 && threadIdx.x == 7) out[far] = 1;
 }
 
 extern "C" __global__ void null_store(int *out, int *nowhere) { nowhere[threadIdx.x] = out[threadIdx.x]; }

@@ -24,7 +24,7 @@ from tests.gpu.tasks import Task
 
 START_S: Final = 60.0
 PREPARE_S: Final = 60.0
-GRACE_S: Final = 5.0
+GRACE_S: Final = 2.0
 ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _START: Final = """import ctypes, runpy, sys
 sys.path[:0] = {paths!r}

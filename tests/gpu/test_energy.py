@@ -14,7 +14,8 @@ def test_a_longer_job_uses_more_energy(worker: Worker, place: Place, note: Note)
     turns = 400_000 if place.is_real else 2_000
     results = [worker.run(busy(turns, repeats=repeats)) for repeats in (5, 100)]
     assert [result.status for result in results] == [JobStatus.OK] * 2
-    assert results[1].device_us > 4 * results[0].device_us
+    if place.is_real:  # the fake compiles within the first launch
+        assert results[1].device_us > 4 * results[0].device_us
     short, long = (result.energy_mj for result in results)
     note("energy_mj", [short, long])
     if short is None or long is None:
