@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -133,10 +134,9 @@ def on_cpu(task: Task, threads: int | None = None) -> dict[str, Array]:
             mine[:] = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
         arrays.append(mine)
     memory, manifest = ptx.Memory(arrays), task.manifest()
-    module = ptx.parse(task.ptx_text)
-    kernel = ptx.compile_entry(module, task.entry, task.block)
+    kernel = _compiled(task.ptx_text, task.entry, task.block)
     values = binding.parameter_values(manifest, manifest.launches[0], memory)
-    parameters = ptx.pack_parameters(module.entries[task.entry], values)
+    parameters = ptx.pack_parameters(kernel.entry, values)
     for _ in range(task.repeats):
         result = kernel.launch(
             memory, parameters, task.grid, task.shared_bytes, threads=threads or os.cpu_count() or 1, abort=ptx.Abort()
@@ -145,6 +145,11 @@ def on_cpu(task: Task, threads: int | None = None) -> dict[str, Array]:
     outputs = (name for name, role in task.roles.items() if role in (Role.OUT, Role.INOUT))
     numbers = {name: number for number, name in enumerate(task.buffers)}
     return task.shaped({name: arrays[numbers[name]].tobytes() for name in outputs})
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(text: str, entry: str, block: tuple[int, int, int]) -> ptx.CompiledKernel:
+    return ptx.compile_entry(ptx.parse(text), entry, block)
 
 
 # The lists ------------------------------------------------------------------------------------------------------------
