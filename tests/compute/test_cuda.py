@@ -405,6 +405,23 @@ async def test_a_launch_that_the_device_refuses_is_no_fault(engine_on: Made, mor
     assert (await _run(engine, more_cases, [OUT], calls[0])).status is JobStatus.OK
 
 
+async def test_memory_that_cannot_be_zeroed_ends_the_process(engine_on: Made, cases: bytes) -> None:
+    """Else it would be freed with a tenant's bytes in it."""
+    engine = engine_on(faults={"cuMemsetD8Async": 1})
+    result = await _run(engine, cases, [OUT], launch("store", "out", 0, 5))
+    assert (result.status, engine.worker_pid) == (JobStatus.CRASHED, None)
+    assert "cuMemsetD8Async failed: invalid argument" in result.reason
+
+
+async def test_a_driver_that_hangs_before_the_launch_is_killed(engine_on: Made, cases: bytes) -> None:
+    engine = engine_on(hangs=["cuMemAlloc"])
+    await engine.start()
+    engine._worker._bounds = cuda.Bounds(60, 0.1, 0.1)
+    result = await _run(engine, cases, [OUT], launch("store", "out", 0, 5))
+    assert (result.status, engine.worker_pid) == (JobStatus.TIMEOUT, None)
+    assert "preparing the kernels took longer" in result.reason
+
+
 async def test_a_worker_serves_as_many_jobs_as_it_may(engine_on: Made, cases: bytes) -> None:
     engine = engine_on(jobs_per_worker=2)
     call = launch("store", "out", 0, 5)
