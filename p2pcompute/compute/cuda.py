@@ -50,8 +50,8 @@ class CudaEngine:
 
     `device` is the UUID as nvidia-smi -L shows it, of a GPU or a MIG instance, or a number in the order of PCI. The
     worker serves `jobs_per_worker` jobs and is replaced then: without the parameter as many as come, or only one where
-    kernels can reach the worker's own memory (E4.5). It is replaced, too, after a crash, a missed deadline and a kernel's
-    fault; the next one runs nothing until it sees the device's memory free again. Close with `aclose`.
+    kernels can reach the worker's own memory (E4.5). It is replaced, too, after a crash, a missed deadline and a
+    kernel's fault; the next one runs nothing until it sees the device's memory free again. Close with `aclose`.
     """
 
     name: ClassVar[str] = "cuda"
