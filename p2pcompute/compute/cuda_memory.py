@@ -78,8 +78,8 @@ def _settle(arrived: tuple[Any, Bytes, int], target: Bytes) -> None:
 
 
 class DeviceMemory:
-    """The buffers of one manifest (E4.2). Close it while the context lives, also when not all could be allocated; a
-    lost context takes them along."""
+    """The buffers of one manifest (docs/spec/engines.md, 4.2). Close it while the context lives, also when not all
+    could be allocated; a lost context takes them along."""
 
     def __init__(self, driver: Any, stage: Stage, manifest: Manifest) -> None:
         self._driver = driver

@@ -29,8 +29,9 @@ class Loaded:
 
 
 class Modules:
-    """Keeps the module of one PTX at most, for a next job with the same (E4.3). One with variables is compiled again
-    for it, so that they are as declared; any other PTX unloads it first, so that no job meets the code of another."""
+    """Keeps the module of one PTX at most, for a next job with the same (docs/spec/engines.md, 4.3). One with variables
+    is compiled again for it, so that they are as declared; any other PTX unloads it first, so that no job meets the
+    code of another."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver

@@ -2,7 +2,7 @@
 
 Every engine has one. The worker holds a stranger's code, so nothing it says is believed beyond its own job: frames are
 bounded and typed, time is measured on this side too, and whatever breaks the protocol ends the process
-(docs/spec/engines.md, E1).
+(docs/spec/engines.md, 1).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from p2pcompute.wire.steps import step_count
 
 PING_S: Final = 10.0
 """A worker that is silent for so long inside a job is asked whether it lives. Its listening thread answers, also while
-a kernel runs (E1.6)."""
+a kernel runs (docs/spec/engines.md, 1.6)."""
 SILENCE_S: Final = 30.0
 """From that question to SIGKILL. PyCUDA keeps Python's lock while it allocates or launches, for milliseconds; a machine
 that swaps may take seconds."""

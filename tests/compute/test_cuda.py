@@ -439,6 +439,18 @@ async def test_where_kernels_reach_the_workers_memory_it_serves_one_job(engine_o
     assert (engine.device.reaches_host, engine.worker_pid) == (True, None)
 
 
+async def test_two_devices_work_at_once(engine_on: Made, cases: bytes) -> None:
+    results: list[EngineResult] = []
+
+    async def run(engine: CudaEngine, value: int) -> None:
+        results.append(await _run(engine, cases, [OUT], launch("store", "out", 0, value)))
+
+    async with trio.open_nursery() as nursery:
+        for value in (1, 2):
+            nursery.start_soon(run, engine_on(), value)
+    assert sorted(_ints(result.outputs["out"])[0] for result in results) == [1, 2]
+
+
 # Quarantine ----------------------------------------------------------------------------------------------------------
 
 
