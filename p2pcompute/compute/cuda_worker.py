@@ -47,7 +47,7 @@ def main(descriptor: int, parent_pid: int, memory_bytes: int, jail: int) -> None
 
 def _data_bytes() -> int:
     """What RLIMIT_DATA counts of this process by now."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
         sizes = [line.split()[1] for line in status if line.startswith("VmData:")]
     return int(sizes[0]) * limits.KIB
 

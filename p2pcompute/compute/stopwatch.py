@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Iterator
 
 import trio
@@ -16,17 +15,16 @@ class Stopwatch:
     def __init__(self) -> None:
         self._limits: dict[trio.CancelScope, float] = {}
         """Those that run, with what they had left when the clock was stopped, in seconds."""
-        self._stopped_ns: int | None = None
-        self._lost_ns = 0
+        self._stopped_s: float | None = None
+        self._lost_s = 0.0
 
     @property
     def is_stopped(self) -> bool:
-        return self._stopped_ns is not None
+        return self._stopped_s is not None
 
-    def now_ns(self) -> int:
-        """Nanoseconds since some moment, less those that it stood still."""
-        now_ns = time.perf_counter_ns() if self._stopped_ns is None else self._stopped_ns
-        return now_ns - self._lost_ns
+    def now_s(self) -> float:
+        """Seconds of trio's clock, less those that this one stood still."""
+        return (trio.current_time() if self._stopped_s is None else self._stopped_s) - self._lost_s
 
     @contextlib.contextmanager
     def limit(self, seconds: float) -> Iterator[trio.CancelScope]:
@@ -42,18 +40,17 @@ class Stopwatch:
 
     def stop(self) -> None:
         """Stand still."""
-        if self._stopped_ns is None:
-            self._stopped_ns = time.perf_counter_ns()
-            now_s = trio.current_time()
+        if self._stopped_s is None:
+            self._stopped_s = trio.current_time()
             for scope in self._limits:
-                self._limits[scope] = max(0.0, scope.deadline - now_s)
+                self._limits[scope] = max(0.0, scope.deadline - self._stopped_s)
                 scope.deadline = math.inf
 
     def go(self) -> None:
         """Go on."""
-        if self._stopped_ns is not None:
-            self._lost_ns += time.perf_counter_ns() - self._stopped_ns
-            self._stopped_ns = None
+        if self._stopped_s is not None:
+            self._lost_s += trio.current_time() - self._stopped_s
+            self._stopped_s = None
             for scope in self._limits:
                 self._arm(scope)
 

@@ -1,15 +1,16 @@
 """The parent's side of a worker process: start it, give it one order at a time, end it when in doubt.
 
 Every engine has one. The worker holds a stranger's code, so nothing it says is believed beyond its own job: frames are
-bounded and typed, time is measured on this side too, and whatever breaks the protocol ends the process.
+bounded and typed, time is measured on this side too, and whatever breaks the protocol ends the process
+(docs/spec/engines.md, 1).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ from p2pcompute.wire.steps import step_count
 
 PING_S: Final = 10.0
 """A worker that is silent for so long inside a job is asked whether it lives. Its listening thread answers, also while
-a kernel runs."""
+a kernel runs (docs/spec/engines.md, 1.6)."""
 SILENCE_S: Final = 30.0
 """From that question to SIGKILL. PyCUDA keeps Python's lock while it allocates or launches, for milliseconds; a machine
 that swaps may take seconds."""
@@ -42,6 +43,31 @@ class Bounds:
     start_s: float
     prepare_s: float
     grace_s: float
+
+
+class Turn:
+    """What `Supervisor.turn` gives; an async context manager. Entering it waits while the worker is paused, and gives
+    the reason of an eviction, after which nothing is to be started, or nothing."""
+
+    def __init__(self, supervisor: Supervisor, lock: trio.Lock) -> None:
+        self._supervisor, self._lock = supervisor, lock
+
+    async def __aenter__(self) -> str:
+        await self._lock.acquire()
+        try:
+            return await self._supervisor.leave_to_go()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is not None:
+                await self._supervisor.drop()
+        finally:
+            self._lock.release()
 
 
 class Supervisor:
@@ -97,17 +123,15 @@ class Supervisor:
             self._going.set()
             await self.drop()
 
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[str]:
-        """One user at a time; one that leaves by an exception, a cancellation too, takes the worker with it. Waits
-        while paused; gives the reason of an eviction, after which nothing is to be started, or nothing."""
-        async with self._lock:
+    async def leave_to_go(self) -> str:
+        """Wait while paused; why the worker was evicted, or nothing."""
+        if not self._going.is_set():
             await self._going.wait()
-            try:
-                yield self._evicted
-            except BaseException:
-                await self.drop()
-                raise
+        return self._evicted
+
+    def turn(self) -> Turn:
+        """One user at a time; one that leaves by an exception, a cancellation too, takes the worker with it."""
+        return Turn(self, self._lock)
 
     async def drop(self) -> str:
         """Kill the worker, if there is one, and wait until it is gone: one sentence on how it had ended."""
@@ -181,9 +205,9 @@ class Supervisor:
         elapsed_us, shown, steps = 0, 0, step_count(manifest) if show is not None else 0
         time_s = manifest.device_ms_max / 1000 + copying_s
         while True:
-            began_ns = self._clock.now_ns()
+            began_s = self._clock.now_s()
             word = await self._until_pause(child, time_s - elapsed_us / 1e6)
-            elapsed_us += (self._clock.now_ns() - began_ns) // 1000
+            elapsed_us += int(1e6 * (self._clock.now_s() - began_s))
             if word is None:
                 return await self._give_up(f"the kernels ran longer than {manifest.device_ms_max} ms", elapsed_us)
             if isinstance(word, jobs.Done):
@@ -201,10 +225,19 @@ class Supervisor:
 
     async def _until_pause(self, child: Child, time_s: float) -> jobs.Started | jobs.Stepped | jobs.Done | None:
         """The worker's next word; once its time is up, only `Done` or, when it does not stop, None."""
-        with self._clock.limit(time_s) as running:
-            answer = await self._living_answer(child)
-        if not running.cancelled_caught:
-            return answer
+        answer: jobs.Started | jobs.Stepped | jobs.Done | None = None
+        end_s = self._clock.now_s() + time_s
+        while answer is None:
+            left_s = end_s - self._clock.now_s()
+            if left_s <= 0:
+                return await self._until_stopped(child)
+            with self._clock.limit(min(left_s, PING_S)) as quiet:
+                answer = await self._answer(child)
+            if quiet.cancelled_caught and left_s > PING_S:
+                answer = await self._sign_of_life(child, end_s)
+        return answer
+
+    async def _until_stopped(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done | None:
         is_late = False
         with self._clock.limit(self._bounds.grace_s) as stopping:
             await child.channel.send(jobs.encode(jobs.Abort()))
@@ -219,20 +252,17 @@ class Supervisor:
             return jobs.Done(JobStatus.TIMEOUT, answer.device_us, "stopped when the job's time was up", answer.log)
         return answer
 
-    async def _living_answer(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done:
-        """The worker's next word, however long it takes, as long as the worker answers pings."""
-        while True:
-            with self._clock.limit(PING_S) as quiet:
-                answer: jobs.Started | jobs.Stepped | jobs.Done | jobs.Beat = await self._answer(child)
-            if quiet.cancelled_caught:
-                with self._clock.limit(SILENCE_S) as silent:
-                    self._pings += 1
-                    await child.channel.send(jobs.encode(jobs.Ping()))
-                    answer = await self._word(child)
-                if silent.cancelled_caught:
-                    raise ChannelClosedError(f"did not answer for {SILENCE_S:.0f} s")
-            if not isinstance(answer, jobs.Beat):
-                return answer
+    async def _sign_of_life(self, child: Child, end_s: float) -> jobs.Started | jobs.Stepped | jobs.Done | None:
+        """None when the worker beats, or its job's time is up. Raises ChannelClosedError when it does neither."""
+        word: jobs.Started | jobs.Stepped | jobs.Done | jobs.Beat = jobs.Beat()
+        left_s = end_s - self._clock.now_s()
+        with self._clock.limit(min(left_s, SILENCE_S)) as silent:
+            self._pings += 1
+            await child.channel.send(jobs.encode(jobs.Ping()))
+            word = await self._word(child)
+        if silent.cancelled_caught and left_s > SILENCE_S:
+            raise ChannelClosedError(f"did not answer for {SILENCE_S:.0f} s")
+        return None if isinstance(word, jobs.Beat) else word
 
     async def _answer(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done:
         """The worker's next word but beats, which may come late."""

@@ -17,7 +17,9 @@ def _marks(name: str) -> list[pytest.MarkDecorator]:
     return [*marks, pytest.mark.bench_peers] if name in registry.NEED_PEERS else marks
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in registry.NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_marks(name)) for name in registry.NAMES if name not in registry.NEED_GPU]
+)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # stock py-libp2p leaves sockets open
 def test_a_benchmark_gives_every_figure_that_has_a_goal(name: str) -> None:
     benchmark = registry.load(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 import queue
 import threading
@@ -105,7 +106,8 @@ class Device:
         """Wait for all work; raises the error it came to."""
         self.submit(lambda: None).wait()
         if self.printed:
-            os.write(1, self.printed.encode(errors="replace"))
+            with contextlib.suppress(BlockingIOError):  # nobody reads: what does not fit is lost
+                os.write(1, self.printed.encode(errors="replace"))
             self.printed = ""
         if self.sticky:
             raise _errors.error(routine, self.sticky)

@@ -86,8 +86,8 @@ class _Memories:
 _MEMORIES = _Memories()
 
 
-def warm() -> None:
-    """Load what the CPU engine loads at first use, as a context brings the driver's compiler with it."""
+def _warm() -> None:
+    """Load what the CPU engine loads at first use: a worker is in its jail before it makes a context."""
     module = ptx.parse(_WARM)
     ptx.compile_entry(module, "warm", (1, 1, 1)).launch(
         ptx.Memory([]), ptx.pack_parameters(module.entries["warm"], []), (1, 1, 1), threads=1, abort=ptx.Abort()
@@ -134,3 +134,6 @@ def run(
     DEVICE.printed += result.log
     if result.trap is not None:
         raise DeviceFault(_CODES.get(result.trap.kind, _errors.LAUNCH_FAILED))
+
+
+_warm()

@@ -164,7 +164,6 @@ class Context:
         self._is_valid = True
         self.handle = 0x5500_0000_0000 + id(self)
         DEVICE.start()
-        _launch.warm()
         DEVICE.contexts.append(self)
         DEVICE.owner = threading.get_ident()
 

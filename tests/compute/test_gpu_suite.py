@@ -1,0 +1,63 @@
+"""The GPU tests and their report work, as far as that shows without a GPU: on the fake device, a few of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench import gpu, registry
+from tests.compute import fake_cuda
+from tests.gpu import client, report
+
+ROOT = Path(__file__).parents[2]
+SELECTION = "saxpy or far_away or endless_kernel or quota or wrong_bit or killed_leaves or energy"
+TIMEOUT_S = 300
+
+
+def run(tmp_path: Path, selection: str) -> subprocess.CompletedProcess[str]:
+    fake = fake_cuda.install(tmp_path)
+    environment = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "P2PCOMPUTE_FAKE_PYCUDA": str(fake),
+        "P2PCOMPUTE_GPU_SELECT": selection,
+    }
+    command = ["bash", str(ROOT / "tests/gpu/run.sh"), "-", str(tmp_path / "out")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def test_the_one_command_writes_its_report(tmp_path: Path) -> None:
+    done = run(tmp_path, SELECTION)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (tmp_path / "out").glob("gpu-*.json")
+    figures = json.loads(path.read_text())
+    assert figures["fake"] == report.NOT_A_RESULT
+    assert figures["tests"]["failed"] == 0
+    assert figures["tests"]["passed"] >= 8
+    assert figures["bit_equal_kernels"] == figures["exact_kernels"] > 0
+    assert all(key in figures for key in gpu.GOALS)
+    table = path.with_suffix(".md").read_text()
+    assert report.NOT_A_RESULT in table
+    assert "| device_time_ratio |" in table
+
+
+@pytest.mark.nightly
+def test_everything_runs_on_the_fake_device(tmp_path: Path) -> None:
+    done = run(tmp_path, "")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_a_gpu_the_benchmark_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "NODES", ())
+    with pytest.raises(registry.MissingPeerError) as caught:
+        gpu.measure(quick=True)
+    assert str(caught.value) == "the benchmark 'gpu' needs an NVIDIA GPU, and this machine has none"
+
+
+def test_a_report_without_tests_counts_as_failed() -> None:
+    assert report.tests(None)["failed"] == 1
