@@ -43,7 +43,7 @@ class CpuEngine:
     def __init__(self, *, threads: int, memory_bytes_max: int, jail: bool = True) -> None:
         if threads < 1 or memory_bytes_max < 1:
             raise UsageError("an engine needs at least one thread and one byte of memory")
-        self._memory_bytes_max = memory_bytes_max
+        self.memory_bytes_max = memory_bytes_max
         self._worker = Supervisor(
             "CPU engine",
             lambda: Child(("-m", _WORKER_MODULE), jobs.REPLY_BYTES_MAX, threads, memory_bytes_max, int(jail)),
@@ -96,7 +96,7 @@ class CpuEngine:
         Never raises for what a stranger could cause: bad PTX, sizes and crashes are statuses. Cancelling kills the
         worker before the cancellation goes on. Raises SandboxError when no worker can be jailed here.
         """
-        fault = running.job_fault(manifest, ptx_text, inputs, self._memory_bytes_max)
+        fault = running.job_fault(manifest, ptx_text, inputs, self.memory_bytes_max)
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault)
         async with self._worker.turn() as evicted:
@@ -117,7 +117,7 @@ class CpuEngine:
         trapped or were stopped. Use it through `blocks`, which knows what that means. `outputs` has every buffer but
         pure inputs, for RUN only. Raises as `run` does.
         """
-        fault = manifest_fault(manifest) or running.misfit(manifest, ptx_text, self._memory_bytes_max)
+        fault = manifest_fault(manifest) or running.misfit(manifest, ptx_text, self.memory_bytes_max)
         given = (b for b in manifest.buffers if b.name in state)
         fault = fault or next((f for b in given if (f := running.size_fault(b, state))), "")
         if fault:

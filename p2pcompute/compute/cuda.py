@@ -69,7 +69,7 @@ class CudaEngine:
         if memory_bytes_max < 1 or (jobs_per_worker is not None and jobs_per_worker < 1):
             raise UsageError("an engine needs at least one byte of memory, and a worker at least one job")
         self.device_id = str(device)
-        self._memory_bytes_max = memory_bytes_max
+        self.memory_bytes_max = memory_bytes_max
         self._jail = jail
         self._jobs_per_worker = jobs_per_worker
         self._worker = Supervisor("CUDA engine", self._spawn, _BOUNDS)
@@ -145,7 +145,7 @@ class CudaEngine:
     ) -> EngineResult:
         """As CpuEngine.run. A device that cannot be used is REFUSED, with the reason. Raises SandboxError when no
         worker can be jailed here."""
-        fault = running.job_fault(manifest, ptx_text, inputs, self._memory_bytes_max)
+        fault = running.job_fault(manifest, ptx_text, inputs, self.memory_bytes_max)
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault)
         async with self._worker.turn() as evicted:
@@ -173,7 +173,7 @@ class CudaEngine:
             "CUDA_CACHE_DISABLE": "1",  # it would write into a home
             "CUDA_MODULE_LOADING": "EAGER",  # compile before the job's time begins
         }
-        numbers = (self._memory_bytes_max, int(self._jail))
+        numbers = (self.memory_bytes_max, int(self._jail))
         return Child(self._PROGRAM, jobs.REPLY_BYTES_MAX, *numbers, environment=environment)
 
     async def _count(self) -> None:

@@ -136,7 +136,12 @@ class Nvml:
         memory = None if handle is None else self._ask(self._library.nvmlDeviceGetMemoryInfo, handle)
         return None if memory is None else int(memory.free)
 
-    def limit_power(self, uuid: str, watts: int) -> str:
+    def power_limit_mw(self, uuid: str) -> int | None:
+        """How much the GPU may draw, in milliwatts."""
+        handle = self._handle(uuid)
+        return None if handle is None else self._ask(self._library.nvmlDeviceGetEnforcedPowerLimit, handle)
+
+    def limit_power(self, uuid: str, milliwatts: int) -> str:
         """Have the GPU draw no more than that, where its range allows; why not, or empty. Needs to be root."""
         handle = self._handle(uuid)
         if handle is None:
@@ -144,7 +149,7 @@ class Nvml:
         bounds = self._ask(self._library.nvmlDeviceGetPowerManagementLimitConstraints, handle)
         if bounds is None:
             return "the driver sets no power limit on this GPU"
-        wanted = min(max(1_000 * watts, bounds[0]), bounds[1])
+        wanted = min(max(milliwatts, bounds[0]), bounds[1])
         try:
             self._library.nvmlDeviceSetPowerManagementLimit(handle, wanted)
         except self._library.NVMLError as error:

@@ -41,8 +41,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `engine`: `cpu`, `cuda`, or `auto` for GPUs where there are any; `gpus`: UUIDs of those to sell, all when empty.
     `when`: `always`, `idle`, hours like `22:00-07:00`, or several with commas; `idle_s`, `resume_s`, `cpu_percent_max`,
     `gpu_percent_max`, `celsius_max` and `watts_max` are those of sharing.Bounds; `patience_s`: so long an interrupted
-    job may wait. `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never paid here;
-    `renewals`: in a row."""
+    job may wait. `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never
+    paid here; `renewals`: in a row."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)

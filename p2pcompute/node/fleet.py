@@ -1,7 +1,7 @@
 """Which devices of this machine a node sells: one class of them, each with an engine.
 
-A node sells one class, since everything in an offer holds for each of its slots. Unlike GPUs, or GPUs and processors, are
-sold by one node each, on homes of their own.
+A node sells one class, since everything in an offer holds for each of its slots. Unlike GPUs, or GPUs and processors,
+are sold by one node each, on homes of their own.
 """
 
 from __future__ import annotations
@@ -84,6 +84,4 @@ def choose(found: Sequence[Gpu], wanted: Sequence[str]) -> tuple[tuple[Gpu, ...]
 
 def _processors(config: Config) -> Fleet:
     threads = max(1, config.threads // config.slots)
-    return Fleet(
-        tuple(CpuEngine(threads=threads, memory_bytes_max=config.memory_bytes) for _ in range(config.slots))
-    )
+    return Fleet(tuple(CpuEngine(threads=threads, memory_bytes_max=config.memory_bytes) for _ in range(config.slots)))

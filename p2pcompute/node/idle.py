@@ -1,7 +1,7 @@
 """Sells this machine while its owner lets it: looks twice a second, and lets go within a second.
 
-When the owner comes back the engines stop, in the middle of a job too, and the offer is withdrawn. What was at work goes on
-if they go again soon; after `patience_s` it is given up, and its memory is the owner's.
+When the owner comes back the engines stop, in the middle of a job too, and the offer is withdrawn. What was at work
+goes on if they leave again soon; after `patience_s` it is given up, and its memory is the owner's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import trio
 
 from p2pcompute.compute.nvml import Nvml, Reading
+from p2pcompute.node.fleet import Fleet
 from p2pcompute.node.sharing import Sample, Sharer
 from p2pcompute.node.usage import Inputs, Processors
 
@@ -35,27 +36,20 @@ class Shop(Protocol):
 
 
 class Gauges:
-    """What the machine does, for the sharer. `workers`: ids of the node's own worker processes, now."""
+    """What the machine does, for the sharer."""
 
-    def __init__(
-        self,
-        processors: Processors,
-        inputs: Inputs,
-        nvml: Nvml | None,
-        gpus: Sequence[str],
-        workers: Callable[[], list[int]],
-    ) -> None:
-        self._processors, self._inputs, self._nvml, self._gpus = processors, inputs, nvml, tuple(gpus)
-        self._workers = workers
+    def __init__(self, fleet: Fleet, processors: Processors, inputs: Inputs, nvml: Nvml | None) -> None:
+        self._fleet, self._processors, self._inputs, self._nvml = fleet, processors, inputs, nvml
 
     def look(self) -> Sample:
         """Takes a few milliseconds at most."""
-        workers, wall_s = self._workers(), time.time()
+        workers, wall_s = self._fleet.workers, time.time()
         local = time.localtime(wall_s)
-        readings = [self._nvml.reading(uuid) for uuid in self._gpus] if self._nvml is not None else []
+        readings = [self._nvml.reading(gpu.uuid) for gpu in self._fleet.gpus] if self._nvml is not None else []
         return Sample(
             mono_ms=time.monotonic_ns() // 1_000_000,
             minute=60 * local.tm_hour + local.tm_min,
+            fault=self._fleet.fault,
             cpu_percent=self._processors.others_percent(workers),
             gpu_percent=_most(others_percent(reading, workers) for reading in readings),
             strangers=_most(_strangers(reading, workers) for reading in readings),

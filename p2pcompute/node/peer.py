@@ -101,22 +101,27 @@ class Peer:
         isolation: str,
         mflops: int,
         copy_mb_s: int,
+        mflops_f64: int = 0,
         compute_capability: int = 0,
         toolchain: str = "",
+        model: str = "",
+        memory_bytes: int = 0,
+        slots: int = 0,
     ) -> None:
-        """Publish what this peer's engine can do, at the configured price."""
+        """Publish what this peer's engines can do, at the configured price. Empty and zero: this machine's processor,
+        memory and slots as configured."""
         c = self.config
         terms = Offer(
             delegation=self.keyring.delegation,
             addresses=self.addresses()[: limits.ADDRESSES_MAX],
             engine=engine,
-            model=_cpu_model(),
+            model=model or _cpu_model(),
             numeric_class=numeric_class,
             isolation=isolation,
             region=c.region,
-            memory_bytes_max=c.memory_bytes,
+            memory_bytes_max=memory_bytes or c.memory_bytes,
             device_ms_max=c.device_ms_max,
-            slots=c.slots,
+            slots=slots or c.slots,
             mflops=mflops,
             copy_mb_s=copy_mb_s,
             price_per_device_s=c.price_per_device_s,
@@ -127,8 +132,14 @@ class Peer:
             jurisdictions=c.jurisdictions,
             watts=c.watts,
             gco2_per_kwh=c.gco2_per_kwh,
+            mflops_f64=mflops_f64,
         )
         self.runtime.command(Publish(terms, c.price_floor))
+
+    def pause(self, why: str) -> None:
+        """Take the offer back and no new work, until it is offered again. `why`: the end of a sentence."""
+        self.runtime.command(Withdraw(drain=True))
+        self.runtime.emit(Emit("node.paused", {"reason": why}))
 
     async def drain(self, timeout_s: float) -> None:
         """Take the offer back and let running jobs end."""
@@ -150,18 +161,22 @@ def _cpu_model() -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Sequence[Engine]) -> AsyncIterator[Peer]:
-    """A peer that listens, has replayed its journal and is joining the mesh, for as long as the block runs.
+async def open_peer(
+    home: Home, keyring: Keyring, config: Config, engines: Sequence[Engine], checkers: Sequence[Engine] = ()
+) -> AsyncIterator[Peer]:
+    """A peer that listens, has replayed its journal and is joining the mesh, for as long as the block runs. `checkers`
+    recompute single blocks, where `engines` cannot.
 
     Raises LocalError when it cannot listen, HomeError when its journal or blobs are damaged.
     """
     from p2pcompute.transport.libp2p import Libp2pTransport
 
-    pool = Engines(engines)
+    pool, checking = Engines(engines), Engines(checkers)
     blobs = BlobStore(home.layout.blobs, merkle.blob_root, config.blob_bytes)
     try:
         async with open_committer(home.journal) as committer:
-            runtime = Runtime(committer, Workshop(blobs, pool, config.blob_bytes_per_s))
+            rate, others = config.blob_bytes_per_s, checking if checkers else None
+            runtime = Runtime(committer, Workshop(blobs, pool, rate, checkers=others))
             transport = Libp2pTransport(
                 keyring.node.seed,
                 listen=config.listen,
@@ -198,6 +213,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
     finally:
         with trio.CancelScope(shield=True):
             await pool.aclose()
+            await checking.aclose()
 
 
 def _lan(transport: Libp2pTransport) -> tuple[str, ...]:

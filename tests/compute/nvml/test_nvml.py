@@ -60,18 +60,16 @@ def test_energy_grows_and_memory_is_told(nvml: Nvml) -> None:
 
 
 def test_power_is_limited_within_what_the_gpu_allows(nvml: Nvml) -> None:
-    import pynvml
-
-    handle = pynvml.nvmlDeviceGetHandleByUUID(GPU)
-    for watts, limit_mw in ((250, 250_000), (10, 100_000), (5_000, 700_000)):
-        assert nvml.limit_power(GPU, watts) == ""
-        assert pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) == limit_mw
+    for wanted_mw, limit_mw in ((250_000, 250_000), (10_000, 100_000), (5_000_000, 700_000)):
+        assert nvml.limit_power(GPU, wanted_mw) == ""
+        assert nvml.power_limit_mw(GPU) == limit_mw
+    assert nvml.power_limit_mw("GPU-gone") is None
 
 
 def test_who_may_not_limit_power_is_told_the_command(gpus: pytest.MonkeyPatch, nvml: Nvml) -> None:
     gpus.setenv("STUB_DENY", "1")
-    assert nvml.limit_power(GPU, 250).endswith(f"as root: nvidia-smi -i {GPU} -pl 250")
-    assert nvml.limit_power("GPU-gone", 250) == "there is no GPU GPU-gone"
+    assert nvml.limit_power(GPU, 250_000).endswith(f"as root: nvidia-smi -i {GPU} -pl 250")
+    assert nvml.limit_power("GPU-gone", 250_000) == "there is no GPU GPU-gone"
 
 
 def test_no_gpu_is_an_error_with_the_next_step(gpus: pytest.MonkeyPatch, nvml: Nvml) -> None:
