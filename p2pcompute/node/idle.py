@@ -7,7 +7,7 @@ goes on if they leave again soon; after `patience_s` it is given up, and its mem
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -41,8 +41,11 @@ class Gauges:
     def __init__(self, fleet: Fleet, processors: Processors, inputs: Inputs, nvml: Nvml | None) -> None:
         self._fleet, self._processors, self._inputs, self._nvml = fleet, processors, inputs, nvml
 
-    def look(self) -> Sample:
-        """Takes a few milliseconds at most."""
+    async def look(self) -> Sample:
+        """In a thread: a driver that hangs must not hang the node."""
+        return await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
+
+    def _look(self) -> Sample:
         workers, wall_s = self._fleet.workers, time.time()
         local = time.localtime(wall_s)
         readings = [self._nvml.reading(gpu.uuid) for gpu in self._fleet.gpus] if self._nvml is not None else []
@@ -78,14 +81,14 @@ def _most(values: Iterable[int | None]) -> int | None:
 
 
 async def share(
-    look: Callable[[], Sample], sharer: Sharer, engines: Sequence[Pausable], shop: Shop, patience_s: float
+    look: Callable[[], Awaitable[Sample]], sharer: Sharer, engines: Sequence[Pausable], shop: Shop, patience_s: float
 ) -> None:
     """Until cancelled. The engines are paused from the first moment on that they are not to run."""
     is_open, evicted_at = False, trio.current_time() + patience_s
     for engine in engines:
         engine.pause()
     while True:
-        word = sharer.look(await trio.to_thread.run_sync(look))
+        word = sharer.look(await look())
         if word.share and not is_open:
             for engine in engines:
                 engine.resume()

@@ -70,9 +70,10 @@ class Bounds:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """What the machine does at a moment; None where it does not say. `fault`: why no device can be used; `cpu_percent`: of all processors, by others than
-    the node; `gpu_percent`: the most of any offered GPU, by others; `strangers`: processes of others on offered GPUs;
-    `input_s`: since the last key, click or terminal line; `celsius`, `watts`: the most of any offered GPU."""
+    """What the machine does at a moment; None where it does not say. `fault`: why no device can be used; `cpu_percent`:
+    of all processors, by others than the node; `gpu_percent`: the most of any offered GPU, by others; `strangers`:
+    processes of others on offered GPUs; `input_s`: since the last key, click or terminal line; `celsius`, `watts`: the
+    most of any offered GPU."""
 
     mono_ms: int
     minute: int
