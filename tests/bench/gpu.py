@@ -73,28 +73,33 @@ def measure(*, quick: bool) -> registry.Figures:
 
 
 def measure_on(place: Place, scope: Scope) -> registry.Figures:
-    """On any device, also a fake one, whose figures mean nothing."""
+    """On any device, also a fake one, whose figures mean nothing. What of it fails is told in `failed`, and its goals
+    are then null: device time is rare, and the rest is worth having."""
     with Worker(place) as worker:
         try:
             device = worker.start().device
         except WorkerGoneError as error:
             raise registry.MissingPeerError(f"the CUDA engine does not start here: {error}") from error
-        figures: registry.Figures = {} if device is None else {"device": device.name, "driver": device.driver}
-        figures |= _bits(worker, scope)
+        figures: registry.Figures = dict.fromkeys(GOALS)
+        failed: list[str] = []
+        if device is not None:
+            figures |= {"device": device.name, "driver": device.driver, "memory_bytes": device.memory_bytes}
         program = plain.Program(place)
         try:
-            figures |= _times(worker, program, scope)
-            figures |= _bandwidth(worker, program, scope)
-            figures |= _products(worker, program, scope)
+            for part in (_bits, _times, _bandwidth, _products):
+                try:
+                    figures |= part(worker, program, scope)
+                except Exception as error:
+                    failed.append(f"{part.__name__[1:]}: {type(error).__name__}: {error}")
         finally:
             program.close()
-    return figures
+    return figures | {"failed": "; ".join(failed)}
 
 
 # Bits -----------------------------------------------------------------------------------------------------------------
 
 
-def _bits(worker: Worker, scope: Scope) -> registry.Figures:
+def _bits(worker: Worker, program: plain.Program, scope: Scope) -> registry.Figures:
     exact, unequal, wrong = 0, [], []
     for name in scope.names:
         progress.step(f"gpu: bits of {name}")
@@ -196,13 +201,14 @@ def _source(name: str) -> tuple[str, str]:
 def _bandwidth(worker: Worker, program: plain.Program, scope: Scope) -> registry.Figures:
     """Each kernel's bytes are what its buffers hold: every number is read and written once."""
     repeats = 20 if scope is FULL else 2
-    copies, moved = [], {name: [] for name in MEMORY_BOUND}
-    for _ in range(scope.rounds):
-        copies.append(2 * scope.copy_bytes / program.copy_seconds(scope.copy_bytes, repeats))
-        for name, make in MEMORY_BOUND.items():
-            progress.step(f"gpu: memory, {name}")
-            task = dataclasses.replace(make(scope.copy_bytes), repeats=repeats)
-            moved[name].append(task.bytes_touched / _in_engine(worker, task))
+    copies: list[float] = []
+    moved: dict[str, list[float]] = {}
+    for name, make in MEMORY_BOUND.items():
+        progress.step(f"gpu: memory, {name}")
+        task = dataclasses.replace(make(scope.copy_bytes), repeats=repeats)
+        for _ in range(scope.rounds):
+            copies.append(2 * scope.copy_bytes / program.copy_seconds(scope.copy_bytes, repeats))
+            moved.setdefault(name, []).append(task.bytes_touched / _in_engine(worker, task))
     copy = statistics.median(copies)
     ratios = {name: statistics.median(values) / copy for name, values in moved.items()}
     return {
@@ -213,8 +219,7 @@ def _bandwidth(worker: Worker, program: plain.Program, scope: Scope) -> registry
 
 
 def _case(name: str, grid: tuple[int, int, int], arguments: list[object]) -> Task:
-    case = dataclasses.replace(ptx_cases.read([name])[0], grid=grid, arguments=arguments)
-    return tasks.of_case(case)
+    return tasks.of_case(dataclasses.replace(ptx_cases.read([name])[0], grid=grid, arguments=arguments))
 
 
 def _saxpy(size_bytes: int) -> Task:

@@ -51,3 +51,14 @@ extern "C" __global__ void look_shared(int *out, int words) {
 
 __device__ int kept;
 extern "C" __global__ void count_up(int *out) { out[0] = ++kept; }
+
+// What is only as good as each machine's tables, and what depends on the order of threads.
+extern "C" __global__ void approximate(const float *x, float *powers, float *roots, float *inverses) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(powers[i]) : "f"(x[i]));
+  asm("rsqrt.approx.f32 %0, %1;" : "=f"(roots[i]) : "f"(x[i]));
+  asm("rcp.approx.f32 %0, %1;" : "=f"(inverses[i]) : "f"(x[i]));
+}
+extern "C" __global__ void sum_in_any_order(const float *x, float *sum) {
+  atomicAdd(sum, x[blockIdx.x * blockDim.x + threadIdx.x]);
+}

@@ -36,7 +36,7 @@ _CUBLAS: Final = (
     "/usr/local/cuda*/lib64/libcublas.so.*",
     "/usr/local/cuda*/targets/*/lib/libcublas.so.*",
     "/usr/lib/*/libcublas.so.*",
-    *(f"{folder}/nvidia/cublas/lib/libcublas.so.*" for folder in sys.path if folder),
+    *(f"{folder}/nvidia/*/lib/libcublas.so.*" for folder in sys.path if folder),
 )
 
 
