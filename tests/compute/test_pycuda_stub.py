@@ -7,6 +7,7 @@ about GPUs, and is never counted as a result of one.
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from p2pcompute.compute.nvrtc import nvidia_directory
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Role
+from tests.compute import fake_cuda, pycuda_calls
 from tests.gpu import stub
 from tests.gpu.client import Place, Worker, WorkerGoneError, has_device
 from tests.gpu.faults import case, ints
@@ -84,3 +86,19 @@ def test_a_pycuda_without_a_driver_is_said_in_one_sentence(site: Path) -> None:
     with Worker(Place("stub", (str(site),))) as worker:
         with pytest.raises(WorkerGoneError, match=r"PyCUDA cannot be loaded .*libcuda\.so\.1"):
             worker.start()
+
+
+def test_the_fake_is_as_strict_as_the_real_one(site: Path, tmp_path: Path) -> None:
+    """The same calls on both: the same types and errors, and of the driver's errors the same words."""
+    include = nvidia_directory("cuda_runtime") / "include"
+    library = stub.build(tmp_path / "stub", include, has_device=True)
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    found = []
+    for arguments in ([str(site), str(library)], [str(fake_cuda.install(fake))]):
+        command = [sys.executable, pycuda_calls.__file__, *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+        found.append(json.loads(done.stdout))
+    real, pretended = found
+    assert {name: (real[name], pretended[name]) for name in real if real[name] != pretended[name]} == {}
+    assert sum("failed: " in text for text in real.values()) > 15
