@@ -119,7 +119,6 @@ class CpuEngine:
         numbers: BlockList,
         room_bytes: int,
     ) -> tuple[EngineResult, bytes]:
-        await self._worker.ensure()
         try:
             memory = SharedMemory(manifest, ptx_text, state, is_state=True)
             room, _ = blocks.room(numbers, room_bytes)

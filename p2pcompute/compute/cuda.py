@@ -34,7 +34,8 @@ COPIES_BYTES_PER_S: Final = 1 << 30
 COPIES_S: Final = 2.0
 
 RECOVERY_S: Final = 30.0
-"""How long after a worker was killed its device may take until a new process sees the memory free again."""
+"""How long after a worker was killed its device may take until a new process sees the memory free again
+(docs/spec/engines.md, 4.6)."""
 RECOVERY_SLACK_BYTES: Final = 256 * limits.MIB
 """What may be missing then: other programs come and go."""
 _RECOVERY_PAUSE_S: Final = 0.5
@@ -50,8 +51,9 @@ class CudaEngine:
 
     `device` is the UUID as nvidia-smi -L shows it, of a GPU or a MIG instance, or a number in the order of PCI. The
     worker serves `jobs_per_worker` jobs and is replaced then: without the parameter as many as come, or only one where
-    kernels can reach the worker's own memory. It is replaced, too, after a crash, a missed deadline and a kernel's
-    fault; the next one runs nothing until it sees the device's memory free again. Close with `aclose`.
+    kernels can reach the worker's own memory (docs/spec/engines.md, 4.5). It is replaced, too, after a crash, a missed
+    deadline and a kernel's fault; the next one runs nothing until it sees the device's memory free again. Close with
+    `aclose`.
     """
 
     name: ClassVar[str] = "cuda"

@@ -19,7 +19,7 @@ KERNEL_FAULTS: Final = frozenset(
         "unspecified launch failure",  # 719
     }
 )
-"""Driver API, CUresult: what a kernel can do to its context, which is lost then."""
+"""Driver API, CUresult: what a kernel can do to its context, which is lost then (docs/spec/engines.md, 2.2)."""
 
 
 def cause(error: Exception) -> str:

@@ -75,9 +75,9 @@ class Runner:
         gpu, place = self._gpu, shared.layout(manifest)
         loaded = gpu.modules.load(everything[: place.ptx_size_bytes].tobytes())
         called = functions(gpu.driver, loaded, manifest.launches, gpu.shared_bytes_max)
-        quota = min(manifest.memory_bytes_max, self._memory_bytes_max)
-        memory = DeviceMemory(gpu.driver, gpu.stage, manifest, quota)
+        memory = DeviceMemory(gpu.driver, gpu.stage, manifest)
         try:
+            memory.allocate(min(manifest.memory_bytes_max, self._memory_bytes_max))
             parameters = binding.parameter_blocks(manifest, loaded.module, memory)
             run = _Run(gpu, self._serving, manifest, memory, everything, pauses=pauses)
             return self._launch(run, list(zip(manifest.launches, called, parameters, strict=True)))
@@ -86,6 +86,7 @@ class Runner:
 
     def _launch(self, run: _Run, prepared: list[tuple[Launch, Any, bytes]]) -> jobs.Done:
         run.need(prepared[0][0])
+        self._printed.take()  # what an earlier job left
         before = self._meter.read()
         self._serving.say_started()
         start_ns = time.perf_counter_ns()

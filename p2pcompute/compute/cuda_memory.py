@@ -31,13 +31,13 @@ class Stage:
         self.stream = driver.Stream()
         self._pieces: list[Bytes] = [driver.pagelocked_empty(STAGE_BYTES, np.uint8) for _ in range(2)]
         self._events = [driver.Event(driver.event_flags.DISABLE_TIMING) for _ in range(2)]
+        self._used_bytes = [STAGE_BYTES, STAGE_BYTES]
         self._next = 0
 
     def upload(self, source: Bytes, address: int) -> None:
         """Returns when the last piece is on its way; `stream` says when it is there."""
         for start in range(0, source.nbytes, STAGE_BYTES):
-            piece, event = self._take()
-            part = piece[: min(STAGE_BYTES, source.nbytes - start)]
+            part, event = self._take(source.nbytes - start)
             np.copyto(part, source[start : start + part.nbytes])
             self._driver.memcpy_htod_async(address + start, part, self.stream)
             event.record(self.stream)
@@ -46,8 +46,7 @@ class Stage:
         """Returns when all has arrived."""
         waiting: list[tuple[Any, Bytes, int]] = []
         for start in range(0, target.nbytes, STAGE_BYTES):
-            piece, event = self._take()
-            part = piece[: min(STAGE_BYTES, target.nbytes - start)]
+            part, event = self._take(target.nbytes - start)
             self._driver.memcpy_dtoh_async(part, address + start, self.stream)
             event.record(self.stream)
             waiting.append((event, part, start))
@@ -58,15 +57,18 @@ class Stage:
 
     def wipe(self) -> None:
         """Nothing of a job stays in the pinned pieces."""
-        for event, piece in zip(self._events, self._pieces, strict=True):
-            event.synchronize()
-            piece.fill(0)
+        for number, piece in enumerate(self._pieces):
+            self._events[number].synchronize()
+            piece[: self._used_bytes[number]] = 0
+            self._used_bytes[number] = 0
 
-    def _take(self) -> tuple[Bytes, Any]:
-        """The piece whose copy is the older one, when that is over."""
+    def _take(self, wanted_bytes: int) -> tuple[Bytes, Any]:
+        """The start of the piece whose copy is the older one, when that is over."""
         number, self._next = self._next, 1 - self._next
         self._events[number].synchronize()
-        return self._pieces[number], self._events[number]
+        size = min(STAGE_BYTES, wanted_bytes)
+        self._used_bytes[number] = max(self._used_bytes[number], size)
+        return self._pieces[number][:size], self._events[number]
 
 
 def _settle(arrived: tuple[Any, Bytes, int], target: Bytes) -> None:
@@ -76,33 +78,36 @@ def _settle(arrived: tuple[Any, Bytes, int], target: Bytes) -> None:
 
 
 class DeviceMemory:
-    """The buffers of one manifest. Close it while the context lives; a lost context takes them along."""
+    """The buffers of one manifest (docs/spec/engines.md, 4.2). Close it while the context lives, also when not all
+    could be allocated; a lost context takes them along."""
 
-    def __init__(self, driver: Any, stage: Stage, manifest: Manifest, quota_bytes: int) -> None:
-        """Raises UsageError when the buffers exceed the quota or the device has no room for them."""
+    def __init__(self, driver: Any, stage: Stage, manifest: Manifest) -> None:
         self._driver = driver
         self._stage = stage
         self._manifest = manifest
         self._allocations: list[Any] = []
         self._brought: set[int] = set()
-        try:
-            left = quota_bytes
-            for buffer in manifest.buffers:
-                left -= buffer.size_bytes
-                if left < 0:
-                    raise UsageError(f"the job's buffers take more than the {quota_bytes} bytes it may have")
-                self._allocations.append(self._allocate(buffer.name, _taken_bytes(buffer.size_bytes)))
-        except BaseException:
-            self.close()
-            raise
+
+    def allocate(self, quota_bytes: int) -> None:
+        """All buffers. Raises UsageError when they exceed the quota or the device has no room for them."""
+        left = quota_bytes
+        for buffer in self._manifest.buffers:
+            left -= buffer.size_bytes
+            if left < 0:
+                raise UsageError(f"the job's buffers take more than the {quota_bytes} bytes it may have")
+            self._allocations.append(self._allocate(buffer.name, _taken_bytes(buffer.size_bytes)))
+        for allocation, size in self._taken():
+            self._driver.memset_d8_async(int(allocation), 0, size, self._stage.stream)
 
     def _allocate(self, name: str, size_bytes: int) -> Any:
         try:
-            allocation = self._driver.mem_alloc(size_bytes)
+            return self._driver.mem_alloc(size_bytes)
         except self._driver.MemoryError as error:
             raise UsageError(f"the device has no memory for the {size_bytes} bytes of buffer {name}") from error
-        self._driver.memset_d8_async(int(allocation), 0, size_bytes, self._stage.stream)
-        return allocation
+
+    def _taken(self) -> list[tuple[Any, int]]:
+        sizes = [_taken_bytes(buffer.size_bytes) for buffer in self._manifest.buffers]
+        return list(zip(self._allocations, sizes, strict=False))
 
     def address(self, index: int) -> int:
         """The device pointer of a buffer; that of an empty one is no null pointer either."""
@@ -134,14 +139,13 @@ class DeviceMemory:
                 self._stage.download(self.address(number), everything[offset : offset + size])
 
     def close(self) -> None:
-        """Zero what was allocated, then give it back. Raises what the driver raises."""
-        allocations, self._allocations = self._allocations, []
-        sizes = [_taken_bytes(buffer.size_bytes) for buffer in self._manifest.buffers]
-        for allocation, size in zip(allocations, sizes, strict=False):
+        """Zero what was allocated, then give it back. Raises what the driver raises; nothing was given back then."""
+        for allocation, size in self._taken():
             self._driver.memset_d8_async(int(allocation), 0, size, self._stage.stream)
         self._stage.stream.synchronize()
-        for allocation in allocations:
+        for allocation in self._allocations:
             allocation.free()
+        self._allocations = []
 
     def abandon(self) -> None:
         """The context is lost, and the memory with it."""

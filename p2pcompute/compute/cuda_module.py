@@ -24,36 +24,30 @@ _LOG_CHARACTERS_MAX: Final = 400
 class Loaded:
     """A module in the context, and what the PTX says of it."""
 
-    key: bytes
     module: ptx.Module
     driver_module: Any
 
-    @property
-    def keeps_state(self) -> bool:
-        """Whether a job can leave something in it for the next."""
-        return any(variable.space in ("global", "const") for variable in self.module.variables.values())
-
 
 class Modules:
-    """Has one module loaded at most. A job with the PTX of the job before finds it compiled, unless it has variables,
-    which every job finds as declared; any other PTX unloads it first, so that no job meets the code of another."""
+    """Keeps the module of one PTX at most, for a next job with the same (docs/spec/engines.md, 4.3). One with variables
+    is compiled again for it, so that they are as declared; any other PTX unloads it first, so that no job meets the
+    code of another."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
-        self._kept: Loaded | None = None
+        self._key = b""
+        self._module: ptx.Module | None = None
+        self._driver_module: Any = None
 
     def load(self, text: bytes) -> Loaded:
         """Raises PtxError for anything but canonical PTX that the driver compiles too."""
         key = blake3(text).digest()
-        kept, self._kept = self._kept, None
-        if kept is not None and kept.key == key:
-            self._kept = kept
-            return kept
-        del kept
-        loaded = Loaded(key, load_artifact(text), self._compiled(text))
-        if not loaded.keeps_state:
-            self._kept = loaded
-        return loaded
+        if key != self._key or self._module is None:
+            self._module = self._driver_module = None
+            self._module, self._key = load_artifact(text), key
+        driver_module = self._driver_module if self._driver_module is not None else self._compiled(text)
+        self._driver_module = None if _keeps_state(self._module) else driver_module
+        return Loaded(self._module, driver_module)
 
     def _compiled(self, text: bytes) -> Any:
         """Python stands still meanwhile: PyCUDA keeps its lock."""
@@ -67,6 +61,11 @@ class Modules:
         except self._driver.Error as error:
             words = " ".join(errors)[:_LOG_CHARACTERS_MAX]
             raise PtxError(f"the driver's compiler refuses the PTX: {cuda_errors.cause(error)} {words}") from error
+
+
+def _keeps_state(module: ptx.Module) -> bool:
+    """Whether a job can leave something in it for the next."""
+    return any(variable.space in ("global", "const") for variable in module.variables.values())
 
 
 def functions(driver: Any, loaded: Loaded, launches: Sequence[Launch], shared_bytes_max: int) -> list[Any]:

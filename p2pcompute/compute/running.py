@@ -60,8 +60,7 @@ async def run_job(
     *,
     copying_s: float = 0.0,
 ) -> EngineResult:
-    """All launches of a manifest without fault. Within a turn of the worker. Raises as `Supervisor.ensure` does."""
-    await worker.ensure()
+    """All launches of a manifest without fault. Within a turn of the worker. Raises as `Supervisor.drive` does."""
     in_bytes = sum(buffer.size_bytes for buffer in manifest.inputs)
     try:
         memory = await _off_the_loop(in_bytes, lambda: SharedMemory(manifest, ptx_text, inputs))

@@ -1,15 +1,16 @@
 """The parent's side of a worker process: start it, give it one order at a time, end it when in doubt.
 
 Every engine has one. The worker holds a stranger's code, so nothing it says is believed beyond its own job: frames are
-bounded and typed, time is measured on this side too, and whatever breaks the protocol ends the process.
+bounded and typed, time is measured on this side too, and whatever breaks the protocol ends the process
+(docs/spec/engines.md, 1).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -25,7 +26,7 @@ from p2pcompute.wire.steps import step_count
 
 PING_S: Final = 10.0
 """A worker that is silent for so long inside a job is asked whether it lives. Its listening thread answers, also while
-a kernel runs."""
+a kernel runs (docs/spec/engines.md, 1.6)."""
 SILENCE_S: Final = 30.0
 """From that question to SIGKILL. PyCUDA keeps Python's lock while it allocates or launches, for milliseconds; a machine
 that swaps may take seconds."""
@@ -41,6 +42,25 @@ class Bounds:
     start_s: float
     prepare_s: float
     grace_s: float
+
+
+class Turn:
+    """What `Supervisor.turn` gives; an async context manager."""
+
+    def __init__(self, supervisor: Supervisor, lock: trio.Lock) -> None:
+        self._supervisor, self._lock = supervisor, lock
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is not None:
+                await self._supervisor.drop()
+        finally:
+            self._lock.release()
 
 
 class Supervisor:
@@ -66,15 +86,9 @@ class Supervisor:
     def is_running(self) -> bool:
         return self._child is not None and self._child.is_alive
 
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> Turn:
         """One user at a time; one that leaves by an exception, a cancellation too, takes the worker with it."""
-        async with self._lock:
-            try:
-                yield
-            except BaseException:
-                await self.drop()
-                raise
+        return Turn(self, self._lock)
 
     async def drop(self) -> str:
         """Kill the worker, if there is one, and wait until it is gone: one sentence on how it had ended."""
@@ -168,10 +182,19 @@ class Supervisor:
 
     async def _until_pause(self, child: Child, time_s: float) -> jobs.Started | jobs.Stepped | jobs.Done | None:
         """The worker's next word; once its time is up, only `Done` or, when it does not stop, None."""
-        with trio.move_on_after(time_s) as running:
-            answer = await self._living_answer(child)
-        if not running.cancelled_caught:
-            return answer
+        answer: jobs.Started | jobs.Stepped | jobs.Done | None = None
+        end = trio.current_time() + time_s
+        while answer is None:
+            left_s = end - trio.current_time()
+            if left_s <= 0:
+                return await self._until_stopped(child)
+            with trio.move_on_after(min(left_s, PING_S)) as quiet:
+                answer = await self._answer(child)
+            if quiet.cancelled_caught and left_s > PING_S:
+                answer = await self._sign_of_life(child, end)
+        return answer
+
+    async def _until_stopped(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done | None:
         is_late = False
         with trio.move_on_after(self._bounds.grace_s) as stopping:
             await child.channel.send(jobs.encode(jobs.Abort()))
@@ -186,20 +209,17 @@ class Supervisor:
             return jobs.Done(JobStatus.TIMEOUT, answer.device_us, "stopped when the job's time was up", answer.log)
         return answer
 
-    async def _living_answer(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done:
-        """The worker's next word, however long it takes, as long as the worker answers pings."""
-        while True:
-            with trio.move_on_after(PING_S) as quiet:
-                answer: jobs.Started | jobs.Stepped | jobs.Done | jobs.Beat = await self._answer(child)
-            if quiet.cancelled_caught:
-                with trio.move_on_after(SILENCE_S) as silent:
-                    self._pings += 1
-                    await child.channel.send(jobs.encode(jobs.Ping()))
-                    answer = await self._word(child)
-                if silent.cancelled_caught:
-                    raise ChannelClosedError(f"did not answer for {SILENCE_S:.0f} s")
-            if not isinstance(answer, jobs.Beat):
-                return answer
+    async def _sign_of_life(self, child: Child, end: float) -> jobs.Started | jobs.Stepped | jobs.Done | None:
+        """None when the worker beats, or its job's time is up. Raises ChannelClosedError when it does neither."""
+        word: jobs.Started | jobs.Stepped | jobs.Done | jobs.Beat = jobs.Beat()
+        deadline = min(end, trio.current_time() + SILENCE_S)
+        with trio.move_on_at(deadline) as silent:
+            self._pings += 1
+            await child.channel.send(jobs.encode(jobs.Ping()))
+            word = await self._word(child)
+        if silent.cancelled_caught and deadline < end:
+            raise ChannelClosedError(f"did not answer for {SILENCE_S:.0f} s")
+        return None if isinstance(word, jobs.Beat) else word
 
     async def _answer(self, child: Child) -> jobs.Started | jobs.Stepped | jobs.Done:
         """The worker's next word but beats, which may come late."""

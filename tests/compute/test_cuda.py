@@ -20,7 +20,7 @@ import kernels_cu
 from p2pcompute.compute import cuda, cuda_worker, jobs
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
-from p2pcompute.compute.engine import Engine, EngineResult
+from p2pcompute.compute.engine import Energy, Engine, EngineResult
 from p2pcompute.errors import DeviceError, LocalError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -138,6 +138,13 @@ async def test_module_variables_start_as_declared_in_every_job(engine_on: Made, 
     assert [_ints(r.outputs["out"])[0] for r in results] == [42, 42]
 
 
+async def test_jobs_with_other_ptx_in_between_change_nothing(engine_on: Made, cases: bytes, more_cases: bytes) -> None:
+    engine = engine_on()
+    for ptx, call in [(cases, launch("store", "out", 0, 1)), (more_cases, launch("bump_global", "out"))] * 2:
+        result = await _run(engine, ptx, [OUT], call)
+        assert _ints(result.outputs["out"])[0] == (1 if ptx is cases else 41)
+
+
 async def test_inputs_larger_than_the_pinned_pieces_arrive_whole(engine_on: Made, more_cases: bytes) -> None:
     count = (9 * limits.MIB + 4) // 4
     data = np.random.default_rng(1).integers(-(2**31), 2**31, count, np.int32)
@@ -200,6 +207,39 @@ async def test_a_block_may_have_more_than_48_kib_of_shared_memory(engine_on: Mad
     result = await _run(engine, more_cases, [OUT], *calls)
     assert (result.status, result.reason) == (JobStatus.OK, "")
     assert _ints(result.outputs["out"]) == [256, 257, 258, 259]
+
+
+_NVML = """
+import os
+class NVMLError(Exception): ...
+class Process:
+    def __init__(self, pid): self.pid = pid
+total_mj = 5_000
+def nvmlInit(): ...
+def nvmlDeviceGetHandleByPciBusId(pci):
+    assert pci == b"0000:17:00.0"
+    return "device"
+def nvmlDeviceGetTotalEnergyConsumption(device):
+    global total_mj
+    total_mj += 40
+    {fault}
+    return total_mj
+def nvmlDeviceGetComputeRunningProcesses(device): return [Process(os.getpid()), *map(Process, {others})]
+def nvmlDeviceGetGraphicsRunningProcesses(device): return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "others", "energy"),
+    [("", [], Energy(40, False)), ("", [1], Energy(40, True)), ("raise NVMLError", [], None)],
+)
+async def test_a_job_says_what_the_device_used(
+    engine_on: Made, cases: bytes, tmp_path: Path, fault: str, others: list[int], energy: Energy | None
+) -> None:
+    engine = engine_on()
+    (tmp_path / "pynvml.py").write_text(_NVML.format(fault=fault, others=others))
+    result = await _run(engine, cases, [OUT], launch("store", "out", 0, 5))
+    assert (result.status, result.energy) == (JobStatus.OK, energy)
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------
@@ -365,6 +405,23 @@ async def test_a_launch_that_the_device_refuses_is_no_fault(engine_on: Made, mor
     assert (await _run(engine, more_cases, [OUT], calls[0])).status is JobStatus.OK
 
 
+async def test_memory_that_cannot_be_zeroed_ends_the_process(engine_on: Made, cases: bytes) -> None:
+    """Else it would be freed with a tenant's bytes in it."""
+    engine = engine_on(faults={"cuMemsetD8Async": 1})
+    result = await _run(engine, cases, [OUT], launch("store", "out", 0, 5))
+    assert (result.status, engine.worker_pid) == (JobStatus.CRASHED, None)
+    assert "cuMemsetD8Async failed: invalid argument" in result.reason
+
+
+async def test_a_driver_that_hangs_before_the_launch_is_killed(engine_on: Made, cases: bytes) -> None:
+    engine = engine_on(hangs=["cuMemAlloc"])
+    await engine.start()
+    engine._worker._bounds = cuda.Bounds(60, 0.1, 0.1)
+    result = await _run(engine, cases, [OUT], launch("store", "out", 0, 5))
+    assert (result.status, engine.worker_pid) == (JobStatus.TIMEOUT, None)
+    assert "preparing the kernels took longer" in result.reason
+
+
 async def test_a_worker_serves_as_many_jobs_as_it_may(engine_on: Made, cases: bytes) -> None:
     engine = engine_on(jobs_per_worker=2)
     call = launch("store", "out", 0, 5)
@@ -380,6 +437,18 @@ async def test_where_kernels_reach_the_workers_memory_it_serves_one_job(engine_o
     engine = engine_on(attributes={"PAGEABLE_MEMORY_ACCESS": 1})
     assert (await _run(engine, cases, [OUT], launch("store", "out", 0, 5))).status is JobStatus.OK
     assert (engine.device.reaches_host, engine.worker_pid) == (True, None)
+
+
+async def test_two_devices_work_at_once(engine_on: Made, cases: bytes) -> None:
+    results: list[EngineResult] = []
+
+    async def run(engine: CudaEngine, value: int) -> None:
+        results.append(await _run(engine, cases, [OUT], launch("store", "out", 0, value)))
+
+    async with trio.open_nursery() as nursery:
+        for value in (1, 2):
+            nursery.start_soon(run, engine_on(), value)
+    assert sorted(_ints(result.outputs["out"])[0] for result in results) == [1, 2]
 
 
 # Quarantine ----------------------------------------------------------------------------------------------------------

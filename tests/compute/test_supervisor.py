@@ -239,6 +239,34 @@ async def test_a_worker_that_does_not_stop_is_killed(supervise: Supervise, mock_
     assert supervisor.worker_pid is None
 
 
+async def test_a_process_that_the_kernel_cannot_end_is_left_behind(
+    supervise: Supervise, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that waits inside a device driver."""
+    supervisor = supervise(READY)
+    async with supervisor.turn():
+        await supervisor.ensure()
+    stuck = supervisor._child
+    assert stuck is not None
+    endings: list[str] = []
+
+    async def drop() -> None:
+        endings.append(await supervisor.drop())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stuck._process, "kill", lambda: None)
+        patch.setattr(stuck.channel, "close", lambda: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drop)
+            await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(30)
+    assert endings == ["did not end within 30 s of SIGKILL"]
+    assert supervisor.worker_pid is None
+    stuck.channel.close()
+    stuck._process.kill()
+    stuck._process.wait()
+
+
 async def test_a_cancelled_order_takes_the_worker_with_it(supervise: Supervise) -> None:
     supervisor = supervise(READY, "hear", STARTED)
     async with trio.open_nursery() as nursery:
