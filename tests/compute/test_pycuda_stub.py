@@ -102,3 +102,23 @@ def test_the_fake_is_as_strict_as_the_real_one(site: Path, tmp_path: Path) -> No
     real, pretended = found
     assert {name: (real[name], pretended[name]) for name in real if real[name] != pretended[name]} == {}
     assert sum("failed: " in text for text in real.values()) > 15
+
+
+_BENCHMARK = """
+import ctypes, json, os, sys
+site, library = sys.argv[1:]
+ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+from tests.bench import gpu
+from tests.gpu.client import Place
+print(json.dumps(gpu.measure_on(Place("stub", (site,), (library,)), gpu.SMALL)), flush=True)
+os._exit(0)
+"""
+
+
+def test_the_benchmark_uses_the_real_interface_as_it_is(site: Path, tmp_path: Path) -> None:
+    library = stub.build(tmp_path, nvidia_directory("cuda_runtime") / "include", has_device=True)
+    command = [sys.executable, "-c", _BENCHMARK, str(site), str(library)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["failed"] == ""
+    assert figures["bit_equal_kernels"] == 0  # the device computes nothing, and the comparison sees it
