@@ -29,6 +29,7 @@ from p2pcompute.protocol.machine import JobStatus
 from tests.bench import progress, ptx_cases, registry
 from tests.gpu import plain, tasks
 from tests.gpu.client import Place, Worker, WorkerGoneError, has_device
+from tests.gpu.faults import usable
 from tests.gpu.tasks import Task
 
 GOALS: Final[Mapping[str, tuple[str, float]]] = {
@@ -75,13 +76,14 @@ def measure(*, quick: bool) -> registry.Figures:
 def measure_on(place: Place, scope: Scope) -> registry.Figures:
     """On any device, also a fake one, whose figures mean nothing. What of it fails is told in `failed`, and its goals
     are then null: device time is rare, and the rest is worth having."""
+    try:
+        place, fault = usable(place)
+    except WorkerGoneError as error:
+        raise registry.MissingPeerError(f"the CUDA engine does not work here: {error}") from error
     with Worker(place) as worker:
-        try:
-            device = worker.start().device
-        except WorkerGoneError as error:
-            raise registry.MissingPeerError(f"the CUDA engine does not start here: {error}") from error
+        device = worker.start().device
         figures: registry.Figures = dict.fromkeys(GOALS)
-        failed: list[str] = []
+        failed = [f"jail: {fault}"] if fault else []
         if device is not None:
             figures |= {"device": device.name, "driver": device.driver, "memory_bytes": device.memory_bytes}
         program = plain.Program(place)

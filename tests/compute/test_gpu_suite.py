@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from p2pcompute.compute import sandbox
 from tests.bench import gpu, registry
 from tests.compute import fake_cuda
 from tests.gpu import client, report
+from tests.gpu.client import Place, WorkerGoneError
+from tests.gpu.faults import usable
 
 ROOT = Path(__file__).parents[2]
-SELECTION = "saxpy or far_away or endless_kernel or quota or wrong_bit or killed_leaves or energy"
+SELECTION = "saxpy or far_away or endless_kernel or quota or wrong_bit or killed_leaves or energy or jail"
 TIMEOUT_S = 900
 
 
@@ -75,6 +78,21 @@ def test_without_a_gpu_the_benchmark_says_so_in_one_sentence(monkeypatch: pytest
     with pytest.raises(registry.MissingPeerError) as caught:
         gpu.measure(quick=True)
     assert str(caught.value) == "the benchmark 'gpu' needs an NVIDIA GPU, and this machine has none"
+
+
+@pytest.mark.skipif(not sandbox.available().is_full, reason="this machine lacks layers of the sandbox")
+def test_a_jail_that_does_not_fit_the_driver_does_not_hide_all_else(tmp_path: Path) -> None:
+    """On a lent GPU one would see nothing else; the jail's own test fails and says why."""
+    secret = tmp_path / "needed"
+    secret.write_bytes(b"")
+    place, fault = usable(Place("fake", (str(fake_cuda.install(tmp_path, needs_file=str(secret))),)))
+    assert not place.jailed
+    assert "PermissionError" in fault
+
+
+def test_a_device_on_which_nothing_works_is_said(tmp_path: Path) -> None:
+    with pytest.raises(WorkerGoneError, match="no CUDA-capable device"):
+        usable(Place("fake", (str(fake_cuda.install(tmp_path, devices=0)),)))
 
 
 def test_a_report_without_tests_counts_as_failed() -> None:

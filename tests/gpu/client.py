@@ -30,6 +30,9 @@ _START: Final = """import ctypes, runpy, sys
 sys.path[:0] = {paths!r}
 for library in {libraries!r}:
     ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+if not {jailed!r}:
+    from p2pcompute.compute import sandbox
+    sandbox.confine_files = sandbox.confine_calls = lambda *given, **named: None
 runpy.run_module("p2pcompute.compute.cuda_worker", run_name="__main__", alter_sys=True)
 """
 
@@ -46,11 +49,12 @@ def has_device() -> bool:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
     """Where workers find their modules: `paths` come first on their sys.path, `libraries` are loaded before all else.
-    `name` says whose device it is: `gpu`, `fake` or `stub`."""
+    `name` says whose device it is: `gpu`, `fake` or `stub`. Without `jailed` nothing confines them."""
 
     name: str
     paths: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    jailed: bool = True
 
     @property
     def is_real(self) -> bool:
@@ -76,13 +80,12 @@ class WorkerGoneError(Exception):
 
 
 class Worker:
-    """One worker process. Use it as a context manager; `run` starts another process when the last one is lost. It is
-    jailed where this machine can jail at all, unless `jail` says otherwise."""
+    """One worker process. Use it as a context manager; `run` starts another process when the last one is lost. Where
+    this machine lacks a layer of the sandbox, the worker does too."""
 
-    def __init__(self, place: Place, *, memory_bytes: int = limits.MEMORY_BYTES_MAX, jail: bool | None = None) -> None:
+    def __init__(self, place: Place, *, memory_bytes: int = limits.MEMORY_BYTES_MAX) -> None:
         self._place = place
-        jailed = sandbox.available().is_full if jail is None else jail
-        self._arguments = (memory_bytes, int(jailed))
+        self._arguments = (memory_bytes, int(place.jailed and sandbox.available().is_full))
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._job: tuple[Manifest, SharedMemory] | None = None
@@ -106,7 +109,7 @@ class Worker:
         self.kill()
         ours, theirs = socket.socketpair()
         paths = [*self._place.paths, *(p for p in sys.path if p and os.path.isdir(p)), os.getcwd()]
-        program = _START.format(paths=paths, libraries=list(self._place.libraries))
+        program = _START.format(paths=paths, libraries=list(self._place.libraries), jailed=self._place.jailed)
         numbers = [str(n) for n in (theirs.fileno(), os.getpid(), *self._arguments)]
         with theirs:
             self._process = subprocess.Popen(

@@ -13,7 +13,7 @@ import pytest
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from tests.gpu.client import Place, Worker
-from tests.gpu.faults import case, ints
+from tests.gpu.faults import case, ints, works
 from tests.gpu.tasks import Task
 
 BUSY_BLOCKS, BUSY_THREADS = 4, 64
@@ -30,12 +30,6 @@ def busy_result(turns: int) -> np.ndarray:
     for _ in range(turns):
         factor, addend = factor * 1664525 % 2**32, (addend * 1664525 + 1013904223) % 2**32
     return (np.arange(BUSY_BLOCKS * BUSY_THREADS, dtype=np.uint64) * factor + addend).astype(np.uint32)
-
-
-def works(worker: Worker) -> bool:
-    """Whether an ordinary job has an ordinary result."""
-    result = worker.run(case("store", out=ints(32), value=7))
-    return result.status is JobStatus.OK and np.frombuffer(result.outputs["out"], np.int32).tolist() == [7] * 32
 
 
 FAULTS: Final = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,8 @@ class Context:
     def __init__(self, device: Device, *, _is_made: bool = False) -> None:
         if not _is_made:
             raise TypeError("This class cannot be instantiated from Python")
+        if SWITCHES.needs_file:
+            Path(SWITCHES.needs_file).read_bytes()
         self._device = device
         self._is_valid = True
         self.handle = 0x5500_0000_0000 + id(self)
