@@ -20,6 +20,7 @@ from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Manifest, encode_manifest
+from p2pcompute.wire.steps import state_buffers
 from tests.gpu.tasks import Task
 
 START_S: Final = 60.0
@@ -155,6 +156,22 @@ class Worker:
         self._order(task)
         return self.finish()
 
+    def states(self, task: Task) -> tuple[list[dict[str, bytes]], Outcome]:
+        """One task, and every state that its worker shows on the way: the buffers but pure inputs."""
+        self._order(task, pauses=True)
+        assert self._job is not None
+        manifest, memory = self._job
+        shown = []
+        answer = self._answer(PREPARE_S)
+        while isinstance(answer, jobs.Started | jobs.Stepped):
+            if isinstance(answer, jobs.Stepped):
+                numbers = state_buffers(manifest)
+                shown.append({manifest.buffers[number].name: memory.read(number) for number in numbers})
+                self._send(jobs.Proceed())
+            answer = self._answer(PREPARE_S)
+        assert isinstance(answer, jobs.Done), answer
+        return shown, self._outcome(answer, time.perf_counter())
+
     def begin(self, task: Task) -> None:
         """Start a task: it runs when this returns. Then `finish`, or `kill`."""
         self._order(task)
@@ -164,11 +181,14 @@ class Worker:
     def finish(self) -> Outcome:
         """How the task ended that was ordered last."""
         assert self._job is not None
-        manifest, memory = self._job
         begin = time.perf_counter()
-        done = self._wait(manifest)
+        return self._outcome(self._wait(self._job[0]), begin)
+
+    def _outcome(self, done: jobs.Done, begin: float) -> Outcome:
         outputs: dict[str, bytes] = {}
         if done.status is JobStatus.OK:
+            assert self._job is not None
+            manifest, memory = self._job
             outputs = {b.name: memory.read(manifest.buffers.index(b)) for b in manifest.outputs}
         self._forget_job()
         if done.is_poisoned:
@@ -177,13 +197,13 @@ class Worker:
         wall_s = time.perf_counter() - begin
         return Outcome(done.status, done.reason, outputs, done.device_us, done.log, energy, wall_s, done.is_poisoned)
 
-    def _order(self, task: Task) -> None:
+    def _order(self, task: Task, *, pauses: bool = False) -> None:
         self.start()
         self._forget_job()
         manifest = task.manifest()
         memory = SharedMemory(manifest, task.ptx_text.encode(), task.inputs())
         self._job = manifest, memory
-        self._send(jobs.Job(encode_manifest(manifest)), [memory.descriptor])
+        self._send(jobs.Job(encode_manifest(manifest), pauses), [memory.descriptor])
 
     def _forget_job(self) -> None:
         if self._job is not None:
