@@ -56,16 +56,17 @@ def works(worker: Worker) -> bool:
 
 
 def usable(place: Place) -> tuple[Place, str]:
-    """The place, jailed if a jailed worker does its work there, and what it said if it does not: time on a lent device
+    """The place, jailed if a jailed worker ends a job there, and what it said if it does not: time on a lent device
     is too short to see nothing but that. Raises WorkerGoneError when none works."""
     fault = ""
     for jailed in (True, False):
         tried = dataclasses.replace(place, jailed=jailed)
         with Worker(tried) as worker:
             try:
-                if works(worker):
+                result = worker.run(case("store", out=ints(32), value=7))
+                if result.status is JobStatus.OK:
                     return tried, fault
-                fault = fault or "a jailed worker starts, but its first job has no result"
+                fault = fault or f"the first job of a worker ends with {result.status.name}, {result.reason}"
             except WorkerGoneError as error:
                 fault = fault or str(error)
     raise WorkerGoneError(fault)
