@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,10 @@ def test_a_device_on_which_nothing_works_is_said(tmp_path: Path) -> None:
 
 def test_a_report_without_tests_counts_as_failed() -> None:
     assert report.tests(None)["failed"] == 1
+
+
+def test_the_readme_names_commands_that_are_there() -> None:
+    blocks = re.findall(r"^```\n(.*?)^```$", (ROOT / "tests/gpu/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    commands = [line.split()[0] for block in blocks for line in block.splitlines()]
+    assert commands == ["tests/gpu/wheels.sh", "tests/gpu/run.sh"]
+    assert all(os.access(ROOT / name, os.X_OK) for name in commands)
