@@ -64,8 +64,7 @@ def test_an_output_that_is_not_written_is_zero(worker: Worker, words: int) -> No
 
 
 def test_what_shared_memory_keeps_is_noted(worker: Worker, note: Note) -> None:
-    """CUDA does not clear it between kernels, and no engine can: what docs/security.md says is checked here, not
-    forbidden."""
+    """CUDA does not clear it between kernels of one context. What a device does is noted, not judged."""
     mark = case(
         "mark_shared", blocks=264, threads=256, shared_bytes=4 * SHARED_WORDS, out=ints(264), words=SHARED_WORDS
     )
