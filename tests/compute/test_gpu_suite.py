@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from p2pcompute.compute import sandbox
+from p2pcompute.compute import cuda, sandbox
+from p2pcompute.compute.cuda import CudaEngine
 from tests.bench import gpu, registry
 from tests.compute import fake_cuda
 from tests.gpu import client, report
@@ -94,6 +96,13 @@ def test_a_jail_that_does_not_fit_the_driver_does_not_hide_all_else(tmp_path: Pa
 def test_a_device_on_which_nothing_works_is_said(tmp_path: Path) -> None:
     with pytest.raises(WorkerGoneError, match="no CUDA-capable device"):
         usable(Place("fake", (str(fake_cuda.install(tmp_path, devices=0)),)))
+
+
+def test_workers_are_started_as_the_engine_starts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Mapping[str, str]] = []
+    monkeypatch.setattr(cuda, "Child", lambda *arguments, environment: given.append(environment))
+    CudaEngine(int(client.DEVICE), memory_bytes_max=1)._spawn()
+    assert given == [client.ENVIRONMENT]
 
 
 def test_a_report_without_tests_counts_as_failed() -> None:

@@ -26,7 +26,20 @@ from tests.gpu.tasks import Task
 START_S: Final = 60.0
 PREPARE_S: Final = 60.0
 GRACE_S: Final = 2.0
-ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+DEVICE: Final = "0"
+CUDA_ENVIRONMENT: Final = {
+    "CUDA_VISIBLE_DEVICES": DEVICE,
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "CUDA_CACHE_DISABLE": "1",
+    "CUDA_MODULE_LOADING": "EAGER",
+}
+ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    **CUDA_ENVIRONMENT,
+}
+"""What the CUDA engine gives its worker; a test in tests/compute holds the two together."""
 _START: Final = """import ctypes, runpy, sys
 sys.path[:0] = {paths!r}
 for library in {libraries!r}:
@@ -115,7 +128,7 @@ class Worker:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-E", "-P", "-c", program, *numbers],
-                env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "0"},
+                env=ENVIRONMENT,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import ctypes
 import ctypes.util
 import dataclasses
 import glob
+import os
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from p2pcompute.compute import ptx, source
 from p2pcompute.compute.nvrtc import OPTIONS
 from p2pcompute.wire.manifest import Role
 from tests.gpu import compiling, tasks
-from tests.gpu.client import Place
+from tests.gpu.client import CUDA_ENVIRONMENT, Place
 from tests.gpu.tasks import Array, Task
 
 SAME_FLAGS: Final = (*(o for o in OPTIONS if "architecture" not in o), f"--pre-include={source.MATH_HEADER}")
@@ -47,6 +48,7 @@ class Program:
         for path in reversed(place.paths):
             if path not in sys.path:
                 sys.path.insert(0, path)
+        os.environ |= CUDA_ENVIRONMENT
         import pycuda.driver
 
         self.driver: Any = pycuda.driver
