@@ -64,7 +64,8 @@ def _rows(work: Work, rows: Array) -> Array:
     sums = np.zeros((len(rows), b.shape[1]), np.float32)
     for i in range(a.shape[1]):
         sums = _fused(a[rows, i, np.newaxis], b[i], sums)
-    return work.scalars["alpha"] * sums + work.scalars["beta"] * c[rows]
+    alpha, beta = (np.float32(work.scalars[name]) for name in ("alpha", "beta"))
+    return alpha * sums + beta * c[rows]
 
 
 def _fused(x: Array, y: Array, z: Array) -> Array:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench import __main__ as command
 from tests.bench import progress, ptx, registry, timing
+from tests.gpu import client
 
 VERSUS: Final = ("worst_vs_pocl", "worst_vs_numba")
 
@@ -95,3 +96,17 @@ def test_a_benchmark_without_its_peers_ends_in_one_sentence(
 def test_an_unknown_benchmark_is_named() -> None:
     with pytest.raises(KeyError, match="no benchmark 'x'"):
         registry.load("x")
+
+
+def test_all_goes_on_without_a_gpu_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "NODES", ())
+    monkeypatch.setattr(registry, "NAMES", ("gpu",))
+    assert command.main(["--all"]) == 0
+    assert command.main(["gpu"]) == 1
+    assert capsys.readouterr().err.count("needs an NVIDIA GPU, and this machine has none\n") == 2
+
+
+def test_what_could_not_be_measured_is_no_miss() -> None:
+    assert registry.verdict({"sgemm_ratio": None}, "sgemm_ratio", (">=", 0.7)) == "not measured"

@@ -104,7 +104,7 @@ def test_work_waits_for_what_was_asked_before_it(driver: Any) -> None:
         (lambda d, m: d.mem_alloc(0), "LogicError", "cuMemAlloc failed: invalid argument"),
         (lambda d, m: d.mem_alloc(1 << 40), "MemoryError", "cuMemAlloc failed: out of memory"),
         (lambda d, m: d.memcpy_htod(m, bytes(257)), "LogicError", "cuMemcpyHtoD failed: invalid argument"),
-        (lambda d, m: d.memset_d8(int(m) + 1, 0, 256), "LogicError", "cuMemsetD8Async failed: invalid argument"),
+        (lambda d, m: d.memset_d8(int(m) + 1, 0, 256), "LogicError", "cuMemsetD8 failed: invalid argument"),
         (lambda d, m: launch(d, int(m), 1, threads=1025), "LogicError", "cuLaunchKernel failed: invalid argument"),
         (lambda d, m: d.Device(1), "LogicError", "cuDeviceGet failed: invalid device ordinal"),
         (lambda d, m: d.module_from_buffer(b"junk\0"), "LogicError", "a PTX JIT compilation failed"),

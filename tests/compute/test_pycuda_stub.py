@@ -7,6 +7,7 @@ about GPUs, and is never counted as a result of one.
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ from p2pcompute.compute.nvrtc import nvidia_directory
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Role
+from tests.compute import fake_cuda, pycuda_calls
 from tests.gpu import stub
 from tests.gpu.client import Place, Worker, WorkerGoneError, has_device
 from tests.gpu.faults import case, ints
@@ -35,9 +37,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What tests/gpu/wheels.sh makes for this Python, unpacked."""
     subprocess.run([str(ROOT / "tests/gpu/wheels.sh"), str(WHEELS), sys.executable], check=True, timeout=TIMEOUT_S)
     folder = tmp_path_factory.mktemp("site")
-    for name in ("pycuda", "pytools", "platformdirs", "mako", "markupsafe", "siphash24", "typing_extensions"):
-        (wheel,) = WHEELS.glob(f"{name}-*.whl")
-        zipfile.ZipFile(wheel).extractall(folder)
+    (wheel,) = WHEELS.glob("pycuda-*.whl")
+    zipfile.ZipFile(wheel).extractall(folder)
     return folder
 
 
@@ -84,3 +85,39 @@ def test_a_pycuda_without_a_driver_is_said_in_one_sentence(site: Path) -> None:
     with Worker(Place("stub", (str(site),))) as worker:
         with pytest.raises(WorkerGoneError, match=r"PyCUDA cannot be loaded .*libcuda\.so\.1"):
             worker.start()
+
+
+def test_the_fake_is_as_strict_as_the_real_one(site: Path, tmp_path: Path) -> None:
+    """The same calls on both: the same types and errors, and of the driver's errors the same words."""
+    include = nvidia_directory("cuda_runtime") / "include"
+    library = stub.build(tmp_path / "stub", include, has_device=True)
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    found = []
+    for arguments in ([str(site), str(library)], [str(fake_cuda.install(fake))]):
+        command = [sys.executable, pycuda_calls.__file__, *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+        found.append(json.loads(done.stdout))
+    real, pretended = found
+    assert {name: (real[name], pretended[name]) for name in real if real[name] != pretended[name]} == {}
+    assert sum("failed: " in text for text in real.values()) > 15
+
+
+_BENCHMARK = """
+import ctypes, json, os, sys
+site, library = sys.argv[1:]
+ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+from tests.bench import gpu
+from tests.gpu.client import Place
+print(json.dumps(gpu.measure_on(Place("stub", (site,), (library,)), gpu.SMALL)), flush=True)
+os._exit(0)
+"""
+
+
+def test_the_benchmark_uses_the_real_interface_as_it_is(site: Path, tmp_path: Path) -> None:
+    library = stub.build(tmp_path, nvidia_directory("cuda_runtime") / "include", has_device=True)
+    command = [sys.executable, "-c", _BENCHMARK, str(site), str(library)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["failed"] == ""
+    assert figures["bit_equal_kernels"] == 0  # the device computes nothing, and the comparison sees it

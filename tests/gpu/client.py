@@ -20,16 +20,33 @@ from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Manifest, encode_manifest
+from p2pcompute.wire.steps import state_buffers
 from tests.gpu.tasks import Task
 
 START_S: Final = 60.0
 PREPARE_S: Final = 60.0
 GRACE_S: Final = 2.0
-ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+DEVICE: Final = "0"
+CUDA_ENVIRONMENT: Final = {
+    "CUDA_VISIBLE_DEVICES": DEVICE,
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "CUDA_CACHE_DISABLE": "1",
+    "CUDA_MODULE_LOADING": "EAGER",
+}
+ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    **CUDA_ENVIRONMENT,
+}
+"""What the CUDA engine gives its worker; a test in tests/compute holds the two together."""
 _START: Final = """import ctypes, runpy, sys
 sys.path[:0] = {paths!r}
 for library in {libraries!r}:
     ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+if not {jailed!r}:
+    from p2pcompute.compute import sandbox
+    sandbox.confine_files = sandbox.confine_calls = lambda *given, **named: None
 runpy.run_module("p2pcompute.compute.cuda_worker", run_name="__main__", alter_sys=True)
 """
 
@@ -46,11 +63,12 @@ def has_device() -> bool:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
     """Where workers find their modules: `paths` come first on their sys.path, `libraries` are loaded before all else.
-    `name` says whose device it is: `gpu`, `fake` or `stub`."""
+    `name` says whose device it is: `gpu`, `fake` or `stub`. Without `jailed` nothing confines them."""
 
     name: str
     paths: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    jailed: bool = True
 
     @property
     def is_real(self) -> bool:
@@ -76,13 +94,12 @@ class WorkerGoneError(Exception):
 
 
 class Worker:
-    """One worker process. Use it as a context manager; `run` starts another process when the last one is lost. It is
-    jailed where this machine can jail at all, unless `jail` says otherwise."""
+    """One worker process. Use it as a context manager; `run` starts another process when the last one is lost. Where
+    this machine lacks a layer of the sandbox, the worker does too."""
 
-    def __init__(self, place: Place, *, memory_bytes: int = limits.MEMORY_BYTES_MAX, jail: bool | None = None) -> None:
+    def __init__(self, place: Place, *, memory_bytes: int = limits.MEMORY_BYTES_MAX) -> None:
         self._place = place
-        jailed = sandbox.available().is_full if jail is None else jail
-        self._arguments = (memory_bytes, int(jailed))
+        self._arguments = (memory_bytes, int(place.jailed and sandbox.available().is_full))
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._job: tuple[Manifest, SharedMemory] | None = None
@@ -106,12 +123,12 @@ class Worker:
         self.kill()
         ours, theirs = socket.socketpair()
         paths = [*self._place.paths, *(p for p in sys.path if p and os.path.isdir(p)), os.getcwd()]
-        program = _START.format(paths=paths, libraries=list(self._place.libraries))
+        program = _START.format(paths=paths, libraries=list(self._place.libraries), jailed=self._place.jailed)
         numbers = [str(n) for n in (theirs.fileno(), os.getpid(), *self._arguments)]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-E", "-P", "-c", program, *numbers],
-                env={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "0"},
+                env=ENVIRONMENT,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -152,6 +169,22 @@ class Worker:
         self._order(task)
         return self.finish()
 
+    def states(self, task: Task) -> tuple[list[dict[str, bytes]], Outcome]:
+        """One task, and every state that its worker shows on the way: the buffers but pure inputs."""
+        self._order(task, pauses=True)
+        assert self._job is not None
+        manifest, memory = self._job
+        shown = []
+        answer = self._answer(PREPARE_S)
+        while isinstance(answer, jobs.Started | jobs.Stepped):
+            if isinstance(answer, jobs.Stepped):
+                numbers = state_buffers(manifest)
+                shown.append({manifest.buffers[number].name: memory.read(number) for number in numbers})
+                self._send(jobs.Proceed())
+            answer = self._answer(PREPARE_S)
+        assert isinstance(answer, jobs.Done), answer
+        return shown, self._outcome(answer, time.perf_counter())
+
     def begin(self, task: Task) -> None:
         """Start a task: it runs when this returns. Then `finish`, or `kill`."""
         self._order(task)
@@ -161,11 +194,14 @@ class Worker:
     def finish(self) -> Outcome:
         """How the task ended that was ordered last."""
         assert self._job is not None
-        manifest, memory = self._job
         begin = time.perf_counter()
-        done = self._wait(manifest)
+        return self._outcome(self._wait(self._job[0]), begin)
+
+    def _outcome(self, done: jobs.Done, begin: float) -> Outcome:
         outputs: dict[str, bytes] = {}
         if done.status is JobStatus.OK:
+            assert self._job is not None
+            manifest, memory = self._job
             outputs = {b.name: memory.read(manifest.buffers.index(b)) for b in manifest.outputs}
         self._forget_job()
         if done.is_poisoned:
@@ -174,13 +210,13 @@ class Worker:
         wall_s = time.perf_counter() - begin
         return Outcome(done.status, done.reason, outputs, done.device_us, done.log, energy, wall_s, done.is_poisoned)
 
-    def _order(self, task: Task) -> None:
+    def _order(self, task: Task, *, pauses: bool = False) -> None:
         self.start()
         self._forget_job()
         manifest = task.manifest()
         memory = SharedMemory(manifest, task.ptx_text.encode(), task.inputs())
         self._job = manifest, memory
-        self._send(jobs.Job(encode_manifest(manifest)), [memory.descriptor])
+        self._send(jobs.Job(encode_manifest(manifest), pauses), [memory.descriptor])
 
     def _forget_job(self) -> None:
         if self._job is not None:

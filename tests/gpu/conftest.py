@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.gpu.client import Place, Worker, WorkerGoneError, has_device
+from tests.gpu.faults import usable
 
 REQUIRE = "P2PCOMPUTE_REQUIRE_GPU"
 Note = Callable[[str, object], None]
@@ -50,8 +51,8 @@ def _missing(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def place(pytestconfig: pytest.Config) -> Place:
-    """Whose device it is. Skips where there is none."""
+def asked(pytestconfig: pytest.Config) -> Place:
+    """Whose device it is, before anything was tried there. Skips where there is none."""
     fake = pytestconfig.getoption("fake_pycuda", None)
     if fake:
         return Place("fake", (fake,))
@@ -61,12 +62,23 @@ def place(pytestconfig: pytest.Config) -> Place:
 
 
 @pytest.fixture(scope="session")
+def tried(asked: Place) -> tuple[Place, str]:
+    """The place where workers do their work, and what jailed ones said if they do not."""
+    try:
+        return usable(asked)
+    except WorkerGoneError as error:
+        _missing(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def place(tried: tuple[Place, str]) -> Place:
+    return tried[0]
+
+
+@pytest.fixture(scope="session")
 def shared_worker(place: Place) -> Iterator[Worker]:
     with Worker(place) as worker:
-        try:
-            worker.start()
-        except WorkerGoneError as error:
-            _missing(str(error))
         yield worker
 
 

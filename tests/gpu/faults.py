@@ -1,13 +1,16 @@
-"""Tasks from cases.cu."""
+"""Tasks from cases.cu, and the first of them that a device is asked to do."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
+from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Role
 from tests.gpu import compiling
+from tests.gpu.client import Place, Worker, WorkerGoneError
 from tests.gpu.tasks import Given, Task
 
 HERE = Path(__file__).parent
@@ -44,3 +47,26 @@ def case(
 
 def ints(count: int) -> np.ndarray:
     return np.zeros(count, np.int32)
+
+
+def works(worker: Worker) -> bool:
+    """Whether an ordinary job has an ordinary result."""
+    result = worker.run(case("store", out=ints(32), value=7))
+    return result.status is JobStatus.OK and np.frombuffer(result.outputs["out"], np.int32).tolist() == [7] * 32
+
+
+def usable(place: Place) -> tuple[Place, str]:
+    """The place, jailed if a jailed worker ends a job there, and what it said if it does not: time on a lent device
+    is too short to see nothing but that. Raises WorkerGoneError when none works."""
+    fault = ""
+    for jailed in (True, False):
+        tried = dataclasses.replace(place, jailed=jailed)
+        with Worker(tried) as worker:
+            try:
+                result = worker.run(case("store", out=ints(32), value=7))
+                if result.status is JobStatus.OK:
+                    return tried, fault
+                fault = fault or f"the first job of a worker ends with {result.status.name}, {result.reason}"
+            except WorkerGoneError as error:
+                fault = fault or str(error)
+    raise WorkerGoneError(fault)

@@ -10,6 +10,7 @@ import ctypes
 import ctypes.util
 import dataclasses
 import glob
+import os
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from p2pcompute.compute import ptx, source
 from p2pcompute.compute.nvrtc import OPTIONS
 from p2pcompute.wire.manifest import Role
 from tests.gpu import compiling, tasks
-from tests.gpu.client import Place
+from tests.gpu.client import CUDA_ENVIRONMENT, Place
 from tests.gpu.tasks import Array, Task
 
 SAME_FLAGS: Final = (*(o for o in OPTIONS if "architecture" not in o), f"--pre-include={source.MATH_HEADER}")
@@ -36,7 +37,7 @@ _CUBLAS: Final = (
     "/usr/local/cuda*/lib64/libcublas.so.*",
     "/usr/local/cuda*/targets/*/lib/libcublas.so.*",
     "/usr/lib/*/libcublas.so.*",
-    *(f"{folder}/nvidia/cublas/lib/libcublas.so.*" for folder in sys.path if folder),
+    *(f"{folder}/nvidia/*/lib/libcublas.so.*" for folder in sys.path if folder),
 )
 
 
@@ -47,6 +48,7 @@ class Program:
         for path in reversed(place.paths):
             if path not in sys.path:
                 sys.path.insert(0, path)
+        os.environ |= CUDA_ENVIRONMENT
         import pycuda.driver
 
         self.driver: Any = pycuda.driver
@@ -96,11 +98,13 @@ class Program:
             other.free()
 
     def sgemm_seconds(self, cublas: Cublas, n: int, repeats: int) -> float:
-        """Of one product of n x n matrices by cuBLAS."""
+        """Of one product of n x n matrices by cuBLAS. Their numbers are random: equal ones take less power, and the
+        clock rises."""
+        numbers = np.random.default_rng(3).standard_normal((n, n), np.float32)
         matrices = [self.driver.mem_alloc(4 * n * n) for _ in range(3)]
         try:
             for matrix in matrices:
-                self.driver.memset_d32(int(matrix), 0x3F800000, n * n)
+                self.driver.memcpy_htod(matrix, numbers)
             return self._seconds(lambda: cublas.sgemm(n, *map(int, matrices)), repeats)
         finally:
             for matrix in matrices:

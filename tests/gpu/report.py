@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         with progress.watched(lambda text: print(text, file=sys.stderr, flush=True)):
             figures = gpu.measure_on(place, scope) if args.fake_pycuda else gpu.measure(quick=args.small)
     except Exception as error:  # a report of what is known is worth more than none
-        figures = {"error": f"{type(error).__name__}: {error}"}
+        figures = {"failed": f"{type(error).__name__}: {error}"}
     report: dict[str, Any] = {
         **figures,
         **({"fake": NOT_A_RESULT} if args.fake_pycuda else {}),
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(table(report), encoding="utf-8")
     print(f"{folder / name}.json and .md", file=sys.stderr)
-    return 1 if "error" in figures or report["tests"].get("failed", 1) else 0
+    return 1 if figures["failed"] or report["tests"]["failed"] else 0
 
 
 def slug(name: str) -> str:
@@ -101,8 +101,8 @@ def table(report: Mapping[str, Any]) -> str:
     lines = [f"# CUDA engine on {report.get('device', 'an unknown device')}", ""]
     if "fake" in report:
         lines += [f"**{report['fake']}**", ""]
-    if "error" in report:
-        lines += [f"The benchmark did not end: {report['error']}", ""]
+    if report["failed"]:
+        lines += [f"Not all was measured: {_line(report['failed'])}", ""]
     counted = report["tests"]
     lines += [
         f"Tests: {counted['passed']} passed, {counted['failed']} failed, {len(counted.get('skipped', {}))} skipped."
@@ -112,7 +112,7 @@ def table(report: Mapping[str, Any]) -> str:
     lines += ["", "| figure | measured | goal | |", "|---|---|---|---|"]
     beside = tuple(gpu.BESIDE)
     for key, value in report.items():
-        if key in ("tests", "observed", "environment", "fake", "error") or key.startswith((*beside, "us_")):
+        if key in ("tests", "observed", "environment", "fake", "failed") or key.startswith((*beside, "us_")):
             continue
         goal = gpu.GOALS.get(key)
         verdict = registry.verdict(dict(report), key, goal) if goal else ""

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 import kernels_cu
-from p2pcompute.compute import binding, ptx
+from p2pcompute.compute import binding, closeness, ptx
 from p2pcompute.compute.ptx.memory import aligned_zeros
 from p2pcompute.wire import limits
-from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role
+from p2pcompute.wire.manifest import Argument, Buffer, Comparison, Launch, Manifest, Role
 from tests.bench import ptx_cases
 from tests.gpu import compiling
 
@@ -51,6 +52,9 @@ class Task:
     device_ms_max: int = 60_000
     agree: Agree | None = None
     """For kernels whose bits may differ; None: they may not."""
+    ulp_max: int = 0
+    rtol_ppb: int = 0
+    """What a manifest declares for all outputs: how far they may differ instead."""
     room_bytes: int = 0
     """Of buffers that no kernel is given and that come from nowhere: memory that is only taken."""
 
@@ -68,11 +72,7 @@ class Task:
         return ptx.classify(ptx.parse(self.ptx_text), self.entry)
 
     def manifest(self) -> Manifest:
-        buffers = tuple(
-            Buffer(name, DTYPES[a.dtype], a.shape, role, bytes(32) if role in (Role.IN, Role.INOUT) else b"")
-            for name, a in self.buffers.items()
-            for role in (self.roles[name],)
-        )
+        buffers = tuple(self._buffer(name, a) for name, a in self.buffers.items())
         sizes = [
             min(limits.BUFFER_BYTES_MAX, self.room_bytes - start)
             for start in range(0, self.room_bytes, limits.BUFFER_BYTES_MAX)
@@ -94,6 +94,16 @@ class Task:
             memory_bytes_max=max(limits.MIB, sum(buffer.size_bytes for buffer in buffers)),
         )
 
+    def _buffer(self, name: str, array: Array) -> Buffer:
+        role = self.roles[name]
+        is_input, is_output = role in (Role.IN, Role.INOUT), role in (Role.OUT, Role.INOUT)
+        buffer = Buffer(name, DTYPES[array.dtype], array.shape, role, bytes(32) if is_input else b"")
+        if not is_output or not (self.ulp_max or self.rtol_ppb):
+            return buffer
+        return msgspec.structs.replace(
+            buffer, comparison=Comparison.TOLERANCE, ulp_max=self.ulp_max, rtol_ppb=self.rtol_ppb
+        )
+
     def inputs(self) -> dict[str, memoryview]:
         """Of IN and INOUT buffers."""
         wanted = (name for name, role in self.roles.items() if role in (Role.IN, Role.INOUT))
@@ -107,10 +117,16 @@ class Task:
         }
 
     def difference(self, got: Mapping[str, Array], want: Mapping[str, Array]) -> str:
-        """Empty when the outputs agree: bit for bit, or as `agree` allows."""
+        """Empty when the outputs agree: bit for bit, as `agree` allows, or within what the manifest declares."""
         if self.agree is not None:
             return self.agree(got, want)
-        return differing_bits(got, want)
+        if not (self.ulp_max or self.rtol_ppb):
+            return differing_bits(got, want)
+        for buffer in self.manifest().outputs:
+            left, right = (memoryview(np.ascontiguousarray(v[buffer.name])).cast("B") for v in (got, want))
+            if not closeness.are_close(buffer, left, right):
+                return f"{buffer.name} is not within {buffer.ulp_max} ulp or {buffer.rtol_ppb} ppb"
+        return ""
 
 
 def differing_bits(got: Mapping[str, Array], want: Mapping[str, Array]) -> str:

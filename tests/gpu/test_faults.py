@@ -13,7 +13,7 @@ import pytest
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from tests.gpu.client import Place, Worker
-from tests.gpu.faults import case, ints
+from tests.gpu.faults import case, ints, works
 from tests.gpu.tasks import Task
 
 BUSY_BLOCKS, BUSY_THREADS = 4, 64
@@ -32,17 +32,12 @@ def busy_result(turns: int) -> np.ndarray:
     return (np.arange(BUSY_BLOCKS * BUSY_THREADS, dtype=np.uint64) * factor + addend).astype(np.uint32)
 
 
-def works(worker: Worker) -> bool:
-    """Whether an ordinary job has an ordinary result."""
-    result = worker.run(case("store", out=ints(32), value=7))
-    return result.status is JobStatus.OK and np.frombuffer(result.outputs["out"], np.int32).tolist() == [7] * 32
-
-
 FAULTS: Final = {
     "far_away": {"blocks": 4, "far": np.int64(1 << 37)},
     "null_store": {"nowhere": np.int64(0)},
     "misaligned": {"threads": 1},
     "trapped": {},
+    "asserted": {},
 }
 
 
@@ -63,6 +58,14 @@ def test_an_endless_kernel_ends_with_its_time_and_the_next_job_runs(worker: Work
     assert (result.status, result.outputs) == (JobStatus.TIMEOUT, {})
     assert took_s >= 0.5
     assert works(worker)
+
+
+def test_a_job_is_stopped_between_two_launches_and_its_worker_stays(worker: Worker) -> None:
+    starts = worker.starts
+    result = worker.run(dataclasses.replace(busy(1_000, repeats=1_000_000), device_ms_max=300))
+    assert (result.status, result.outputs) == (JobStatus.TIMEOUT, {})
+    assert works(worker)
+    assert worker.starts == starts
 
 
 def test_a_worker_answers_while_a_kernel_runs(place: Place) -> None:
@@ -110,11 +113,6 @@ def test_a_job_over_the_workers_quota_is_refused(place: Place) -> None:
         result = small.run(case("store", out=ints(limits.MIB // 4 + 1), value=1))
         assert result.status is JobStatus.REFUSED
         assert works(small)
-
-
-def test_launches_run_in_order_with_their_repeats(worker: Worker) -> None:
-    result = worker.run(case("append_digit", threads=4, repeats=3, out=ints(4), digit=2))
-    assert np.frombuffer(result.outputs["out"], np.int32).tolist() == [222] * 4
 
 
 def test_two_workers_at_once_do_not_disturb_each_other(place: Place) -> None:

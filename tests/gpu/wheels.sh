@@ -9,24 +9,26 @@ here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 root=$(cd "$here/../.." && pwd)
 out=$(mkdir -p "$1" && cd "$1" && pwd)
 base=${2:-python3.12}
-jobs=${JOBS:-2}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 travels=(
   msgspec blake3 nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12 nvidia-ml-py
   pytest pluggy iniconfig packaging pygments
-  pytools platformdirs mako markupsafe siphash24 typing-extensions
 )
+# What PyCUDA asks for beside numpy, pycuda.driver does not import.
 
+for name in "${travels[@]}"; do
+  rm -f "$out/${name//-/_}"-*.whl # another run's, perhaps of another version
+done
 "$base" -m venv "$work/venv"
 python="$work/venv/bin/python"
 "$python" -m pip install --quiet --disable-pip-version-check setuptools wheel numpy
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
   -c "$root/constraints.txt" -d "$out" "${travels[@]}"
 
-if ! ls "$out"/pycuda-2026.1-"$("$python" -c 'import sys; print(f"cp{sys.version_info[0]}{sys.version_info[1]}")')"-*.whl \
-  >/dev/null 2>&1; then
+tag=$("$python" -c 'import sys; print(f"cp{sys.version_info[0]}{sys.version_info[1]}")')
+if ! ls "$out/pycuda-2026.1-$tag-"*.whl >/dev/null 2>&1; then
   "$python" -m zipfile -e "$out"/nvidia_cuda_runtime_cu12-*.whl "$work/headers"
   include="$work/headers/nvidia/cuda_runtime/include"
   cp "$here/stub/cudaProfiler.h" "$include"
@@ -36,7 +38,7 @@ if ! ls "$out"/pycuda-2026.1-"$("$python" -c 'import sys; print(f"cp{sys.version
   tar -xzf "$work"/pycuda-2026.1.tar.gz -C "$work"
   cd "$work/pycuda-2026.1"
   "$python" configure.py --cuda-root= --cuda-inc-dir="$include" --cudadrv-lib-dir="$work/stub" --no-cuda-enable-curand >&2
-  CFLAGS="-O1" MAKEFLAGS="-j$jobs" "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
+  CFLAGS="-O1" "$python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
     --no-build-isolation -w "$out" . >&2
 fi
 

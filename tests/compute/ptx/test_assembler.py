@@ -15,10 +15,12 @@ import pytest
 
 from tests.compute.ptx import vectors
 from tests.compute.ptx.vector import Vector
-from tests.gpu import tasks
+from tests.gpu import compiling, tasks
 
 PTXAS = shutil.which("ptxas") or shutil.which("ptxas", path="/usr/local/cuda/bin")
 ARCHITECTURES = ("sm_75", "sm_90")
+TESTS = Path(__file__).parents[2]
+SOURCES = (TESTS / "gpu/cases.cu", TESTS / "compute/math_float.cu", TESTS / "compute/math_double.cu")
 pytestmark = pytest.mark.skipif(PTXAS is None, reason="there is no ptxas on this machine")
 
 
@@ -46,7 +48,9 @@ def test_every_vector_assembles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_kernel_assembles(tmp_path: Path, architecture: str) -> None:
-    assert refused(tmp_path, {name: tasks.load(name).ptx_text for name in tasks.names()}, architecture) == []
+    texts = {name: tasks.load(name).ptx_text for name in tasks.names()}
+    texts |= {path.name: compiling.canonical(path.name, path.read_text(encoding="utf-8")) for path in SOURCES}
+    assert refused(tmp_path, texts, architecture) == []
 
 
 def test_what_it_does_not_take_is_seen(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned n, CUj
   for (unsigned i = 0; i < n; i++)
     if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES || options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
       values[i] = NULL;
-  if (strncmp(image, ".version", 8)) return CUDA_ERROR_INVALID_PTX;
+  if (!strstr(image, ".version ")) return CUDA_ERROR_INVALID_PTX;
   Module *loaded = malloc(sizeof *loaded);
   loaded->text = strdup(image);
   *module = (CUmodule)loaded;

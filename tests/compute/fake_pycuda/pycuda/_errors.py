@@ -43,8 +43,6 @@ NOT_READY = 600
 ILLEGAL_ADDRESS = 700
 LAUNCH_OUT_OF_RESOURCES = 701
 ASSERT = 710
-HOST_MEMORY_ALREADY_REGISTERED = 712
-HOST_MEMORY_NOT_REGISTERED = 713
 ILLEGAL_INSTRUCTION = 715
 MISALIGNED_ADDRESS = 716
 LAUNCH_FAILED = 719
@@ -69,8 +67,6 @@ _TEXTS = {
     LAUNCH_OUT_OF_RESOURCES: "too many resources requested for launch",
     702: "the launch timed out and was terminated",
     ASSERT: "device-side assert triggered",
-    HOST_MEMORY_ALREADY_REGISTERED: "part or all of the requested memory range is already mapped",
-    HOST_MEMORY_NOT_REGISTERED: "pointer does not correspond to a registered memory region",
     ILLEGAL_INSTRUCTION: "an illegal instruction was encountered",
     MISALIGNED_ADDRESS: "misaligned address",
     LAUNCH_FAILED: "unspecified launch failure",

@@ -13,7 +13,7 @@ class Switches:
     process has not taken it. `faults`: a CUDA error code for each driver routine that shall fail, always. `hangs`:
     driver routines that never return. `needs_zeros`: freeing memory that is not all zero is an error.
     `context_lost_after`: after so many launches the device fails as by a hardware fault (0: never). `threads`: of the
-    CPU engine.
+    CPU engine. `needs_file`: a context opens this file, as a driver may that the jail does not know.
     """
 
     libcuda: bool = True
@@ -29,6 +29,7 @@ class Switches:
     needs_zeros: bool = False
     context_lost_after: int = 0
     threads: int = 1
+    needs_file: str = ""
 
 
 def read() -> Switches:

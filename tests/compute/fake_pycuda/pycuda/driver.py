@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,9 @@ class Device:
 class Context:
     def __init__(self, device: Device, *, _is_made: bool = False) -> None:
         if not _is_made:
-            raise RuntimeError("This class cannot be instantiated from Python")
+            raise TypeError("This class cannot be instantiated from Python")
+        if SWITCHES.needs_file:
+            Path(SWITCHES.needs_file).read_bytes()
         self._device = device
         self._is_valid = True
         self.handle = 0x5500_0000_0000 + id(self)
@@ -369,7 +372,7 @@ def memcpy_dtoh(dest: Any, src: Any) -> None:
 
 
 def memcpy_dtod(dest: Any, src: Any, size: int) -> None:
-    memcpy_dtod_async(dest, src, size)
+    _dtod("cuMemcpyDtoD", dest, src, size, None)
 
 
 def memcpy_htod_async(dest: Any, src: Any, stream: Stream | None = None) -> None:
@@ -388,11 +391,15 @@ def memcpy_dtoh_async(dest: Any, src: Any, stream: Stream | None = None) -> None
 
 
 def memcpy_dtod_async(dest: Any, src: Any, size: int, stream: Stream | None = None) -> None:
-    DEVICE.check("cuMemcpyDtoDAsync")
+    _dtod("cuMemcpyDtoDAsync", dest, src, size, stream)
+
+
+def _dtod(routine: str, dest: Any, src: Any, size: int, stream: Stream | None) -> None:
+    DEVICE.check(routine)
     size = _arguments.unsigned(size, 64)
     _check_stream(stream)
-    target = DEVICE.bytes_at("cuMemcpyDtoDAsync", _address(dest), size)
-    _copy(target, DEVICE.bytes_at("cuMemcpyDtoDAsync", _address(src), size))
+    target = DEVICE.bytes_at(routine, _address(dest), size)
+    _copy(target, DEVICE.bytes_at(routine, _address(src), size))
 
 
 def _copy(target: np.ndarray, source: np.ndarray) -> None:
@@ -403,7 +410,7 @@ def _copy(target: np.ndarray, source: np.ndarray) -> None:
 
 
 def memset_d8(dest: Any, data: int, size: int) -> None:
-    memset_d8_async(dest, data, size)
+    _memset("cuMemsetD8", np.dtype(np.uint8), dest, data, size, None)
 
 
 def memset_d8_async(dest: Any, data: int, size: int, stream: Stream | None = None) -> None:
@@ -411,7 +418,7 @@ def memset_d8_async(dest: Any, data: int, size: int, stream: Stream | None = Non
 
 
 def memset_d32(dest: Any, data: int, size: int) -> None:
-    memset_d32_async(dest, data, size)
+    _memset("cuMemsetD32", np.dtype("<u4"), dest, data, size, None)
 
 
 def memset_d32_async(dest: Any, data: int, size: int, stream: Stream | None = None) -> None:
@@ -450,38 +457,9 @@ def pagelocked_zeros(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 
     return array
 
 
-_REGISTERED: dict[int, int] = {}
-
-
 def register_host_memory(ary: np.ndarray, flags: int = 0) -> np.ndarray:
-    DEVICE.check("cuMemHostRegister")
-    _arguments.unsigned(flags)
-    if not isinstance(ary, np.ndarray) or not ary.flags.c_contiguous:
-        raise _errors.error("register_host_memory", _errors.INVALID_VALUE, "ary argument is not a contiguous array")
-    first, end = ary.ctypes.data, ary.ctypes.data + ary.nbytes
-    if any(first < other_end and other < end for other, other_end in _REGISTERED.items()):
-        raise _errors.error("cuMemHostRegister", _errors.HOST_MEMORY_ALREADY_REGISTERED)
-    registered = ary.view(_Registered)
-    _REGISTERED[first] = end
-    return registered
-
-
-class _Registered(np.ndarray):
-    """In PyCUDA `base.unregister()` ends it; here its own property stands for that."""
-
-    @property
-    def base(self) -> Any:
-        return _Registration(self.ctypes.data)
-
-
-class _Registration:
-    def __init__(self, address: int) -> None:
-        self._address_ = address
-
-    def unregister(self) -> None:
-        DEVICE.check("cuMemHostUnregister")
-        if _REGISTERED.pop(self._address_, None) is None:
-            raise _errors.error("cuMemHostUnregister", _errors.HOST_MEMORY_NOT_REGISTERED)
+    """The real one crashes the process with numpy 2: it sets the new array's base twice and returns with an error."""
+    raise AssertionError("register_host_memory of PyCUDA 2026.1 does not survive numpy 2")
 
 
 def to_device(bf_obj: Any) -> DeviceAllocation:
