@@ -52,7 +52,12 @@ class SandboxError(LocalError):
 
 
 class DeviceError(LocalError):
-    """A GPU is missing, too old, or out of service; the text says which and what to do."""
+    """A GPU is missing, too old, or out of service. `found` says which, `fix` what to do, where that is known; the text
+    has both."""
+
+    def __init__(self, found: str, fix: str = "") -> None:
+        super().__init__(f"{found}; {fix}" if fix else found)
+        self.found, self.fix = found, fix
 
 
 class HomeError(LocalError):

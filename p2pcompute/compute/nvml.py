@@ -67,11 +67,11 @@ class Nvml:
         try:
             library = importlib.import_module("pynvml")
         except ImportError:
-            raise DeviceError("the package nvidia-ml-py is missing; run: pip install 'p2pcompute[gpu]'") from None
+            raise DeviceError("the package nvidia-ml-py is missing", "pip install 'p2pcompute[gpu]'") from None
         try:
             library.nvmlInit()
         except library.NVMLError as error:
-            raise DeviceError(_cannot_open(library, error)) from None
+            raise _cannot_open(library, error) from None
         return cls(library)
 
     def __enter__(self) -> Nvml:
@@ -97,7 +97,7 @@ class Nvml:
                 found += self._devices_of(handle)
         if not found:
             raise DeviceError(
-                "the driver sees no GPU, or this process may use none; see: nvidia-smi -L, ls -l /dev/nvidia*"
+                "the driver sees no GPU that this process may use", "see nvidia-smi -L, ls -l /dev/nvidia*"
             )
         return found[:GPUS_MAX]
 
@@ -194,18 +194,19 @@ class Nvml:
             return None
 
 
-def _cannot_open(library: Any, error: Exception) -> str:
+def _cannot_open(library: Any, error: Exception) -> DeviceError:
     kinds = {
-        library.NVML_ERROR_LIBRARY_NOT_FOUND: (
-            "NVIDIA's driver is not installed (no libnvidia-ml.so.1); on Ubuntu: "
-            "sudo apt install nvidia-driver-550-server"
+        library.NVML_ERROR_LIBRARY_NOT_FOUND: DeviceError(
+            "NVIDIA's driver is not installed (no libnvidia-ml.so.1)",
+            "sudo apt install nvidia-driver-550-server, then restart the machine",
         ),
-        library.NVML_ERROR_DRIVER_NOT_LOADED: "NVIDIA's driver is not loaded; run: sudo modprobe nvidia",
-        library.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
-            "NVIDIA's driver was updated and the old one still runs; restart the machine"
+        library.NVML_ERROR_DRIVER_NOT_LOADED: DeviceError("NVIDIA's driver is not loaded", "sudo modprobe nvidia"),
+        library.NVML_ERROR_LIB_RM_VERSION_MISMATCH: DeviceError(
+            "NVIDIA's driver was updated and the old one still runs", "restart the machine"
         ),
-        library.NVML_ERROR_NO_PERMISSION: (
-            "this user may not use the GPU; see ls -l /dev/nvidia*, then: sudo usermod -aG video,render $USER"
+        library.NVML_ERROR_NO_PERMISSION: DeviceError(
+            "this user may not use the GPU (see ls -l /dev/nvidia*)", "sudo usermod -aG video,render $USER"
         ),
     }
-    return kinds.get(getattr(error, "value", None), f"NVIDIA's management library does not start: {error}")
+    unknown = DeviceError(f"NVIDIA's management library does not start: {error}", "nvidia-smi may tell more")
+    return kinds.get(getattr(error, "value", None), unknown)

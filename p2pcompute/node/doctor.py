@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import trio
 
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.compute.cpu import CpuEngine
-from p2pcompute.compute.measure import measure
+from p2pcompute.compute.cuda import CudaEngine
+from p2pcompute.compute.measure import GPU, measure
+from p2pcompute.compute.nvml import Gpu, Nvml
 from p2pcompute.compute.sandbox import available
-from p2pcompute.errors import P2PComputeError
+from p2pcompute.errors import DeviceError, P2PComputeError
 from p2pcompute.node import custody
 from p2pcompute.node.config import Config, load_config
 from p2pcompute.node.control import RemoteNode
+from p2pcompute.node.usage import Inputs
 from p2pcompute.storage.home import Home, Layout
 from p2pcompute.storage.keystore import Keystore
 from p2pcompute.storage.passphrase import find_passphrase
@@ -27,6 +33,8 @@ from p2pcompute.transport.address import parse_address
 
 KERNEL: Final = 'extern "C" __global__ void probe(int *x) { x[threadIdx.x] = threadIdx.x; }'
 ENGINE_BYTES: Final = 64 * 2**20
+GPU_BYTES: Final = 2**30
+NVIDIA_VENDOR: Final = "0x10de"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +57,9 @@ async def examine(root: Path) -> AsyncIterator[Finding]:
     yield _sandbox()
     yield await _compiler()
     yield await _engine()
-    yield _gpu()
+    async for finding in _gpus():
+        yield finding
+    yield _input()
     layout = Layout(root)
     if not layout.marker.exists():
         yield Finding("home", f"there is no home at {root}", f"p2pcompute init --home {root}")
@@ -110,13 +120,55 @@ async def _engine() -> Finding:
     return Finding("CPU engine", f"{speed.mflops_f32 / 1000:.1f} GFLOP/s, copies {speed.mbytes_per_s / 1000:.1f} GB/s")
 
 
-def _gpu() -> Finding:
-    version = Path("/proc/driver/nvidia/version")
+async def _gpus() -> AsyncIterator[Finding]:
+    """The driver, then each GPU with an engine on it. A machine without NVIDIA's hardware lacks nothing."""
     try:
-        line = version.read_text().splitlines()[0]
-    except (OSError, IndexError):
-        return Finding("GPU", "no NVIDIA driver is loaded", "nothing, unless this machine has a GPU", hint=True)
-    return Finding("GPU", line.removeprefix("NVRM version: ").strip())
+        with Nvml.open() as nvml:
+            gpus = nvml.gpus()
+            yield Finding("GPU driver", nvml.driver())
+    except DeviceError as error:
+        yield Finding("GPU driver", error.found, error.fix, hint=not has_nvidia_hardware())
+        return
+    missing = await _pycuda()
+    if missing:
+        yield missing
+        return
+    for gpu in gpus:
+        yield await _gpu(gpu)
+
+
+def has_nvidia_hardware(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether a display or compute device of NVIDIA's is on the PCI bus."""
+    for device in devices.glob("*"):
+        with contextlib.suppress(OSError):
+            is_display = (device / "class").read_text().startswith("0x03")
+            if is_display and (device / "vendor").read_text().strip() == NVIDIA_VENDOR:
+                return True
+    return False
+
+
+async def _pycuda() -> Finding | None:
+    """Why PyCUDA cannot be used; it is imported by another process, since it loads the driver for good."""
+    done = await trio.run_process(
+        [sys.executable, "-c", "import pycuda.driver"], capture_stderr=True, check=False, stdin=b""
+    )
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it does not start"]
+    return Finding("PyCUDA", lines[-1][:300], "pip install 'p2pcompute[gpu]'   (docs/gpu.md tells what it needs)")
+
+
+async def _gpu(gpu: Gpu) -> Finding:
+    engine = CudaEngine(gpu.uuid, memory_bytes_max=GPU_BYTES)
+    try:
+        await engine.start()
+        speed = await measure(engine, GPU)
+    except P2PComputeError as error:
+        return Finding(gpu.name, f"{gpu.uuid}: {error}", "docs/gpu.md tells what a GPU needs")
+    finally:
+        await engine.aclose()
+    gflops = f"{speed.mflops_f32 / 1000:.0f} GFLOP/s, {speed.mflops_f64 / 1000:.0f} in double precision"
+    return Finding(gpu.name, f"{gpu.uuid}: {gflops}, copies {speed.mbytes_per_s / 1000:.0f} GB/s")
 
 
 def _home(root: Path) -> Finding:
@@ -189,3 +241,12 @@ def _bootstraps(config: Config) -> list[Finding]:
             fix = "ask its operator, or name another one: p2pcompute config set bootstrap ADDRESS"
             found.append(Finding("bootstrap", f"{text}: {error}", fix))
     return found
+
+
+def _input() -> Finding:
+    """How the node would notice that its owner is there."""
+    with contextlib.closing(Inputs()) as inputs:
+        sources = ", ".join(inputs.sources)
+    if not sources:
+        return Finding("idle", "nothing here tells when somebody uses the machine", "serve --when HOURS", hint=True)
+    return Finding("idle", f"use by its owner shows at {sources}")

@@ -43,16 +43,16 @@ class Fleet:
         return "" if "" in faults else faults[0]
 
 
-def muster(config: Config, nvml: Nvml | None, missing: str = "") -> Fleet:
+def muster(config: Config, nvml: Nvml | None, missing: DeviceError | None = None) -> Fleet:
     """The engines that the configuration asks for. `nvml` is None where it cannot be opened, for the reason `missing`.
     Raises DeviceError when GPUs are asked for and there are none to use."""
     if config.engine == CpuEngine.name:
         return _processors(config)
     try:
         if nvml is None:
-            raise DeviceError(missing)
+            raise missing or DeviceError("there is no NVML")
         if importlib.util.find_spec("pycuda") is None:
-            raise DeviceError("the package pycuda is missing; run: pip install 'p2pcompute[gpu]'")
+            raise DeviceError("the package pycuda is missing", "pip install 'p2pcompute[gpu]'")
         gpus, passed = choose(nvml.gpus(), config.gpus)
     except DeviceError as error:
         if config.engine == AUTO and not config.gpus:

@@ -38,15 +38,15 @@ class Terms(TypedDict):
 
 
 @contextlib.contextmanager
-def open_nvml() -> Iterator[tuple[Nvml | None, str]]:
+def open_nvml() -> Iterator[tuple[Nvml | None, DeviceError | None]]:
     """NVML, or None and why it cannot be had."""
     try:
         nvml = Nvml.open()
     except DeviceError as error:
-        yield None, str(error)
+        yield None, error
         return
     with nvml:
-        yield nvml, ""
+        yield nvml, None
 
 
 async def appraise(fleet: Fleet) -> Terms:

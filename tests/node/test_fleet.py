@@ -77,7 +77,7 @@ def test_processors_are_sold_where_they_are_asked_for(nvml: Nvml) -> None:  # no
 
 
 def test_without_a_gpu_processors_are_sold_and_the_reason_is_told() -> None:
-    fleet = muster(Config(), None, "the driver is not loaded")
+    fleet = muster(Config(), None, DeviceError("the driver is not loaded"))
     assert [type(engine) for engine in fleet.engines] == [CpuEngine]
     assert fleet.passed == ("no GPU: the driver is not loaded",)
 
@@ -85,7 +85,7 @@ def test_without_a_gpu_processors_are_sold_and_the_reason_is_told() -> None:
 @pytest.mark.parametrize("config", [Config(engine="cuda"), Config(gpus=("GPU-0",))])
 def test_gpus_that_are_asked_for_must_be_there(config: Config) -> None:
     with pytest.raises(DeviceError, match="the driver is not loaded"):
-        muster(config, None, "the driver is not loaded")
+        muster(config, None, DeviceError("the driver is not loaded"))
 
 
 def test_without_pycuda_its_package_is_named(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
