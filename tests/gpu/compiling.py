@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from p2pcompute.compute import nvrtc, ptx, source
 
@@ -36,9 +37,22 @@ def _compiler() -> _Nvrtc:
     return _Nvrtc()
 
 
+@contextlib.contextmanager
+def _own_locale() -> Iterator[None]:
+    """NVRTC leaves its thread in a locale of its own, in which Python reads files as ASCII."""
+    uselocale = ctypes.CDLL(None).uselocale
+    uselocale.argtypes, uselocale.restype = [ctypes.c_void_p], ctypes.c_void_p
+    before = uselocale(None)
+    try:
+        yield
+    finally:
+        uselocale(before)
+
+
 def plain_ptx(name: str, text: str, options: Sequence[str]) -> str:
     """NVRTC's own PTX. Raises ValueError with the compiler's log."""
-    done = _compiler().compile(name, text, source.served_headers(), options)
+    with _own_locale():
+        done = _compiler().compile(name, text, source.served_headers(), options)
     if not done.ok:
         raise ValueError(done.log)
     return done.ptx
@@ -46,7 +60,8 @@ def plain_ptx(name: str, text: str, options: Sequence[str]) -> str:
 
 def machine_code(name: str, text: str, options: Sequence[str]) -> bytes:
     """For the `sm_` architecture that the options name. Raises ValueError with the compiler's log."""
-    return _compiler().machine_code(name, text, options)
+    with _own_locale():
+        return _compiler().machine_code(name, text, options)
 
 
 @functools.cache
