@@ -8,8 +8,8 @@ set -uo pipefail
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 wheels=${1:?WHEELDIR is missing}
 out=${2:-$root/docs/measurements}
-tests_s=${TESTS_S:-240}
-bench_s=${BENCH_S:-200}
+tests_s=${TESTS_S:-260}
+bench_s=${BENCH_S:-190}
 python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
