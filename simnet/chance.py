@@ -44,8 +44,11 @@ BAD_REQUESTERS: Final = (
     "replayer",
 )
 BAD_PROVIDERS: Final = tuple(
-    name for name in CHARACTERS if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar")
+    name
+    for name in CHARACTERS
+    if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar", "padder")
 )
+"""Small worlds end before a padder pads."""
 REFEREED: Final = 0.25
 SKEW_MS_MAX: Final = 800
 """A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""

@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Final, Protocol
 
 from p2pcompute.protocol.machine import Missed, Now, Ok, Outcome, PeerInfo, Priority
+from simnet.bank import Bank
 from simnet.links import Dice, Links
 from simnet.wheel import Phase, Wheel
 
@@ -89,6 +90,7 @@ class Network:
         self.addresses: dict[str, bytes] = {}
         self._now = Now(0, WALL_START_MS)
         self.taps: list[Tap] = []
+        self.bank = Bank()
         self._connections = 0
         self._barriers: list[Barrier] = []
         self._serving: dict[str, dict[bytes, None]] = {}

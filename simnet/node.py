@@ -28,6 +28,7 @@ from p2pcompute.protocol.machine import (
     Outcome,
     PeerInfo,
     Persist,
+    Redeem,
     Reply,
     Request,
     RunJob,
@@ -45,6 +46,8 @@ REDIAL_MS: Final = 1_000
 JOB: Final = 6
 LOCATING_MS: Final = 200
 """For asking for a few leaves, one after the other."""
+PAYING_MS: Final = 300
+"""For an operator's command."""
 
 
 class Node(Site):
@@ -281,6 +284,8 @@ class Node(Site):
                 self._input(self._life, lambda core: core.on_compared(self.now, token, pairs))
             case Grant():
                 self.grant(effect)
+            case Redeem():
+                self._redeem(effect)
 
     # -- timers ------------------------------------------------------------------------------------------------------
 
@@ -368,6 +373,15 @@ class Node(Site):
         if self._lives(life) and self._running.get(token) == number:
             del self._running[token]
             self._input(life, lambda core: core.on_job(self.now, token, outcome))
+
+    def _redeem(self, effect: Redeem) -> None:
+        self.runs += 1
+        fault, key = self.redeem(effect), (self.index, JOB, 3, self.runs)
+        at_ms = self.network.wheel.now_ms + PAYING_MS
+        self.network.wheel.at(at_ms, Phase.SETTLE, key, self._redeemed, effect.key, fault, self._life)
+
+    def _redeemed(self, key: bytes, fault: str, life: int) -> None:
+        self._input(life, lambda core: core.on_redeemed(self.now, key, fault))
 
     def _inspect(self, effect: Inspect) -> None:
         self.runs += 1

@@ -30,7 +30,7 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_ms: Count = 2_000
     every_ms: Count = 400
     verify: str = "replicate"
-    """Or "adaptive", or "sample"."""
+    """Or "adaptive", "sample" or "restricted"."""
     replicas: int = 2
     quorum: int = 2
     samples: Count = 0
@@ -49,6 +49,9 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stops: Share = 0
     """The share of tasks that their users stop after `stop_after_ms`."""
     stop_after_ms: Count = 500
+    named: Count = 0
+    """How many honest operators, those of the first providers, are named as the only ones that may compute; 0: anybody
+    may."""
     price_max: int = 0
     """The highest price per device-second, in micro-credits; 0: any."""
     budget: int = 10**12
@@ -90,6 +93,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     credit_first: int = 2 * 10**8
     credit_strangers: int = 10**10
     """What providers risk on a requester that paid, on one that never did, and on all of these together."""
+    settle_at: int = 0
+    """What the cheques between two peers may promise before value is to leave; 0: it never does."""
     sync_ms_min: Annotated[int, msgspec.Meta(ge=1)] = 2
     sync_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 2
     regions: bool = False

@@ -34,6 +34,7 @@ from p2pcompute.protocol.machine import (
     Now,
     Outcome,
     PeerInfo,
+    Redeem,
     Ruling,
 )
 from p2pcompute.wire import documents as d
@@ -94,6 +95,7 @@ class Site(abc.ABC):
         sync_ms: tuple[int, int] = (2, 2),
         work_ms: tuple[int, int] = (20, 400),
         credit: Credit = CREDIT,
+        settle_at: int = 0,
     ) -> None:
         """`host` other than 0: several peers share that machine's address. `work_ms`: what an engine takes for a task
         that nobody slows down."""
@@ -111,7 +113,7 @@ class Site(abc.ABC):
         self.blobs: dict[bytes, bytes | None] = {}
         self.bootstrap: list[bytes] = []
         self.kind, self.trace, self._observe = kind, trace, observe
-        self.credit, self._work_ms = credit, work_ms
+        self.credit, self.settle_at, self._work_ms = credit, settle_at, work_ms
         self.slowness = 1.0
         """Factor on the time of every job."""
         self.skew_ms = 0
@@ -189,6 +191,8 @@ class Site(abc.ABC):
             epoch=self.epoch,
             delegation=self.delegation,
             credit=self.credit,
+            settle_at=self.settle_at,
+            redeems=bool(self.settle_at),
             depth=self.depth,
         )
         holder.append(core)
@@ -232,6 +236,10 @@ class Site(abc.ABC):
         """Blobs have arrived from another peer; their bytes when they are a manifest's."""
         self.blobs.update({root: source.blobs[root] for root in roots})
         return tuple(self.blobs[root] or b"" for root in roots) if token.startswith("manifest:") else ()
+
+    def redeem(self, effect: Redeem) -> str:
+        """Have value leave; as node.ports.Payments says."""
+        return self.network.bank.pay(self.peer, effect)
 
     def work_ms(self, manifest: bytes) -> int:
         """What a run of this manifest takes on an ordinary machine."""

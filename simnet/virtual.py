@@ -34,12 +34,13 @@ from p2pcompute.protocol.machine import (
     Outcome,
     PeerInfo,
     Priority,
+    Redeem,
     RunJob,
 )
 from p2pcompute.transport.mux import Stream
 from simnet.disk import CrashState
 from simnet.network import Providers
-from simnet.node import JOB, LOCATING_MS, Node
+from simnet.node import JOB, LOCATING_MS, PAYING_MS, Node
 from simnet.site import Site
 from simnet.wheel import Phase
 from simnet.world import World
@@ -268,6 +269,21 @@ class SiteWork:
         await trio.sleep_forever()
 
 
+class SitePayments:
+    """node.ports.Payments of a simulated peer."""
+
+    def __init__(self, node: VirtualNode) -> None:
+        self._node = node
+
+    async def pay(self, effect: Redeem) -> str:
+        node = self._node
+        node.runs += 1
+        fault, key = node.redeem(effect), (node.index, JOB, 3, node.runs)
+        reply = Reply[str]()
+        node.network.wheel.at(node.network.wheel.now_ms + PAYING_MS, Phase.SETTLE, key, reply.give, fault)
+        return await reply.wait()
+
+
 class VirtualNode(Node):
     """A peer that node.runtime drives."""
 
@@ -283,7 +299,7 @@ class VirtualNode(Node):
 
     async def _live(self, commands: Sequence[Command], scope: trio.CancelScope) -> None:
         committer = DiskCommitter(self)
-        runtime = self._runtime = Runtime(committer, SiteWork(self), SiteClock(self))
+        runtime = self._runtime = Runtime(committer, SiteWork(self), SiteClock(self), SitePayments(self))
         runtime.listen(self.emit)
         core, network = self.make_core(), SiteNetwork(self)
         self.core = core

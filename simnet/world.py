@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from p2pcompute.errors import UsageError
 from p2pcompute.identity.keys import KeyPair
-from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit
+from p2pcompute.protocol.commands import Command, Publish, StopJob, Submit, ValueArrived
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
 from p2pcompute.wire.manifest import Argument, Buffer, Comparison, Launch, Manifest, Role, encode_manifest
+from simnet.bank import Transfer
 from simnet.characters import Ring, character_of
 from simnet.disk import CrashState
 from simnet.faults import Plan
@@ -28,6 +31,8 @@ from simnet.wheel import Phase, Wheel
 
 HOST: Final = 1
 """Number of the machine that all peers share whose character lives at one address."""
+BOOK_MS: Final = 700
+"""From value that came to an operator who says so."""
 RETRY_MS: Final = 800
 """A user whose node is down tries again after this time."""
 
@@ -77,6 +82,7 @@ class World:
         self.scenario, self.seed, self.plan = scenario, seed, (*scenario.faults, *plan)
         self.wheel = Wheel()
         self.network = Network(self.wheel, seed, scenario.links)
+        self.network.bank.arrived = lambda transfer: self.schedule(self.wheel.now_ms + BOOK_MS, self._book, transfer)
         self.trace = Trace(show, hashing=hashing)
         self.events: list[tuple[int, str, str, dict[str, object]]] = []
         self.observers: list[Observer] = []
@@ -121,6 +127,7 @@ class World:
             sync_ms=(s.sync_ms_min, s.sync_ms_max),
             work_ms=(s.work.run_ms_min, s.work.run_ms_max),
             credit=Credit(min(s.credit_first, s.credit), s.credit, s.credit_strangers),
+            settle_at=s.settle_at,
         )
         if not kind.honest:
             node.ring = self.rings.setdefault(character, Ring())
@@ -232,6 +239,17 @@ class World:
             task.stopped_ms = self.wheel.now_ms
             task.requester.command(StopJob(task.id))
 
+    def _book(self, transfer: Transfer) -> None:
+        """An operator who saw value come says so to its node, until that has written it down. Who holds no cheque of
+        the payer yet hears of one later."""
+        (node,) = [node for node in self.nodes if node.peer == transfer.payee]
+        if is_booked(node, transfer):
+            return
+        if node.up:
+            with contextlib.suppress(UsageError):
+                node.command(ValueArrived(transfer.payer, transfer.amount, transfer.reference))
+        self.schedule(self.wheel.now_ms + BOOK_MS, self._book, transfer)
+
     def _command(self, task: Task) -> Submit:
         work = self.scenario.work
         return Submit(
@@ -240,8 +258,14 @@ class World:
             policy=work.policy,
             stored=(tuple(range(work.outputs)),) if work.policy.keeps_states else (),
             budget=work.budget,
-            needs=Needs(price_per_device_s_max=work.price_max),
+            needs=Needs(price_per_device_s_max=work.price_max, operators=self.named),
         )
+
+    @property
+    def named(self) -> tuple[bytes, ...]:
+        """The operators that alone may compute; nobody: anybody may."""
+        honest = [node.operator.public for node in self.providers if node.kind.honest]
+        return tuple(honest[: self.scenario.work.named])
 
     def _wishes(self, node: Site) -> Sequence[Command]:
         """A user whose node forgot a task, since it crashed before the task was durable, submits it again. (What the
@@ -288,7 +312,10 @@ class World:
             return False
         if any(task.ended_ms < 0 for task in self.tasks.values()):
             return False
-        return all(_is_square(node) for node in self.requesters if node.kind.honest)
+        if not all(_is_square(node) for node in self.requesters if node.kind.honest):
+            return False
+        honest = {node.peer: node for node in self.nodes if node.kind.honest}
+        return all(is_booked(honest[x.payee], x) for x in self.network.bank.transfers.values() if x.payee in honest)
 
     def run(self) -> int:
         """Run to the end; the number of events."""
@@ -297,9 +324,16 @@ class World:
 
 
 def _is_square(node: Node) -> bool:
-    """Whether a requester is up and owes nobody anything."""
-    jobs = node.core.requester.jobs if node.core is not None else None
-    return jobs is not None and not any(job.within("judged", "owed", "paying") for job in jobs)
+    """Whether a requester is up, owes nobody anything, and has nothing on its way that it owes."""
+    if node.core is None or node.core.redeemer.open:
+        return False
+    return not any(job.within("judged", "owed", "paying") for job in node.core.requester.jobs)
+
+
+def is_booked(node: Node, transfer: Transfer) -> bool:
+    """Whether its journal says that this value came."""
+    reference = transfer.reference.encode()
+    return any(reference in record for record in node.disk.records)
 
 
 def _deal(rng: random.Random, shares: dict[str, float], count: int, *, first: str) -> list[str]:

@@ -18,13 +18,13 @@ OFFERS_WAIT_S: Final = 3.0
 
 def ask(common: Common, question: Callable[[NodeApi], Awaitable[T]], *, join: bool = False) -> T:
     """The answer of the running node; without one, of a node opened on the home. That one talks to other peers only
-    when `join` says so, and then waits for the first offers. Raises what the node raises."""
+    when `join` says so, and then waits for the first offers; it settles nothing. Raises what the node raises."""
     import trio
 
     from p2pcompute.client.aio import wait_for_offers
     from p2pcompute.node import factory
 
-    changes: dict[str, object] = {"provide": False} if join else {"provide": False, "bootstrap": ()}
+    changes: dict[str, object] = {"provide": False, "settlement": ()} | ({} if join else {"bootstrap": ()})
 
     async def main() -> T:
         async with factory.open_requester(common.root, common.passphrase(), changes) as node:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from p2pcompute.cli import output
 from p2pcompute.cli.attach import ask
-from p2pcompute.cli.frauds import audit_fraud, is_fraud
+from p2pcompute.cli.frauds import audit_fraud, execute_fraud, is_fraud
 from p2pcompute.cli.money import format_credits
 from p2pcompute.cli.options import COMMON, JSON, Common, Json
 from p2pcompute.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from p2pcompute.node.fraud import Fraud
     from p2pcompute.protocol.receipts import Audit, ReceiptLine
+    from p2pcompute.wire.documents import EquivocationProof
 
 RECEIPT_COLUMNS: Final = (
     output.Column("receipt", "receipt", lambda text: str(text)[:16]),
@@ -47,6 +49,38 @@ def audit(file: Path, /, *, network: str = "main", options: Json = JSON) -> None
         audit_fraud(file, network, as_json=options.json)
     else:
         _judge(_audited(file, network), as_json=options.json)
+
+
+def ban_by_proof(file: Path, common: Common) -> list[str]:
+    """Ban whom a file convicts, once it was checked here; what was done, a sentence each. Raises VerificationError for
+    a fraud proof that proves nothing and for evidence that convicts nobody, UsageError for what is neither."""
+    network = str(ask(common, lambda node: node.status())["network"])
+    if is_fraud(file):
+        return [_ban_fraud(execute_fraud(file, network), common)]
+    return [_accuse(proof, common) for proof in _proofs(file, network)]
+
+
+def _ban_fraud(fraud: Fraud, common: Common) -> str:
+    from p2pcompute.identity import names
+
+    convicted = f"{names.did_key(fraud.provider)} a fraud proof: {fraud.sentence}"
+    return ask(common, lambda node: node.act("convict", convicted))
+
+
+def _accuse(proof: EquivocationProof, common: Common) -> str:
+    statements = f"{proof.first.hex()} {proof.second.hex()}"
+    return ask(common, lambda node: node.act("accuse", statements))
+
+
+def _proofs(file: Path, network: str) -> list[EquivocationProof]:
+    from p2pcompute.cli.bundle import read_bundle
+    from p2pcompute.identity import keys
+    from p2pcompute.protocol.receipts import equivocations
+
+    found = equivocations(network, read_bundle(file), keys.verify)
+    if not found:
+        raise VerificationError(f"{file} convicts nobody on network {network!r}; see: p2pcompute audit {file}")
+    return found
 
 
 def _audited(file: Path, network: str) -> Audit:

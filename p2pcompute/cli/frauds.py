@@ -44,9 +44,17 @@ def is_fraud(file: Path) -> bool:
 
 def audit_fraud(file: Path, network: str, *, as_json: bool) -> None:
     """Execute a proof again. Raises VerificationError when it proves nothing, UsageError for no proof at all."""
+    from p2pcompute.identity import names
+
+    fraud = execute_fraud(file, network)
+    facts = {"fraud": True, "provider": names.peer_id(fraud.provider), "task": fraud.task, "shown": fraud.sentence}
+    output.put_facts(facts, as_json=as_json)
+
+
+def execute_fraud(file: Path, network: str) -> Fraud:
+    """What a fraud proof proves. Raises as `audit_fraud`."""
     import trio
 
-    from p2pcompute.identity import names
     from p2pcompute.wire import limits
     from p2pcompute.wire.fraud import decode_fraud
 
@@ -57,8 +65,7 @@ def audit_fraud(file: Path, network: str, *, as_json: bool) -> None:
     except DecodeError as error:
         raise UsageError(f"{file}: {error}") from error
     fraud: Fraud = trio.run(_execute, network, proof)
-    facts = {"fraud": True, "provider": names.peer_id(fraud.provider), "task": fraud.task, "shown": fraud.sentence}
-    output.put_facts(facts, as_json=as_json)
+    return fraud
 
 
 async def _execute(network: str, proof: object) -> Fraud:

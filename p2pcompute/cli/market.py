@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from p2pcompute.cli import output
 from p2pcompute.cli.attach import ask, ask_running
-from p2pcompute.cli.money import format_bytes, format_credits, parse_bytes
+from p2pcompute.cli.money import format_bytes, format_credits, parse_bytes, parse_credits
 from p2pcompute.cli.needs import WANTED, Wanted
 from p2pcompute.cli.options import COMMON, Common
+from p2pcompute.errors import UsageError
 
 if TYPE_CHECKING:
     from p2pcompute.node.api import NodeApi
@@ -29,10 +31,13 @@ _LEDGER_COLUMNS: Final = (
     output.Column("peer", "peer"),
     output.Column("earned", "earned", format_credits, right=True),
     output.Column("covered", "paid to me", format_credits, right=True),
+    output.Column("received", "settled", format_credits, right=True),
     output.Column("owed_to_me", "owed to me", format_credits, right=True),
     output.Column("under_way", "under way", format_credits, right=True),
     output.Column("credit_left", "credit left", format_credits, right=True),
     output.Column("promised", "I promised", format_credits, right=True),
+    output.Column("settled", "I settled", format_credits, right=True),
+    output.Column("outstanding", "outstanding", format_credits, right=True),
 )
 _DEMAND_COLUMNS: Final = (
     output.Column("peer", "requester"),
@@ -134,14 +139,21 @@ def peer_connect(address: str, /, *, common: Common = COMMON) -> None:
     _act(common, "connect", address)
 
 
-def peer_ban(operator: str, /, *, common: Common = COMMON) -> None:
+def peer_ban(operator: str = "", /, *, proof: Path | None = None, common: Common = COMMON) -> None:
     """Do no more business with an operator.
 
     Args:
         operator: Its did:key, as the book (--json) and the list of bans show it.
+        proof: In place of it, a fraud proof, or evidence in which somebody contradicts itself, which is then told to
+            everybody: whoever it convicts is banned, once it was checked here.
     """
-    said = ask(common, lambda node: node.act("ban", operator))
-    output.put_facts({"done": said}, as_json=common.json)
+    from p2pcompute.cli.evidence import ban_by_proof
+
+    if bool(operator) == (proof is not None):
+        raise UsageError("name an operator, or a file with --proof")
+    said = [ask(common, lambda node: node.act("ban", operator))] if proof is None else ban_by_proof(proof, common)
+    for line in said:
+        output.put_facts({"done": line}, as_json=common.json)
 
 
 def peer_pardon(operator: str, /, *, common: Common = COMMON) -> None:
@@ -163,3 +175,15 @@ def ledger(*, common: Common = COMMON) -> None:
     """List what peers owe this node, and what it promised them."""
     rows = ask(common, lambda node: node.table("ledger"))
     output.put_table(rows, _LEDGER_COLUMNS, as_json=common.json, none="no business yet")
+
+
+def ledger_settled(peer: str, credits: str, /, *, reference: str = "", common: Common = COMMON) -> None:
+    """Book that value came from a peer for its cheques: so much of its debt is settled.
+
+    Args:
+        peer: Who it came from, as `p2pcompute ledger` shows it.
+        credits: How much.
+        reference: What names the transfer where it came in; one that was booked before is refused.
+    """
+    said = ask(common, lambda node: node.act("settled", f"{peer} {parse_credits(credits)} {reference}"))
+    output.put_facts({"done": said}, as_json=common.json)

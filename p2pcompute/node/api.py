@@ -14,12 +14,13 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
-from p2pcompute.errors import DecodeError, LocalError, SignatureError, UsageError
+from p2pcompute.errors import DecodeError, LocalError, SignatureError, UsageError, VerificationError
 from p2pcompute.identity import keys, names
 from p2pcompute.identity.delegation import Revocation
 from p2pcompute.node import reachability
 from p2pcompute.node.peer import Peer
-from p2pcompute.protocol.commands import Announce, Ban, CloseSession, StopJob, Submit, Withdraw
+from p2pcompute.protocol.commands import Accuse, Announce, Ban, CloseSession, StopJob, Submit, ValueArrived, Withdraw
+from p2pcompute.protocol.equivocation import prove
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.ledger import Account
 from p2pcompute.protocol.machine import Emit
@@ -217,9 +218,13 @@ class LocalNode:
                 "earned": account.earned,
                 "covered": account.covered,
                 "owed_to_me": account.owed_to_me,
+                "received": account.received,
+                "to_come": account.to_come,
                 "under_way": account.claimed + core.provider.leasing.at_work(peer),
-                "credit_left": max(0, credit - account.unpaid),
+                "credit_left": max(0, credit - core.ledger.unpaid(peer)),
                 "promised": account.promised,
+                "settled": account.settled,
+                "outstanding": account.outstanding,
             }
             for peer, account, credit in rows
         ]
@@ -280,17 +285,29 @@ class LocalNode:
         return blobs.put(proof)
 
     async def act(self, name: str, argument: str) -> str:
-        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, announce HEX, withdraw, close-session HEX;
-        what was done."""
+        """One of the small commands: connect ADDRESS, ban NAME, pardon NAME, convict KEY REASON,
+        accuse HEX HEX, settled NAME MICRO-CREDITS REFERENCE,
+        announce HEX, withdraw, close-session HEX; what was done."""
         runtime = self.peer.runtime
         if name == "connect":
             return f"connected to {names.peer_id(await self.peer.transport.connect(argument))}"
         if name == "ban":
             runtime.command(Ban(names.parse_name(argument), "banned by hand"))
             return f"banned {argument}"
+        if name == "convict":
+            key, _, reason = argument.partition(" ")
+            operator = self.peer.core.operator_of(names.parse_name(key))
+            runtime.command(Ban(operator, reason))
+            return f"banned {names.did_key(operator)}"
+        if name == "accuse":
+            return self._accuse(argument)
         if name == "pardon":
             runtime.command(Ban(names.parse_name(argument), ""))
             return f"pardoned {argument}"
+        if name == "settled":
+            peer, amount, reference = argument.split(" ", 2)
+            runtime.command(ValueArrived(names.parse_name(peer), int(amount), reference))
+            return f"{amount} micro-credits of {peer} are booked"
         if name == "announce":
             runtime.command(Announce(self._revocation(argument)))
             return "the revocation is on its way"
@@ -301,6 +318,18 @@ class LocalNode:
             runtime.command(Withdraw())
             return "the offer is withdrawn"
         raise UsageError(f"no action {name!r}")
+
+    def _accuse(self, text: str) -> str:
+        """Two statements in hex that contradict each other. Raises VerificationError when they do not."""
+        core = self.peer.core
+        try:
+            first, second = map(bytes.fromhex, text.split(" "))
+            statement = core.post.open(first)
+            operator = core.operator_of(statement.signer)
+            self.peer.runtime.command(Accuse(prove(statement, core.post.open(second))))
+        except (ValueError, DecodeError, SignatureError) as error:
+            raise VerificationError(f"this proves nothing on network {self.peer.config.network!r}: {error}") from error
+        return f"banned {names.did_key(operator)}, and the proof is on its way"
 
     def _revocation(self, text: str) -> bytes:
         """A revocation in hex, verified. Raises UsageError for anything else."""

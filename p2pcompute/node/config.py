@@ -27,7 +27,9 @@ BLOB_BYTES_PER_S = 128 * limits.MIB
 """A gigabit line is filled by one peer, a faster one is shared."""
 BLOB_BYTES_PER_S_MIN = 2**18
 """A chunk a second: all transfers of one peer together move well within sources.STALL_S."""
+SETTLEMENT_ARGUMENTS_MAX = 64
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
+Argument = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +39,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reached through. `relay`: let peers that cannot be dialled be reached through this node. `mdns`: find peers of the
     local network, unless only loopback is listened on. `blob_bytes_per_s`: of inputs and outputs to one peer.
     `jurisdictions`, `watts` and `gco2_per_kwh` are stated in the offer; 0 states nothing. `credit`, `credit_first`,
-    `credit_strangers`: risked on one who paid, on one who never did, on all of these together in a day.
+    `credit_strangers`: risked on one at the most, on one who never paid, on all beyond what they paid, in a day.
+    `settle_at`: of cheques between this node and another, before value is to leave for them; 0: it never is.
+    `settlement`: the command, and its arguments, that has value leave for this node's cheques.
     `engine`: `cpu`, `cuda`, or `auto` for GPUs where there are any; `gpus`: UUIDs of those to sell, all when empty.
     `when`: `always`, `idle`, hours like `22:00-07:00`, or several with commas; `idle_s`, `resume_s`, `cpu_percent_max`,
     `gpu_percent_max`, `celsius_max` and `watts_max` are those of sharing.Bounds; `patience_s`: so long an interrupted
@@ -81,6 +85,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     credit_strangers: Money = CREDIT.strangers
     leases_per_requester: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.per_requester
     leases_strangers: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = CAPS.strangers
+    settle_at: Money = 0
+    settlement: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=SETTLEMENT_ARGUMENTS_MAX)] = ()
     renewals: Annotated[int, msgspec.Meta(ge=0, le=limits.RENEWALS_MAX)] = CAPS.renewals
     provide: bool = True
 

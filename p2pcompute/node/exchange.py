@@ -144,7 +144,8 @@ class BlobServer:
         if not self._store.has(root) or self._store.size(root) != size:
             await stream.send_all(pack_frame(b""))
             return
-        if (self._may_read(peer, root) or 0) >= merkle.chunk_count(size):
+        readable = self._may_read(peer, root)
+        if readable is not None and readable >= merkle.chunk_count(size):
             if not self._charge(peer, root, size, len({leaf // pieces.FRAME_LEAVES for leaf in leaves})):
                 raise RemoteError("asks for the same blob again and again")
         elif not self._may_have(peer, root, len(leaves)):

@@ -16,6 +16,7 @@ from p2pcompute.node.company import Company
 from p2pcompute.node.config import Config
 from p2pcompute.node.engines import Engine, Engines
 from p2pcompute.node.keyring import Keyring
+from p2pcompute.node.payments import Command
 from p2pcompute.node.peers_file import PeersFile
 from p2pcompute.node.reachability import Evidence, Sightings, Verdicts, inbound_directly
 from p2pcompute.node.relays import Relays
@@ -176,7 +177,8 @@ async def open_peer(
     try:
         async with open_committer(home.journal) as committer:
             rate, others = config.blob_bytes_per_s, checking if checkers else None
-            runtime = Runtime(committer, Workshop(blobs, pool, rate, checkers=others))
+            payments = Command(config.settlement, config.network) if config.settlement else None
+            runtime = Runtime(committer, Workshop(blobs, pool, rate, checkers=others), payments=payments)
             transport = Libp2pTransport(
                 keyring.node.seed,
                 listen=config.listen,
@@ -252,6 +254,8 @@ def _make_core(home: Home, keyring: Keyring, config: Config) -> PeerCore:
         delegation=keyring.delegation,
         credit=Credit(config.credit_first, config.credit, config.credit_strangers),
         caps=Caps(config.leases_per_requester, config.leases_strangers, config.renewals),
+        settle_at=config.settle_at,
+        redeems=bool(config.settlement),
     )
     holder.append(core)
     return core

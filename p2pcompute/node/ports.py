@@ -20,6 +20,7 @@ from p2pcompute.protocol.machine import (
     Locate,
     Now,
     Priority,
+    Redeem,
     RunJob,
 )
 from p2pcompute.transport.mux import Stream
@@ -86,6 +87,13 @@ class Streams(Protocol):
     """Opens streams to peers, dialling them first where addresses are given."""
 
     async def open_stream_to(self, peer: bytes, addresses: tuple[str, ...], protocol: str) -> Stream: ...
+
+
+class Payments(Protocol):
+    """The operator's way to have value leave; node.payments.Command is one."""
+
+    async def pay(self, effect: Redeem) -> str:
+        """Empty when the value has left; else what went wrong, for a person: then it may have left or not."""
 
 
 class Work(Protocol):

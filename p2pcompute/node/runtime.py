@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from p2pcompute.errors import DecodeError, LocalError, P2PComputeError, RemoteError
-from p2pcompute.node.ports import Clock, Committer, Network, PeerFinder, SystemClock, Ticket, Work
+from p2pcompute.node.ports import Clock, Committer, Network, Payments, PeerFinder, SystemClock, Ticket, Work
 from p2pcompute.node.sources import PaymentDueError
 from p2pcompute.protocol import kademlia
 from p2pcompute.protocol.commands import Command
@@ -41,6 +41,7 @@ from p2pcompute.protocol.machine import (
     Outcome,
     PeerInfo,
     Persist,
+    Redeem,
     Reply,
     Request,
     RunJob,
@@ -65,8 +66,11 @@ Listener = Callable[[Emit], None]
 class Runtime:
     """Implements the transport's events. `attach` gives it the transport and core; `run` runs until cancelled."""
 
-    def __init__(self, committer: Committer, work: Work, clock: Clock | None = None) -> None:
-        self._committer, self._work, self._clock = committer, work, clock or SystemClock()
+    def __init__(
+        self, committer: Committer, work: Work, clock: Clock | None = None, payments: Payments | None = None
+    ) -> None:
+        """`payments`: for a core that redeems its cheques."""
+        self._committer, self._work, self._clock, self._payments = committer, work, clock or SystemClock(), payments
         self._core: PeerCore | None = None
         self._transport: Network | None = None
         self._routing: PeerFinder | None = None
@@ -249,6 +253,8 @@ class Runtime:
                 self._spawn(self._locate, effect)
             case Fetch():
                 self._spawn(self._fetch, effect)
+            case Redeem():
+                self._spawn(self._redeem, effect)
 
     # -- timers ------------------------------------------------------------------------------------------------------
 
@@ -370,6 +376,11 @@ class Runtime:
             finally:
                 del self._runs[effect.token]
             self._do(self.core.on_job(self.now(), effect.token, outcome))
+
+    async def _redeem(self, effect: Redeem) -> None:
+        assert self._payments is not None
+        fault = await self._payments.pay(effect)
+        self._do(self.core.on_redeemed(self.now(), effect.key, fault))
 
     async def _compare(self, effect: Compare) -> None:
         pairs = await self._work.compare(effect)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Final
 
 from p2pcompute.protocol.matching import ANYBODY, Needs
-from p2pcompute.wire.documents import Offer
+from p2pcompute.wire.documents import EquivocationProof, Offer
 from p2pcompute.wire.policy import Policy
 
 DEFAULT: Final = Policy()
@@ -71,10 +71,27 @@ class Ban:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Accuse:
+    """Ban the operator of the key that this proof convicts, and tell everybody."""
+
+    proof: EquivocationProof
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValueArrived:
+    """So many micro-credits of value came from a peer, for its cheques. `reference` names the transfer, so that it is
+    not booked twice; empty: nobody looks."""
+
+    peer: bytes
+    amount: int
+    reference: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Announce:
     """Spread a signed Revocation of one's own making."""
 
     document: bytes
 
 
-Command = Submit | StopJob | CloseSession | Publish | Withdraw | Ban | Announce
+Command = Submit | StopJob | CloseSession | Publish | Withdraw | Ban | Accuse | ValueArrived | Announce

@@ -17,7 +17,7 @@ from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.budget import Budget
 from p2pcompute.protocol.candidates import Candidates, Where, is_pull
-from p2pcompute.protocol.equivocation import OFFENCES, Witness, contradict, offender_named, prove
+from p2pcompute.protocol.equivocation import OFFENCES, Witness, contradict, offender_named, offender_of, prove
 from p2pcompute.protocol.lease import CAPS, Caps
 from p2pcompute.protocol.ledger import CREDIT, Credit, Ledger
 from p2pcompute.protocol.machine import (
@@ -43,6 +43,7 @@ from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.provider import Provider
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.requester import Requester
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.shards import WHOLE, Membership, Shard, heard_depth, is_full, parse_topic, shard_of
 from p2pcompute.protocol.shards import topic_of as offers_topic
 from p2pcompute.protocol.sync import Sync
@@ -101,14 +102,18 @@ class PeerCore:
         delegation: bytes,
         credit: Credit = CREDIT,
         caps: Caps = CAPS,
+        settle_at: int = 0,
+        redeems: bool = False,
         depth: int = 0,
     ) -> None:
         """`epoch`: 8 bytes of this home. `delegation`: the operator's document for this key, or empty. `credit`: what
-        is risked on requesters. `caps`: what may be held without work. `depth`: of the network, as far as it is known
-        from before."""
+        is risked on requesters. `caps`: what may be held without work. `settle_at`: micro-credits of cheques between
+        this peer and another from which on value is to leave; 0: never. `redeems`: whether this peer's operator has a
+        command for that. `depth`: of the network, as far as it is known from before."""
         self.post = Post(env, network, epoch, delegation)
         self.book = Book(self.post)
-        self.ledger = Ledger(credit)
+        self.ledger = Ledger(credit, settle_at)
+        self.redeemer = Redeemer(self.post, self.ledger, settle_at, redeems=redeems)
         self.reputation = Reputation()
         self.provider = Provider(self.post, self.ledger, caps)
         self._witness = Witness()
@@ -125,7 +130,13 @@ class PeerCore:
         where = Where(lambda: self._membership.home, self._heard_depth, self._mates)
         self._candidates = Candidates(self.post, self.book, self._budget, where)
         self.requester = Requester(
-            self.post, self.book, self.ledger, self.reputation, self._candidates, self._announce_own
+            self.post,
+            self.book,
+            self.ledger,
+            self.reputation,
+            self._candidates,
+            self._announce_own,
+            self.redeemer,
         )
         self._heard: list[Effect] = []
 
@@ -146,8 +157,7 @@ class PeerCore:
         proofs: list[AnyDocument] = []
         for data in journal:
             record = records.decode_record(data)
-            self.requester.jobs.replay(record)
-            self.provider.replay(record)
+            self.replay(record)
             if isinstance(record, records.Assigned):
                 self._witness.see(self.post.open(record.reservation))
             elif isinstance(record, records.ReceiptHeld):
@@ -162,8 +172,15 @@ class PeerCore:
             *self._sync.start(now),
             SetTimer("core.neighbours", now.mono_ms + NEIGHBOURS_MS),
             *self.provider.resume(now),
+            *self.redeemer.resume(),
             *self.requester.resume(now),
         ]
+
+    def replay(self, record: records.AnyRecord) -> None:
+        """Let all machines rebuild from one journal record."""
+        self.requester.jobs.replay(record)
+        self.provider.replay(record)
+        self.redeemer.replay(record)
 
     def on_command(self, now: Now, command: c.Command) -> list[Effect]:
         """The owner wants something."""
@@ -187,6 +204,10 @@ class PeerCore:
                 if ruling is not Ruling.ACCEPT or document is None:
                     return [*events]
                 return [*events, *self._spread(now, document, _subject_of(document))]
+            case c.Accuse():
+                return self._accuse_by(now, command.proof)
+            case c.ValueArrived():
+                return self.redeemer.receive(command)
             case c.Ban():
                 return self.requester.ban(command.operator, command.reason)
 
@@ -369,8 +390,7 @@ class PeerCore:
     def opinion(self, peer: bytes) -> float:
         """What our own dealings say of a peer, as a part of its gossip score (P5): demerits of its operator count
         against it, debts that use its credit up as much as many of them; a wrong result ends its part in the mesh."""
-        listing = self.book.get(peer)
-        demerits = self.reputation.demerits(listing.operator if listing is not None else peer)
+        demerits = self.reputation.demerits(self.operator_of(peer))
         demerits += DEMERITS_SCORE_MAX * self.ledger.is_overdue(peer) if demerits >= 0 else 0
         return BANNED_SCORE if demerits < 0 else -float(min(demerits, DEMERITS_SCORE_MAX))
 
@@ -430,25 +450,24 @@ class PeerCore:
             return []
         if tag.machine == "core":
             return self._believe(self._sync.on_response(now, tag, outcome))
-        if tag.machine == "provider":
-            return self.provider.on_response(now, tag, outcome)
         if tag.machine == "candidates":
             events, all_came = self._candidates.on_response(now, tag, outcome)
             events = self._believe(events)
             return [*events, *self.requester.on_timer(now, "rest", tag.subject.hex())] if all_came else events
+        machine = self.provider if tag.machine == "provider" else self.requester
         answer = None
         if isinstance(outcome, Ok) and outcome.frame:
             try:
                 answer = self.post.open(outcome.frame)
             except UnknownDocumentError:
-                return self.requester.on_response(now, tag, outcome, None)
+                return machine.on_response(now, tag, outcome, None)
             except (DecodeError, SignatureError) as error:
                 fault = Emit("peer.fault", {"peer": tag.peer, "reason": str(error)})
-                return [fault, *self.requester.on_response(now, tag, outcome, None)]
+                return [fault, *machine.on_response(now, tag, outcome, None)]
             if answer.signer != tag.peer or not answer.alive(now.wall_ms):
                 answer = None
         told = self._see(now, answer) if answer is not None else []
-        return [*told, *self.requester.on_response(now, tag, outcome, answer)]
+        return [*told, *machine.on_response(now, tag, outcome, answer)]
 
     # -- equivocations -----------------------------------------------------------------------------------------------
 
@@ -477,13 +496,24 @@ class PeerCore:
             return []
         return self._accuse(now, prove(first, second), second)
 
+    def _accuse_by(self, now: Now, proof: d.EquivocationProof) -> list[Effect]:
+        """The owner brings a proof. Raises DecodeError or SignatureError when it proves nothing."""
+        offender_of(self.post, proof)
+        statement = self.post.open(proof.first)
+        told = self._accuse(now, proof, statement)
+        return told or self._shun(self.operator_of(statement.signer), OFFENCES[type(statement.body)])
+
+    def operator_of(self, key: bytes) -> bytes:
+        """Who is behind a key, as far as its offer says; else the key itself."""
+        listing = self.book.get(key)
+        return listing.operator if listing is not None else key
+
     def _accuse(self, now: Now, proof: d.EquivocationProof, statement: AnyDocument) -> list[Effect]:
         """Everybody is told, once, that its signer stated two things of which one is not true, and we deal with its
         operator no more."""
         if self.book.is_convicted(statement.signer):
             return []
-        listing = self.book.get(statement.signer)
-        operator = listing.operator if listing is not None else statement.signer
+        operator = self.operator_of(statement.signer)
         document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
         durable = Persist(records.encode_record(records.Proved(document.raw)))
         banned = self._shun(operator, OFFENCES[type(statement.body)])
@@ -515,6 +545,8 @@ class PeerCore:
             return self._seek_neighbours(now)
         if key == "core.offer":
             return self._publish_offer(now)
+        if machine == "settlement":
+            return self.redeemer.on_timer(bytes.fromhex(rest))
         what, _, name = rest.partition(":")
         if machine == "provider":
             return self.provider.on_timer(now, name)
@@ -533,6 +565,10 @@ class PeerCore:
     def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...] = ()) -> list[Effect]:
         """A Locate ended: a byte in which both sides differ, or None and who did not prove its leaves."""
         return self.requester.on_located(now, token, byte, silent)
+
+    def on_redeemed(self, now: Now, key: bytes, fault: str) -> list[Effect]:
+        """A Redeem ended; `fault` is empty when the value left, and else says what went wrong, for a person."""
+        return self.redeemer.on_redeemed(now, key, fault)
 
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         """A Compare ended: which results are close to each other; None when that could not be said."""

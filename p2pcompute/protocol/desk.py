@@ -16,11 +16,14 @@ from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, SetTimer
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
 LETTER_MS: Final = 3_600_000
+VERDICT_MS: Final = 2 * limits.DEVICE_MS_MAX
+"""A verdict lives as long as any provider waits for it."""
 REQUEST_MS: Final = 5_000
 ATTEMPTS_MAX: Final = 5
 RETRY_MS: Final = 1_000
@@ -32,10 +35,17 @@ class Desk:
     """Shared by the steps of one requester. `lose` and `fail` change the job; what is due next is the requester's to
     say."""
 
-    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation, announce: Announce) -> None:
-        self.post, self.ledger, self.reputation = post, ledger, reputation
+    def __init__(
+        self, post: Post, ledger: Ledger, reputation: Reputation, announce: Announce, redeemer: Redeemer
+    ) -> None:
+        self.post, self.ledger, self.reputation, self.redeemer = post, ledger, reputation, redeemer
         self.bidder = Bidder(post, announce)
-        self.jobs = Jobs(post, ledger, reputation)
+        self.jobs = Jobs(post, ledger, reputation, redeemer)
+
+    def promised(self, cheque: AnyDocument) -> list[Effect]:
+        """What follows from a cheque that this peer wrote: its promise may have to be settled."""
+        self.redeemer.take(cheque)
+        return self.redeemer.consider(cheque.body.payee)
 
     # -- letters -----------------------------------------------------------------------------------------------------
 

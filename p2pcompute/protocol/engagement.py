@@ -42,6 +42,8 @@ TRANSITIONS: Final[dict[tuple[str, str], str]] = {
     ("awaiting verdict", "expire"): "closed",
     ("unpaid", "pay"): "closed",
 }
+TOLD: Final = ("failed", "committed", "awaiting verdict")
+"""States in which its requester is told something, until it answers."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -62,9 +64,15 @@ class Engagement:
     output_sizes: tuple[int, ...] = ()
     paid: int = 0
     """Of the receipt, in parts."""
+    parts: list[AnyDocument] = dataclasses.field(default_factory=list)
+    """The last cheque for a part of each epoch, the newest last."""
     released: int = 0
     """The value of what the requester may read."""
     failure: AnyDocument | None = None
+    tell_by_wall_ms: int = 0
+    """Until then its requester is told of the commitment, if it does not answer."""
+    asked: int = 0
+    """How often it was asked for its verdict, in this life."""
     receipt: AnyDocument | None = None
     verdict: AnyDocument | None = None
 
@@ -80,9 +88,20 @@ class Engagement:
 
     @property
     def verdict_by_wall_ms(self) -> int:
-        """After this time no verdict is waited for; only once committed."""
+        """After this time no verdict is waited for: the commitment's own end; only once committed."""
         assert self.commitment is not None
-        return max(int(self.assignment.body.commit_by), self.commitment.expires_at) + VERDICT_WAIT_MS
+        return self.commitment.expires_at
+
+    @property
+    def letter(self) -> tuple[AnyDocument, int] | None:
+        """What is told to its requester in this state, and until when."""
+        if self.state == "failed" and self.failure is not None:
+            return self.failure, self.failure.expires_at
+        if self.state == "committed" and self.commitment is not None:
+            return self.commitment, min(self.tell_by_wall_ms, self.commitment.expires_at)
+        if self.state == "awaiting verdict" and self.commitment is not None:
+            return self.commitment, self.commitment.expires_at
+        return None
 
     @property
     def token(self) -> str:

@@ -10,6 +10,7 @@ home has a new epoch.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from p2pcompute.errors import DecodeError
@@ -58,6 +59,19 @@ def contradict(a: AnyDocument, b: AnyDocument) -> bool:
     if one.n > other.n:
         a, one, b, other = b, other, a, one
     return other.n == one.n or (other.n == one.n + 1 and b.body.previous != a.id)
+
+
+def contradictions(documents: Iterable[AnyDocument]) -> Iterator[tuple[AnyDocument, AnyDocument]]:
+    """Pairs of documents that nobody honest signs both of."""
+    places: dict[Place, AnyDocument] = {}
+    for document in documents:
+        place = place_of(document)
+        if place is None:
+            continue
+        first = places.setdefault(place, document)
+        for other in (first, *(x for n in (-1, 1) if (x := places.get(place._replace(n=place.n + n))))):
+            if contradict(other, document):
+                yield other, document
 
 
 def prove(a: AnyDocument, b: AnyDocument) -> EquivocationProof:

@@ -102,8 +102,12 @@ class Replica:
     verdict: AnyDocument | None = None
     receipt: AnyDocument | None = None
     cheque: AnyDocument | None = None
-    part: AnyDocument | None = None
-    """The last cheque for a part of the receipt."""
+    parts: list[AnyDocument] = dataclasses.field(default_factory=list)
+    """The last cheque for a part of the receipt of each epoch, the newest last."""
+    part_sent: bool = False
+    """Whether it is on its way, or to be repeated by a timer."""
+    part_taken: bool = False
+    """Whether the payee said, in this life, that it has it."""
     evidence: tuple[bytes, int] = (b"", 0)
     """Root and size of what shows to others that it was wrong."""
     error: str = ""
@@ -119,9 +123,19 @@ class Replica:
         return self.assignment.issued_at
 
     @property
+    def part(self) -> AnyDocument | None:
+        """The last cheque for a part of its receipt."""
+        return self.parts[-1] if self.parts else None
+
+    @property
     def paid_in_parts(self) -> int:
         """Of its receipt, so far."""
         return int(self.part.body.part) if self.part is not None else 0
+
+    @property
+    def part_pending(self) -> bool:
+        """Whether no further cheque for its receipt may be written yet (K9)."""
+        return self.part is not None and not self.part_taken
 
     @property
     def terms(self) -> Assignment:
@@ -323,6 +337,6 @@ class Job:
         """Every signed document of this job, in the order of the flow, for an auditor."""
         out: list[bytes] = []
         for r in self.team:
-            documents = (r.assignment, r.commitment, r.reveal, r.verdict, r.receipt, r.cheque)
+            documents = (r.assignment, r.commitment, r.reveal, r.verdict, r.receipt, *r.parts, r.cheque)
             out += [x.raw for x in documents if x is not None]
         return out

@@ -8,13 +8,14 @@ from typing import Final
 
 import msgspec
 
-from p2pcompute.protocol import pricing, records, verification
+from p2pcompute.protocol import pricing, records, slices, verification
 from p2pcompute.protocol.claims import Claims, work_of
 from p2pcompute.protocol.job import LIVE, Job, Replica
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.reputation import Reputation
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.trust import Trust
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import merkle
@@ -38,8 +39,8 @@ def _needs(asked: Needs, manifest: Manifest) -> Needs:
 class Jobs:
     """Jobs by id, oldest first."""
 
-    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation) -> None:
-        self._post, self._ledger, self._reputation = post, ledger, reputation
+    def __init__(self, post: Post, ledger: Ledger, reputation: Reputation, redeemer: Redeemer) -> None:
+        self._post, self._ledger, self._reputation, self._redeemer = post, ledger, reputation, redeemer
         self.trust = Trust(post.env.secret)
         self.claims = Claims()
         self._jobs: OrderedDict[bytes, Job] = OrderedDict()
@@ -230,7 +231,7 @@ class Jobs:
             case records.PartPaid():
                 cheque = self._post.open(record.cheque)
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == cheque.body.receipt)
-                replica.part = cheque
+                slices.add_part(replica.parts, cheque)
                 self._restore_promise(cheque)
             case records.ChequeTaken():
                 replica = next(r for r in job.team if r.receipt and r.receipt.id == record.receipt)
@@ -245,3 +246,4 @@ class Jobs:
         """Sums count within an epoch; a restored home begins anew."""
         if cheque.epoch == self._post.author.epoch:
             self._ledger.restore_promise(cheque.body.payee, cheque.body.cumulative)
+            self._redeemer.take(cheque)

@@ -8,7 +8,7 @@ from typing import Final
 from p2pcompute.errors import RemoteError
 from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.comparing import Comparing, must_show
-from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
+from p2pcompute.protocol.desk import LETTER_MS, VERDICT_MS, Desk, persist
 from p2pcompute.protocol.disputes import Disputes
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, JobOutcome, JobStatus, Now, RunJob
@@ -185,7 +185,7 @@ class Judging:
         assert replica.reveal is not None
         assert replica.commitment is not None
         body = d.Verdict(replica.commitment.id, d.Judgement.REFUTED, (), 0, 0)
-        verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
+        verdict = self._desk.post.write(now, body, lifetime_ms=VERDICT_MS)
         self._desk.jobs.take_verdict(job, replica, verdict)
         replica.evidence = evidence
         record = persist(records.Refuted(job.id, replica.reveal.raw, verdict.raw, evidence))
@@ -243,7 +243,7 @@ class Judging:
             price = pricing.price_due(replica.terms, counted_us, moved) if paid else 0
             roots = replica.reveal.body.output_roots if paid else group[-1].output_roots
             body = d.Verdict(replica.commitment.id, judgement, roots, len(group) + witnesses, price)
-            verdict = self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
+            verdict = self._desk.post.write(now, body, lifetime_ms=VERDICT_MS)
             self._desk.jobs.take_verdict(job, replica, verdict)
             pairs.append((replica.reveal.raw, verdict.raw))
             letters.append(self._desk.event(job, "job.verdict", replica, judgement=judgement.name, price=price))

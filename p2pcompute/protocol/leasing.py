@@ -160,13 +160,12 @@ class Leasing:
 
     def credit_fault(self, now: Now, requester: bytes, ceiling: int, of: Lease | None = None) -> Refusal | None:
         """Why no task of this price is taken on from this requester; on the lease `of`, if it has one already."""
-        mine, strangers = 0, dict[bytes, int]()
+        at_work = {requester: 0}
         for lease in self._leases.values():
-            if lease.requester == requester:
-                mine += lease.price_ceiling if lease is not of else 0
-            elif not self._ledger.has_paid(lease.requester):
-                strangers[lease.requester] = strangers.get(lease.requester, 0) + lease.price_ceiling
-        others = sum(min(at_work, self._ledger.credit.first) for at_work in strangers.values())
+            if lease is not of:
+                at_work[lease.requester] = at_work.get(lease.requester, 0) + lease.price_ceiling
+        mine = at_work.pop(requester)
+        others = sum(self._ledger.beyond_at_work(other, sum_) for other, sum_ in at_work.items())
         text = self._ledger.refusal(requester, ceiling, mine, others, now.wall_ms)
         return (d.DeclineCode.NO_CREDIT, text) if text else None
 

@@ -1,9 +1,9 @@
 """What a sans-IO machine takes in and gives out. Drivers run the effects; machines never do.
 
 Order is the contract: a machine returns effects in the order they must happen. A driver lets `Request`, `Reply`,
-`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect`, `Locate` and `Compare` leave strictly in order, and none of them
-before every `Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that was
-promised can be forgotten by a crash.
+`Grant`, `RunJob`, `CancelJob`, `Fetch`, `Inspect`, `Locate`, `Compare` and `Redeem` leave strictly in order, and none
+of them before every `Persist` that stands ahead of it, in the same list or in an earlier one, is durable: nothing that
+was promised can be forgotten by a crash.
 `Send`, `Connect`, `Find`, `Serve`, `Disconnect`, `SetTimer` and `Emit` promise nothing and leave at once. Machines
 never read a clock, never draw a random number of their own and never block.
 """
@@ -267,6 +267,17 @@ class Compare(msgspec.Struct, frozen=True, gc=False):
     results: tuple[tuple[bytes, ...], ...]
 
 
+class Redeem(msgspec.Struct, frozen=True, gc=False):
+    """Have `amount` micro-credits of value leave for `payee`, by the operator's command; then on_redeemed(key).
+    `document` is a cheque to it, `cumulative` what that states, `key` its id: who is told one key twice sends once."""
+
+    key: bytes
+    payee: bytes
+    amount: int
+    cumulative: int
+    document: bytes
+
+
 class Emit(msgspec.Struct, frozen=True, gc=False):
     """Something happened that people, metrics or invariants want to know. `fields` hold plain values only."""
 
@@ -291,11 +302,12 @@ Effect = (
     | Locate
     | Compare
     | Grant
+    | Redeem
     | Emit
 )
 
 
-Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect | Locate | Compare
+Ordered = Request | Reply | Grant | RunJob | CancelJob | Fetch | Inspect | Locate | Compare | Redeem
 """Effects that wait for the journal; see the top of this module."""
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from p2pcompute.errors import DecodeError
 from p2pcompute.protocol import pricing, records, slices, verification
-from p2pcompute.protocol.engagement import TRANSITIONS, Engagement
+from p2pcompute.protocol.engagement import TOLD, TRANSITIONS, VERDICT_WAIT_MS, Engagement
 from p2pcompute.protocol.lease import Caps, Lease
 from p2pcompute.protocol.leasing import LETTER_MS, Answered, Leasing, Refusal, persist
 from p2pcompute.protocol.ledger import Ledger
@@ -43,12 +43,21 @@ from p2pcompute.wire.manifest import decode_manifest, manifest_id
 from p2pcompute.wire.policy import policy_fault
 
 RETRY_MS: Final = 2_000
+ASK_MS_MIN: Final = 30_000
+"""After so long a requester is asked for the verdict that may have got lost; then twice as late every time."""
+ASK_MS_MAX: Final = 3_600_000
 REQUEST_MS: Final = 5_000
 FETCH_MS: Final = 120_000
 DELIVERY_MS: Final = 3_600_000
 """How long outputs stay readable by their requester after the verdict."""
 ENGAGEMENTS_MAX: Final = 65_536
 """Assignments remembered; when none of them is closed, nothing is reserved and no new one is taken."""
+
+
+def _lifetime_ms(now: Now, e: Engagement) -> int:
+    """Of a commitment: as long as a verdict on it is waited for (P14)."""
+    due_ms = max(int(e.assignment.body.commit_by) - now.wall_ms, LETTER_MS)
+    return min(due_ms + VERDICT_WAIT_MS, limits.DOCUMENT_LIFETIME_MS_MAX)
 
 
 def _event(name: str, requester: bytes, **fields: object) -> Emit:
@@ -145,6 +154,7 @@ class Provider:
             if e.state == "fetching":
                 out += self._fetch_manifest(now, e)
             elif e.state in ("committed", "failed"):
+                e.tell_by_wall_ms = now.wall_ms + LETTER_MS
                 out.append(SetTimer(f"provider.tell:{e.token}", now.mono_ms))
             elif e.state == "awaiting verdict":
                 out += self._grant_evidence(e)
@@ -171,7 +181,8 @@ class Provider:
         out: list[bytes] = []
         for e in self._engagements.values():
             if e.receipt is not None:
-                documents = (e.assignment, e.commitment, e.verdict, e.receipt, self.chain.cheque(e.receipt.id))
+                cheques = (*e.parts, self.chain.cheque(e.receipt.id))
+                documents = (e.assignment, e.commitment, e.verdict, e.receipt, *cheques)
                 out += [x.raw for x in documents if x is not None]
         return out
 
@@ -323,7 +334,7 @@ class Provider:
         assert e.receipt is not None
         roots, sizes, price = e.opening.output_roots, e.output_sizes, e.receipt.body.price
         others = sum(x.released - x.paid for x in self._unpaid[e.requester].values() if x is not e)
-        left = max(0, self._ledger.credit_of(e.requester) - others)
+        left = max(0, self._ledger.credit_of(e.requester) - self._ledger.late(e.requester) - others)
         readable = sum(sizes) if e.is_shown else slices.readable_bytes(sizes, price, e.paid, left)
         whole, chunks = slices.whole_chunks(sizes, readable)
         e.released = max(e.paid, slices.value_of(sizes, price, readable))
@@ -393,6 +404,7 @@ class Provider:
             return False
         if cheque.body.part:
             e.paid = cheque.body.part
+            slices.add_part(e.parts, cheque)
             return True
         self.chain.countersign(cheque)
         e.step("pay")
@@ -474,7 +486,7 @@ class Provider:
             states=outcome.states if status is d.OutcomeStatus.OK else (),
         )
         root = verification.commitment_root(e.assignment.id, e.assignment.body.manifest, e.manifest, opening)
-        document = self._post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=LETTER_MS)
+        document = self._post.write(now, d.Commitment(e.assignment.id, root), lifetime_ms=_lifetime_ms(now, e))
         opening = msgspec.structs.replace(opening, commitment=document.id)
         ok = status is d.OutcomeStatus.OK
         moved_bytes = pricing.traffic_bytes(e.manifest, len(e.manifest_bytes), with_outputs=ok)
@@ -497,7 +509,7 @@ class Provider:
         e.state = "running" if e.state == "fetching" else e.state  # replay: a restart repeats the run silently
         e.step("commit")
         e.commitment, e.opening, e.moved_bytes, e.is_shown = commitment, opening, moved_bytes, is_shown
-        e.output_sizes = output_sizes
+        e.output_sizes, e.tell_by_wall_ms = output_sizes, commitment.issued_at + LETTER_MS
         self._by_commitment[commitment.id] = e
         self._ledger.claim(e.requester, e.assignment.id, e.claim, commitment.issued_at)
         self._vacate(e, commitment)
@@ -512,10 +524,11 @@ class Provider:
     # -- telling the requester, until it knows -----------------------------------------------------------------------
 
     def _tell(self, now: Now, e: Engagement) -> list[Effect]:
-        letter = e.commitment if e.state == "committed" else e.failure
-        if letter is None:
+        """Its commitment or failure. A commitment that is told again asks what became of it."""
+        if e.letter is None:
             return []
-        if now.wall_ms >= letter.expires_at:
+        letter, until_wall_ms = e.letter
+        if now.wall_ms >= until_wall_ms:
             self._step(now, e, "expire")
             return []
         tag = Tag("provider", "tell", e.assignment.id, e.requester)
@@ -526,24 +539,35 @@ class Provider:
         return [SetTimer(f"provider.tell:{e.token}", None)]
 
     def _await_verdict(self, now: Now, e: Engagement) -> list[Effect]:
-        return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + max(0, e.verdict_by_wall_ms - now.wall_ms))]
+        """Ask for it after a while, ever more rarely: the letter that said it may be lost, or what came of it may have
+        been forgotten in a crash."""
+        pause_ms = min(ASK_MS_MIN << min(e.asked, 16), ASK_MS_MAX, max(0, e.verdict_by_wall_ms - now.wall_ms))
+        return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + pause_ms)]
 
-    def on_response(self, now: Now, tag: Tag, outcome: Outcome) -> list[Effect]:
-        """The requester acknowledged a commitment or failure, or did not."""
+    def on_response(self, now: Now, tag: Tag, outcome: Outcome, answer: AnyDocument | None) -> list[Effect]:
+        """The requester acknowledged a commitment or failure, or did not; or it says (`answer`, signed by it) that it
+        judged against the commitment, or wants it no more."""
         e = self._engagements.get(tag.subject)
-        if e is None or e.state not in ("committed", "failed"):
+        if e is None or e.state not in TOLD:
             return []
         if isinstance(outcome, Ok):
+            if answer is not None and isinstance(answer.body, d.Verdict | d.Abort):
+                before, _, after = self.handlers[type(answer.body)](now, answer)
+                if e.state not in TOLD:
+                    return [*before, *after]
             e.step("acknowledged")
             return self._await_verdict(now, e) if e.state == "awaiting verdict" else []
+        if e.state == "awaiting verdict":
+            return self._await_verdict(now, e)
         return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + RETRY_MS)]
 
     def on_timer(self, now: Now, name: str) -> list[Effect]:
         """`name` is the token of an engagement whose letter is due again, or whose verdict is overdue."""
         e = self._engagements.get(bytes.fromhex(name))
-        if e is not None and e.state == "awaiting verdict":
-            self._step(now, e, "expire")
-        return self._tell(now, e) if e is not None and e.state in ("committed", "failed") else []
+        if e is None:
+            return []
+        e.asked += e.state == "awaiting verdict"
+        return self._tell(now, e)
 
     def on_peer_up(self, now: Now, peer: bytes) -> list[Effect]:
         """A requester is back: tell it what it missed."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from p2pcompute.errors import DecodeError, SignatureError
-from p2pcompute.protocol.equivocation import OFFENCES, Place, contradict, place_of
+from p2pcompute.protocol.equivocation import OFFENCES, contradict, contradictions, place_of, prove
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.codec import Verify
@@ -96,8 +96,37 @@ class Audit:
 
 def audit(network: str, raws: Iterable[bytes], verify: Verify) -> Audit:
     """Check every signature in a bundle and every binding between its documents. Needs nothing but public keys."""
-    by_id: dict[bytes, AnyDocument] = {}
     faults: list[str] = []
+    by_id, count = _opened(network, raws, verify, faults)
+    lines = [ReceiptLine(x) for x in by_id.values() if isinstance(x.body, d.Receipt)]
+    cheques = _grouped(by_id, d.Cheque, lambda x: x.body.receipt)
+    reveals = _grouped(by_id, d.RootReveal, lambda x: x.body.commitment)
+    for line in lines:
+        _check_receipt(line, by_id)
+        _check_reveals(line, by_id, reveals)
+        row = cheques.get(line.receipt.id, [])
+        line.countersigned = any(_countersigns(x, line.receipt, row) for x in row)
+    told = [x for proof in by_id.values() for x in _told(network, proof, verify, faults)]
+    faults += _contradictions([*by_id.values(), *told], {line.receipt.id: line for line in lines})
+    heads = [line.receipt for line in lines if not line.receipt.body.n and line.receipt.body.previous != NONE]
+    faults += [f"receipt 0 of {x.signer.hex()[:16]} names one before it" for x in heads]
+    return Audit(lines, count, faults)
+
+
+def equivocations(network: str, raws: Iterable[bytes], verify: Verify) -> list[d.EquivocationProof]:
+    """What a bundle proves: a proof for each key that signed two of its statements of which only one can be true,
+    whether they stand there by themselves or inside of proofs. What does not verify proves nothing."""
+    by_id, _ = _opened(network, raws, verify, [])
+    told = [x for proof in by_id.values() for x in _told(network, proof, verify, [])]
+    found = {pair[0].signer: prove(*pair) for pair in contradictions([*by_id.values(), *told])}
+    return list(found.values())
+
+
+def _opened(
+    network: str, raws: Iterable[bytes], verify: Verify, faults: list[str]
+) -> tuple[dict[bytes, AnyDocument], int]:
+    """The documents that verify, by id, and how many there were."""
+    by_id: dict[bytes, AnyDocument] = {}
     count = 0
     for raw in raws:
         count += 1
@@ -110,18 +139,7 @@ def audit(network: str, raws: Iterable[bytes], verify: Verify) -> Audit:
             faults.append(f"document {count}: {error}")
             continue
         by_id[document.id] = document
-    lines = [ReceiptLine(x) for x in by_id.values() if isinstance(x.body, d.Receipt)]
-    cheques = _grouped(by_id, d.Cheque, lambda x: x.body.receipt)
-    reveals = _grouped(by_id, d.RootReveal, lambda x: x.body.commitment)
-    for line in lines:
-        _check_receipt(line, by_id)
-        _check_reveals(line, by_id, reveals)
-        line.countersigned = any(_countersigns(x, line.receipt) for x in cheques.get(line.receipt.id, ()))
-    told = [x for proof in by_id.values() for x in _told(network, proof, verify, faults)]
-    faults += _contradictions([*by_id.values(), *told], {line.receipt.id: line for line in lines})
-    heads = [line.receipt for line in lines if not line.receipt.body.n and line.receipt.body.previous != NONE]
-    faults += [f"receipt 0 of {x.signer.hex()[:16]} names one before it" for x in heads]
-    return Audit(lines, count, faults)
+    return by_id, count
 
 
 def _grouped(
@@ -157,13 +175,12 @@ def _check_receipt(line: ReceiptLine, by_id: dict[bytes, AnyDocument]) -> None:
         line.faults.append("its price is above the ceiling")
 
 
-def _countersigns(cheque: AnyDocument, receipt: AnyDocument) -> bool:
-    return bool(
-        cheque.signer == receipt.body.requester
-        and not cheque.body.part
-        and cheque.body.payee == receipt.signer
-        and cheque.body.cumulative >= receipt.body.price
-    )
+def _countersigns(cheque: AnyDocument, receipt: AnyDocument, row: Iterable[AnyDocument]) -> bool:
+    """Whether it is the last cheque for a receipt, and with the parts of other epochs in `row` reaches its price."""
+    ends = receipt.body.requester, receipt.signer
+    others = [x for x in row if x.epoch != cheque.epoch and (x.signer, x.body.payee) == ends]
+    due = receipt.body.price - max((x.body.part for x in others), default=0)
+    return bool((cheque.signer, cheque.body.payee) == ends and not cheque.body.part and cheque.body.cumulative >= due)
 
 
 def _check_reveals(line: ReceiptLine, by_id: dict[bytes, AnyDocument], reveals: dict[bytes, list[AnyDocument]]) -> None:
@@ -201,16 +218,11 @@ def _told(network: str, proof: AnyDocument, verify: Verify, faults: list[str]) -
 def _contradictions(documents: Iterable[AnyDocument], lines: dict[bytes, ReceiptLine]) -> list[str]:
     """Who signed two statements of which only one can be true, and what it did."""
     faults: dict[str, None] = {}
-    places: dict[Place, AnyDocument] = {}
-    for document in documents:
+    for other, document in contradictions(documents):
         place = place_of(document)
-        if place is None:
-            continue
-        first = places.setdefault(place, document)
-        for other in (first, *(x for n in (-1, 1) if (x := places.get(place._replace(n=place.n + n))))):
-            if contradict(other, document):
-                where = place.chain[1].hex()[:16] if isinstance(place.chain[1], bytes) else f"number {place.n}"
-                faults[f"{document.signer.hex()[:16]} {OFFENCES[type(document.body)]} ({where})"] = None
-                for line in (lines[x.id] for x in (other, document) if x.id in lines):
-                    line.faults.append("its signer forked the chain here")
+        assert place is not None
+        where = place.chain[1].hex()[:16] if isinstance(place.chain[1], bytes) else f"number {place.n}"
+        faults[f"{document.signer.hex()[:16]} {OFFENCES[type(document.body)]} ({where})"] = None
+        for line in (lines[x.id] for x in (other, document) if x.id in lines):
+            line.faults.append("its signer forked the chain here")
     return list(faults)

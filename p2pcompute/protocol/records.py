@@ -178,6 +178,27 @@ class Covered(Record, frozen=True, tag="covered"):
     cheque: bytes
 
 
+class Redeeming(Record, frozen=True, tag="redeeming"):
+    """Payer: so much value is on its way for this cheque, and those before it. It may have left."""
+
+    cheque: bytes
+    amount: int
+
+
+class Redeemed(Record, frozen=True, tag="redeemed"):
+    """Payer: what was on its way for the cheque of this id has left."""
+
+    cheque: bytes
+
+
+class ValueCame(Record, frozen=True, tag="value-came"):
+    """Payee: its operator saw value arrive from a peer, under this reference; empty: none was given."""
+
+    peer: bytes
+    amount: int
+    reference: str
+
+
 class Banned(Record, frozen=True, tag="banned"):
     """Requester: an operator is banned here, or (with an empty reason) pardoned."""
 
@@ -211,6 +232,9 @@ AnyRecord = (
     | Committed
     | Issued
     | Covered
+    | Redeeming
+    | Redeemed
+    | ValueCame
     | Banned
     | Proved
 )

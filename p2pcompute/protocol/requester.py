@@ -15,7 +15,7 @@ from p2pcompute.protocol.bidding import Announce
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.commands import Submit
-from p2pcompute.protocol.desk import Desk, persist
+from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
 from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
@@ -25,6 +25,7 @@ from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
 from p2pcompute.protocol.session import Session
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -48,8 +49,9 @@ class Requester:
         reputation: Reputation,
         candidates: Candidates,
         announce: Announce,
+        redeemer: Redeemer,
     ) -> None:
-        self._desk = Desk(post, ledger, reputation, announce)
+        self._desk = Desk(post, ledger, reputation, announce, redeemer)
         self._hiring = Hiring(self._desk, book, candidates)
         self._judging = Judging(self._desk)
         self._settling = Settling(self._desk)
@@ -110,6 +112,8 @@ class Requester:
                     out += self._settling.send_verdict(job, replica)
                 elif replica.state == "paying":
                     out += self._settling.send_cheque(job, replica)
+                elif replica.state == "owed" and job.state == "done":
+                    out += self._settling.pay(now, job, replica)
             if not job.over:
                 out += self._hiring.watch_commit_by(now, job)
                 out += self._start(now, job)
@@ -145,8 +149,8 @@ class Requester:
     # -- what comes in -----------------------------------------------------------------------------------------------
 
     def on_request(self, now: Now, peer: bytes, request_id: int, document: AnyDocument) -> list[Effect]:
-        """A Commitment or Failure from a provider we assigned. Anything unknown or late is acknowledged and dropped:
-        the provider must stop repeating it."""
+        """A Commitment or Failure from a provider we assigned. What is unknown is acknowledged and dropped: its
+        provider must stop repeating it."""
         found = self.jobs.find(document.body.assignment, document.signer)
         acknowledge = Reply(request_id, b"")
         if found is None:
@@ -154,6 +158,9 @@ class Requester:
         job, replica = found
         if isinstance(document.body, d.Failure):
             return [acknowledge, *self._on_failure(now, job, replica, document.body)]
+        word = self._last_word(now, job, replica, document)
+        if word is not None:
+            return [Reply(request_id, word.raw)]
         if replica.commitment is not None:
             return [acknowledge, *self._on_second_commitment(now, job, replica, document)]
         if job.state != "working" or replica.state not in ("assigned", "running"):
@@ -163,6 +170,16 @@ class Requester:
         held = persist(records.CommitmentHeld(job.id, document.raw))
         told = [self._desk.event(job, "job.committed", replica), *self._hiring.on_committed(now, job, replica)]
         return [held, acknowledge, *told, *self._advance(now, job), *self._wake(now, job.session)]
+
+    def _last_word(self, now: Now, job: Job, replica: Replica, commitment: AnyDocument) -> AnyDocument | None:
+        """What became of a commitment that brings nothing (any more): the verdict against it, or that it is not wanted.
+        Its provider may have missed that, or forgotten it in a crash, and takes it for work that will be paid."""
+        if replica.state == "rejected" and replica.commitment is not None and replica.commitment.id == commitment.id:
+            return replica.verdict
+        if replica.state == "lost" or (job.over and replica.state in LIVE):
+            body = d.Abort(commitment.body.assignment, (replica.error or job.error)[:200])
+            return self._desk.post.write(now, body, lifetime_ms=LETTER_MS)
+        return None
 
     def _wake(self, now: Now, session: Session | None) -> list[Effect]:
         """A lease of the session may be idle: the jobs that wait for one take it, first come, first served."""
@@ -317,8 +334,8 @@ class Requester:
             return self._judging.inspect(now, job, replica)
         if step == "verdict" and replica.state == "judged":
             return self._settling.send_verdict(job, replica)
-        if step == "part" and replica.state == "owed" and job.fetching == replica.peer:
-            return self._settling.send_part(job, replica)
+        if step == "part" and replica.state == "owed":
+            return self._settling.repeat_part(job, replica)
         if step == "cheque" and replica.state == "paying":
             return self._settling.send_cheque(job, replica)
         if step == "gone" and replica.state in ("assigned", "running") and job.state == "working":
@@ -344,4 +361,6 @@ class Requester:
                     out.append(SetTimer(self._desk.retry_key(job, replica, "gone"), at))
                 elif replica.state == "paying" and up:
                     out += self._settling.send_cheque(job, replica)
+                elif replica.state == "owed" and replica.part_pending and job.fetched and up:
+                    out += self._settling.send_part(job, replica)
         return out

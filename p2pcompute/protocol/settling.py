@@ -8,7 +8,7 @@ from p2pcompute.errors import KernelError
 from p2pcompute.protocol import receipts, records, slices
 from p2pcompute.protocol.desk import RETRY_MS, SETTLING_ATTEMPTS_MAX, Desk, persist
 from p2pcompute.protocol.job import Job, Replica
-from p2pcompute.protocol.machine import Effect, Fetch, Missed, Now, Outcome, SetTimer
+from p2pcompute.protocol.machine import Effect, Fetch, Missed, Now, Ok, Outcome, SetTimer
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
@@ -17,6 +17,8 @@ FETCH_MS: Final = 120_000
 FETCH_PAUSE_MS: Final = 200
 PATIENT_BYTES: Final = 16 * limits.MIB
 """Outputs larger than this are fetched from all agreeing replicas together."""
+PART_WAIT_MS: Final = 24 * 3_600_000
+"""Who does not take a cheque for a part in this time is not paid the rest."""
 
 
 class Settling:
@@ -53,7 +55,7 @@ class Settling:
             return self._fetch_outputs(now, job)
         out: list[Effect] = []
         for replica in job.within("owed"):
-            out += self._pay(now, job, replica)
+            out += self.pay(now, job, replica)
         if not job.over and not job.within("judged"):
             out += self._end(now, job)
         return out
@@ -107,44 +109,73 @@ class Settling:
         assert replica.receipt is not None
         sizes, price = [b.size_bytes for b in job.manifest.outputs], replica.receipt.body.price
         part = slices.value_of(sizes, price, held_bytes)
-        if part <= replica.paid_in_parts:
+        if replica.part_pending or part <= replica.paid_in_parts:
             return [*self.send_part(job, replica), *self._fetch_later(now, job, replica)]
         cumulative = self._desk.ledger.promise(replica.peer, part - replica.paid_in_parts)
         body = d.Cheque(replica.peer, cumulative, replica.receipt.id, part)
-        replica.part = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+        cheque = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
+        slices.add_part(replica.parts, cheque)
+        replica.part_taken = False
         paid = self._desk.event(job, "job.part-paid", replica, price=part)
-        return [persist(records.PartPaid(job.id, replica.part.raw)), paid, *self.send_part(job, replica)]
+        held, settled = persist(records.PartPaid(job.id, cheque.raw)), self._desk.promised(cheque)
+        return [held, paid, *self.send_part(job, replica), *settled]
 
     def send_part(self, job: Job, replica: Replica) -> list[Effect]:
         """The journaled cheque for a part, until it is taken."""
-        return [self._desk.send(job, replica, "part", replica.part)] if replica.part is not None else []
+        assert replica.part is not None
+        replica.part_sent = True
+        return [self._desk.send(job, replica, "part", replica.part)]
+
+    def repeat_part(self, job: Job, replica: Replica) -> list[Effect]:
+        """The pause is over. Where the part is not waited for any more, it goes again when it is."""
+        replica.part_sent = job.fetched or job.fetching == replica.peer
+        return self.send_part(job, replica) if replica.part_sent and replica.part_pending else []
 
     def on_part_taken(self, now: Now, job: Job, replica: Replica, outcome: Outcome) -> list[Effect]:
-        """The source has it, and gives more; or it did not answer, time and again."""
-        if replica.state != "owed" or job.fetching != replica.peer:
+        """The source has it, and gives more; or it did not answer, or declined, time and again."""
+        if replica.state != "owed":
             return []
-        if not isinstance(outcome, Missed):
-            replica.attempts, job.fetching = 0, b""
-            return []
+        is_awaited = job.fetching == replica.peer
+        if isinstance(outcome, Ok) and not outcome.frame:
+            replica.attempts, replica.part_taken = 0, True
+            job.fetching = b"" if is_awaited else job.fetching
+            return self.pay(now, job, replica) if job.fetched else []
         replica.attempts += 1
-        if replica.attempts < SETTLING_ATTEMPTS_MAX:
+        if job.fetched:
+            return self._part_again(now, job, replica)
+        if is_awaited and replica.attempts < SETTLING_ATTEMPTS_MAX:
             pause_ms = RETRY_MS << min(replica.attempts - 1, 5)
             return [SetTimer(self._desk.retry_key(job, replica, "part"), now.mono_ms + pause_ms)]
-        replica.attempts, replica.fetch_failures = 0, SETTLING_ATTEMPTS_MAX
-        job.fetching = b""
+        replica.part_sent = False
+        if is_awaited:
+            replica.attempts, replica.fetch_failures = 0, SETTLING_ATTEMPTS_MAX
+            job.fetching = b""
         return []
+
+    def _part_again(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """All outputs are here, from others too, and this one is still to say that it has its part: ever more rarely,
+        for a day. Then it gets no more, as the end of its receipt cannot be paid without it."""
+        assert replica.part is not None
+        if now.wall_ms >= replica.part.issued_at + PART_WAIT_MS:
+            return self._desk.lose(now, job, replica, "did not take the cheque for a part")
+        delay_ms = RETRY_MS << min(replica.attempts, 10)
+        return [SetTimer(self._desk.retry_key(job, replica, "part"), now.mono_ms + delay_ms)]
 
     # -- cheques -----------------------------------------------------------------------------------------------------
 
-    def _pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+    def pay(self, now: Now, job: Job, replica: Replica) -> list[Effect]:
+        """The last cheque for a receipt, once the payee has the part before it, of whatever epoch (K9)."""
         assert replica.receipt is not None
+        if replica.part_pending:
+            return [] if replica.part_sent else self.send_part(job, replica)
         due = replica.receipt.body.price - replica.paid_in_parts
         cumulative = self._desk.ledger.promise(replica.peer, due)
         body = d.Cheque(replica.peer, cumulative, replica.receipt.id)
         replica.cheque = self._desk.post.write(now, body, lifetime_ms=limits.DOCUMENT_LIFETIME_MS_MAX)
         replica.step("cheque")
         paid = self._desk.event(job, "job.paid", replica, price=replica.receipt.body.price)
-        return [persist(records.Settled(job.id, replica.cheque.raw)), paid, *self.send_cheque(job, replica)]
+        held, settled = persist(records.Settled(job.id, replica.cheque.raw)), self._desk.promised(replica.cheque)
+        return [held, paid, *self.send_cheque(job, replica), *settled]
 
     def send_cheque(self, job: Job, replica: Replica) -> list[Effect]:
         """The journaled cheque, until it is taken."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from p2pcompute.wire.documents import AnyDocument
 from p2pcompute.wire.limits import BLOB_CHUNK_BYTES as CHUNK_BYTES
 
 
@@ -26,6 +27,14 @@ def whole_chunks(sizes: Sequence[int], readable: int) -> tuple[int, int]:
             return i, readable // CHUNK_BYTES
         readable -= size
     return len(sizes), 0
+
+
+def add_part(parts: list[AnyDocument], cheque: AnyDocument) -> None:
+    """Keep a cheque for a part, with the last ones of earlier epochs: each says what all parts so far come to, and the
+    sums of different epochs add up."""
+    if parts and parts[-1].epoch == cheque.epoch:
+        del parts[-1]
+    parts.append(cheque)
 
 
 def value_of(sizes: Sequence[int], price: int, held: int) -> int:

@@ -168,6 +168,9 @@ class Character:
     def on_located(self, now: Now, token: str, byte: int | None, silent: tuple[bytes, ...] = ()) -> list[Effect]:
         return self.out(now, self.core.on_located(now, token, byte, silent))
 
+    def on_redeemed(self, now: Now, key: bytes, fault: str) -> list[Effect]:
+        return self.out(now, self.core.on_redeemed(now, key, fault))
+
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         return self.out(now, self.core.on_compared(now, token, pairs))
 

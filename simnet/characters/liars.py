@@ -95,6 +95,18 @@ class Sleeper(Milker):
     patience = CONFIRMATIONS_MIN
 
 
+class Padder(Milker):
+    """Is right, and claims ten times the time that it took, once its word counts unchecked."""
+
+    wrong_results = False
+    patience = CONFIRMATIONS_MIN
+
+    def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
+        if self._earned < self.patience:
+            return honest
+        return JobOutcome(JobStatus.OK, honest.outputs, 10 * honest.device_us)
+
+
 class Colluder(Character):
     """One of a gang that agreed beforehand on one and the same wrong answer for every task."""
 

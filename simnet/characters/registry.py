@@ -8,7 +8,7 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
 from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
-from simnet.characters.liars import Colluder, Faker, Hydra, LazyCopier, Liar, Milker, Sleeper, SubtleLiar
+from simnet.characters.liars import Colluder, Faker, Hydra, LazyCopier, Liar, Milker, Padder, Sleeper, SubtleLiar
 from simnet.characters.swindlers import Deadbeat, Hoarder, LossInventor, Skimper, Squatter, Sybil, Withholder
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
@@ -19,6 +19,7 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "faker": Faker,
     "milker": Milker,
     "sleeper": Sleeper,
+    "padder": Padder,
     "lazy-copier": LazyCopier,
     "gang": Colluder,
     "hydra": Hydra,

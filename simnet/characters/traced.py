@@ -82,6 +82,10 @@ class Traced:
         self._note(now, "located", token[:8], repr(byte), *silent)
         return self._inner.on_located(now, token, byte, silent)
 
+    def on_redeemed(self, now: Now, key: bytes, fault: str) -> list[Effect]:
+        self._note(now, "redeemed", key, fault)
+        return self._inner.on_redeemed(now, key, fault)
+
     def on_compared(self, now: Now, token: str, pairs: tuple[tuple[int, int], ...] | None) -> list[Effect]:
         self._note(now, "compared", token[:8], repr(pairs))
         return self._inner.on_compared(now, token, pairs)

@@ -108,9 +108,7 @@ class JournalTellsAll(Invariant):
     def _compare(site: Site, core: PeerCore) -> None:
         fresh = site.make_core()
         for data in site.disk.written():
-            record = records.decode_record(data)
-            fresh.requester.jobs.replay(record)
-            fresh.provider.replay(record)
+            fresh.replay(records.decode_record(data))
         for what, look in MEMORY.items():
             lives, replayed = look(core), look(fresh)
             if lives != replayed:
@@ -144,7 +142,9 @@ def _chain(core: PeerCore) -> object:
 
 
 def _accounts(core: PeerCore) -> object:
-    accounts = [(peer.hex()[:8], a.earned, a.covered, a.promised) for peer, a in core.ledger.accounts()]
+    accounts = [
+        (peer.hex()[:8], a.earned, a.covered, a.received, a.promised, a.settled) for peer, a in core.ledger.accounts()
+    ]
     return sorted(row for row in accounts if any(row[1:]))
 
 
@@ -165,6 +165,10 @@ def _replicas(core: PeerCore) -> object:
     }
 
 
+def _settlements(core: PeerCore) -> object:
+    return sorted((short(intent.cheque), intent.amount) for intent in core.redeemer._open.values())
+
+
 def _bans(core: PeerCore) -> object:
     return sorted(operator.hex()[:8] for operator in core.reputation.banned())
 
@@ -177,6 +181,7 @@ MEMORY: Final[dict[str, Callable[[PeerCore], object]]] = {
     "accounts": _accounts,
     "tasks": _jobs,
     "replicas": _replicas,
+    "settlements": _settlements,
     "bans": _bans,
 }
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Final
 
 from p2pcompute.protocol import receipts, records, verification
+from p2pcompute.protocol.claims import work_of
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Emit
@@ -166,6 +167,55 @@ class ValueConserved(Invariant):
             raise Violation(f"{who} the account says {account}, and the journal {sum(earned.values())}, {got} covered")
 
 
+class SettledOnce(Invariant):
+    """Value that left between two honest peers is never more than the payer's cheques promise, and none moves twice
+    for one key. Who was paid books no more than came. In the end no more is owed than may be, and what left is booked.
+    """
+
+    name = "settled-once"
+
+    def on_second(self, now_ms: int) -> None:
+        if not self.world.scenario.settle_at:
+            return
+        if self.world.network.bank.altered:
+            raise Violation("a key that moved value was used for another sum")
+        for payer in self.world.nodes:
+            for payee in self.world.nodes:
+                if payer.kind.honest and payee.kind.honest:
+                    self._check(payer, payee)
+
+    @staticmethod
+    def _moved(payer: Site, payee: Site) -> int:
+        moved = payer.network.bank.transfers.values()
+        return sum(x.amount for x in moved if (x.payer, x.payee) == (payer.peer, payee.peer))
+
+    @staticmethod
+    def _came(payer: Site, payee: Site) -> int:
+        return sum(record.amount for record in written(payee, records.ValueCame) if record.peer == payer.peer)
+
+    def _check(self, payer: Site, payee: Site) -> None:
+        cheques = cheques_written(written(payer, records.Settled), written(payer, records.PartPaid))
+        promised, moved, came = (
+            promises(cheques).get(payee.peer, 0),
+            self._moved(payer, payee),
+            self._came(payer, payee),
+        )
+        if not came <= moved <= promised:
+            raise Violation(f"of {promised} promised by {payer.name}, {moved} left for {payee.name} and {came} came")
+
+    def at_end(self) -> None:
+        self.on_second(self.world.wheel.now_ms)
+        if not self.world.scenario.settle_at:
+            return
+        for payer, core in self.honest_cores():
+            owed = max((account.outstanding for _, account in core.ledger.accounts()), default=0)
+            if owed > self.world.scenario.settle_at:
+                raise Violation(f"{payer.name} owes {owed} to one peer, and nothing leaves")
+            for payee in self.world.nodes:
+                if payee.kind.honest and self._moved(payer, payee) != self._came(payer, payee):
+                    raise Violation(f"not all that {payer.name} sent to {payee.name} is booked there")
+
+
 class DebtBounded(Invariant):
     """What one requester leaves unpaid is within the credit that its cheques earned it, but for the work that was under
     way when the credit was used up (K3, K4). What counts as under way is, and nothing else. Receipts that count as paid
@@ -206,8 +256,8 @@ class DebtBounded(Invariant):
 
 
 class FairPrice(Invariant):
-    """Every agreeing replica of an honest requester gets the price that F7 says, and nobody else gets anything. (Of a
-    claim that stands alone a part may be counted.)"""
+    """Every agreeing replica of an honest requester gets the price that F7 says, and nobody else gets anything. Of a
+    claim that stands alone no more is counted than others were paid for such work before."""
 
     name = "fair-price"
 
@@ -220,20 +270,43 @@ class FairPrice(Invariant):
                     assert r.reveal is not None
                     assert r.verdict is not None
                     due = _due(job, r, min(claims, default=0)) if _is_paid(r.verdict) else 0
-                    least = due if len(claims) != 1 else _due(job, r, 0) if due else 0
+                    least = due
+                    if len(claims) == 1 and due:
+                        least, due = _due(job, r, 0), self._lone_due(core, job, r)
                     if not least <= r.verdict.body.price <= due:
                         raise Violation(f"a replica of {job.name[:8]} was to get {due} and gets {r.verdict.body.price}")
+
+    def _lone_due(self, core: PeerCore, job: Job, replica: Replica) -> int:
+        """By the longest time that was ever paid to one of several for such work on such a device, once there was one
+        before this task came."""
+        assert replica.reveal is not None
+        claimed_us, work = replica.reveal.body.device_us, work_of(job.manifest, replica.device)
+        before, longest_us = False, 0
+        for other in core.requester.jobs:
+            agreed = [
+                r for r in other.team if r.verdict and r.verdict.body.judgement is d.Judgement.AGREED and r.reveal
+            ]
+            paid = [
+                min(r.reveal.body.device_us, min(x.reveal.body.device_us for x in agreed if x.reveal) * 5 // 4)
+                for r in agreed
+                if len(agreed) > 1 and r.reveal and work_of(other.manifest, r.device) == work
+            ]
+            longest_us = max([longest_us, *paid])
+            ended_ms = self.world.tasks[other.id].ended_ms if other.id in self.world.tasks else -1
+            before |= bool(paid) and 0 <= ended_ms < self.world.tasks[job.id].submitted_ms
+        return _due(job, replica, claimed_us if not before else min(claimed_us, longest_us), exactly=True)
 
 
 def _is_paid(verdict: AnyDocument) -> bool:
     return verdict.body.judgement in (d.Judgement.AGREED, d.Judgement.KERNEL_AT_FAULT)
 
 
-def _due(job: Job, replica: Replica, lowest_us: int) -> int:
-    """F7, with whole micro-credits rounded up (V7)."""
+def _due(job: Job, replica: Replica, lowest_us: int, *, exactly: bool = False) -> int:
+    """F7, with whole micro-credits rounded up (V7); `exactly`: for this time."""
     assert replica.reveal is not None
     claimed_us, terms, m = replica.reveal.body.device_us, replica.terms, job.manifest
     paid_us = claimed_us if 4 * claimed_us <= 5 * lowest_us else 5 * lowest_us // 4
+    paid_us = lowest_us if exactly else paid_us
     moved = len(job.manifest_bytes) + m.ptx_size_bytes + sum({b.root: b.size_bytes for b in m.inputs}.values())
     if replica.reveal.body.status is d.OutcomeStatus.OK:
         moved += sum(b.size_bytes for b in m.outputs)

@@ -9,6 +9,8 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import Emit
 from simnet.invariants.base import Invariant, Violation
 from simnet.invariants.bounds import MemoryBounded
+from simnet.invariants.contact import ContradictionsTold, SeveralAsked
+from simnet.invariants.exposure import SlicesBounded, WorkBounded
 from simnet.invariants.journals import DurableFirst, JournalTellsAll
 from simnet.invariants.mesh import BooksConverge, NoHonestConvicted
 from simnet.invariants.money import (
@@ -17,6 +19,7 @@ from simnet.invariants.money import (
     NoDoubleBooking,
     PaidOnce,
     ReceiptsVerify,
+    SettledOnce,
     SlotsShared,
     ValueConserved,
 )
@@ -38,12 +41,17 @@ INVARIANTS: Final[dict[str, type[Invariant]]] = {
         NothingLeaks,
         LiarsAreOut,
         NoHonestConvicted,
+        ContradictionsTold,
+        SeveralAsked,
         NoDoubleBooking,
         SlotsShared,
         WithinBudget,
         PaidOnce,
         ValueConserved,
+        SettledOnce,
         DebtBounded,
+        WorkBounded,
+        SlicesBounded,
         FairPrice,
         ReceiptsVerify,
         DurableFirst,

@@ -144,7 +144,8 @@ class ColludersBounded(Invariant):
             self.chances.setdefault(event.fields["job"], self._chance(node))  # type: ignore[arg-type]
         elif event.name == "job.done":
             job: bytes = event.fields["job"]  # type: ignore[assignment]
-            if self.draws.colluders(job, self.world.tasks[job].roots) >= self.world.scenario.work.quorum:
+            colluders = self.draws.colluders(job, self.world.tasks[job].roots)
+            if colluders >= self.world.scenario.work.quorum and not is_right(self.world.tasks[job]):
                 self.won[job] = None
 
     def _chance(self, node: Site) -> float:

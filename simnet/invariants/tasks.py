@@ -116,8 +116,8 @@ class StopIsFinal(Invariant):
 
 
 class WithinBudget(Invariant):
-    """What the replicas of a task can cost at the most is within its budget, nobody dearer than its user allowed is
-    set to work, and no two replicas at work are one operator's."""
+    """What the replicas of a task can cost at the most is within its budget, nobody dearer than its user allowed or
+    other than those it named is set to work, and no two replicas at work are one operator's."""
 
     name = "within-budget"
 
@@ -141,6 +141,8 @@ class WithinBudget(Invariant):
             if record.operator in operators:
                 raise Violation(f"{node.name} set one operator to work twice on one task")
             operators.add(record.operator)
+            if self.world.named and record.operator not in self.world.named:
+                raise Violation(f"{node.name} set somebody to work on a task for others")
             ceilings += assignment.body.price_ceiling
             if 0 < work.price_max < assignment.body.price_per_device_s:
                 raise Violation(f"{node.name} assigned at {assignment.body.price_per_device_s}, above {work.price_max}")

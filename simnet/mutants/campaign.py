@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Final
 
-from simnet.invariants import INVARIANTS, Violation, Watch
+from simnet.invariants import Violation, Watch
 from simnet.mutants.trials import TRIALS, Trial
 from simnet.world import World
 
@@ -44,9 +44,9 @@ class Hung(BaseException):
 
 
 def verdict_on(world: World) -> tuple[str, str]:
-    """Run a world under all invariants: the name of the one that broke and what it says; or that the code broke, which
+    """Run a world under its invariants: the name of the one that broke and what it says; or that the code broke, which
     stands for itself; or nothing."""
-    watch = Watch(world, list(INVARIANTS))
+    watch = Watch(world)
     try:
         with _patience():
             world.run()

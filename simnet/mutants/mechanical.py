@@ -49,7 +49,7 @@ FUNCTIONS: Final[tuple[tuple[Owner, str], ...]] = (
     (Provider, "_on_assignment"),
     (Provider, "_assignment_fault"),
     (Judging, "judge"),
-    (Settling, "_pay"),
+    (Settling, "pay"),
     (Settling, "_end"),
 )
 ORDER: Final = (
@@ -204,9 +204,6 @@ SURVIVE: Final = (
     "Jobs._replay_end #0 dropped: job.fetched = True",
     "Jobs._replay_end #8 dropped: job.fetched = not record.error",
     "Provider._issue #0 dropped: e.step('issue')",
-    "Judging.judge #3 dropped: job.dry_rounds = 0",
-    "Judging.judge #8 off by one: 0",
-    "Judging.judge #12 off by one: 1",
     "Settling._end #4 off by one: 0",
     "Settling._end #5 and for or: reason or f'the kernel ended in a {status.name.lower()}'",
     "Settling._end #6 and for or: r.receipt and r.reveal",

@@ -8,17 +8,22 @@ from typing import Final
 
 from p2pcompute.protocol import matching, pricing, provider, requester, verification
 from p2pcompute.protocol.book import Book
+from p2pcompute.protocol.candidates import Candidates
+from p2pcompute.protocol.claims import Claims
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.desk import Desk
 from p2pcompute.protocol.disputes import Disputes
+from p2pcompute.protocol.equivocation import Witness
 from p2pcompute.protocol.gossip.score.standing import Standing
 from p2pcompute.protocol.hiring import Hiring
+from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ladder import Ladder
 from p2pcompute.protocol.leasing import Leasing
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.reservation import Slots
+from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.protocol.settling import Settling
 from p2pcompute.protocol.sync import Sync
 from p2pcompute.wire import codec
@@ -225,7 +230,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "cheque not journaled",
         "A requester pays and would not know it after a crash.",
         "calm",
-        (S, "_pay", "return [persist(records.Settled(job.id, replica.cheque.raw)), paid,", "return [paid,"),
+        (S, "pay", "return [held, paid,", "return [paid,"),
     ),
     _mutant(
         "a cheque is written twice after a crash",
@@ -441,6 +446,95 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "Nothing of anybody is read who has not yet earned a score.",
         "calm",
         (Standing, "graylisted", "peer in self._low and", "self.score(peer) < 0.5 and"),
+    ),
+    _mutant(
+        "slices without cheques",
+        "A provider gives all outputs at once, whatever they cost and whoever asks.",
+        "slices",
+        (
+            P,
+            "_grant_outputs",
+            "sum(sizes) if e.is_shown else slices.readable_bytes(sizes, price, e.paid, left)",
+            "sum(sizes)",
+        ),
+    ),
+    _mutant(
+        "a part not journaled",
+        "A requester pays for a part of the outputs and would not know it after a crash.",
+        "slices",
+        (S, "_pay_part", "return [held, paid,", "return [paid,"),
+    ),
+    _mutant(
+        "the last cheque overtakes its part",
+        "A receipt is paid for good though nobody knows that the part before has come.",
+        "half paid",
+        (S, "pay", "if replica.part_pending:", "if False:"),
+    ),
+    _mutant(
+        "work at once is not bounded",
+        "A provider sets everything to work that a requester asks for.",
+        "hoarder",
+        (Ledger, "refusal", "if at_work and at_work + price_ceiling > credit:", "if False:"),
+    ),
+    _mutant(
+        "a lone claim is paid in full",
+        "Nobody remembers what others were paid for the same work.",
+        "padders",
+        (Claims, "bound", "min(claimed_us, self._longest_us.get(work, claimed_us))", "claimed_us"),
+    ),
+    _mutant(
+        "two receipts of one number pass",
+        "Who forks its chain of receipts is not convicted.",
+        "forkers",
+        (Witness, "see", "if place is None:", "if place is None or isinstance(document.body, Receipt):"),
+    ),
+    _mutant(
+        "outsiders compute what is for others",
+        "The operators that a need names are not looked at.",
+        "named",
+        (Ladder, "ranked", "if name not in self._settled", 'if name not in (*self._settled, "operator")'),
+    ),
+    _mutant(
+        "the referee is read backwards",
+        "Whose block is as it should be is refuted.",
+        "referee",
+        (J, "_on_refereed", "if outcome.finding is Finding.WRONG:", "if outcome.finding is Finding.CLEAN:"),
+    ),
+    _mutant(
+        "a straggler is its own backup",
+        "Who is late is hired once more beside itself, and paid twice for one task.",
+        "backups",
+        (Job, "taken", "for r in self.team if lost or", "for r in self.team if not r.late and lost or not r.late and"),
+    ),
+    _mutant(
+        "candidates of one peer",
+        "What one peer of a shard shows is taken for the market.",
+        "shards",
+        (Candidates, "_ask", "chosen = order[:PEERS_ASKED]", "chosen = order[:1]"),
+    ),
+    _mutant(
+        "what is to leave is not journaled",
+        "A requester has value sent and would not know of it after a crash.",
+        "settled",
+        (Redeemer, "consider", "return [record, Emit(", "return [Emit("),
+    ),
+    _mutant(
+        "what was on its way is forgotten",
+        "A restarted requester sends again what has left, under another key.",
+        "settled",
+        (Redeemer, "replay", "self._open[cheque.body.payee] = Intent(cheque, record.amount)", "pass"),
+        (Redeemer, "_book", "intent = self._open.pop(payee)", "intent = self._open.pop(payee, None)"),
+    ),
+    _mutant(
+        "a command that failed is told another sum",
+        "Meanwhile more was promised, and the same key is to move it all.",
+        "settled",
+        (
+            Redeemer,
+            "on_redeemed",
+            "intent.attempts += 1",
+            "intent.attempts += 1; intent.amount = self._ledger.account(payee).outstanding",
+        ),
     ),
     _mutant(
         "quotes are never forgotten",

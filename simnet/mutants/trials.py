@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from p2pcompute.protocol import leasing
+from p2pcompute.protocol import leasing, shards
 from simnet.chance import plan_of, scenario_of
 from simnet.disk import CrashState
 from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Quit, Restore, SlowDisk, Storm, Straggle
@@ -21,12 +21,14 @@ LOST: Final = CrashState.LOST
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A world to run, `seeds` times. `quotes_max`: with so little room for quotes, so that it is soon used up."""
+    """A world to run, `seeds` times. `quotes_max`: with so little room for quotes, so that it is soon used up.
+    `shard_offers`: with shards of so many offers, so that the book is soon cut."""
 
     scenario: Scenario
     plan: Plan = ()
     seeds: int = 2
     quotes_max: int = 0
+    shard_offers: int = 0
 
     def worlds(self) -> Iterator[World]:
         """One after the other."""
@@ -37,12 +39,16 @@ class Trial:
     def room(self) -> Iterator[None]:
         """While its worlds run."""
         before = leasing.QUOTES_MAX, bounds.LIMITS["quotes"]
+        shard = shards.SHARD_OFFERS_MAX, shards.SHARD_OFFERS_MIN
         if self.quotes_max:
             leasing.QUOTES_MAX = bounds.LIMITS["quotes"] = self.quotes_max  # type: ignore[misc]
+        if self.shard_offers:
+            shards.SHARD_OFFERS_MAX, shards.SHARD_OFFERS_MIN = self.shard_offers, self.shard_offers // 4  # type: ignore[misc]
         try:
             yield
         finally:
             leasing.QUOTES_MAX, bounds.LIMITS["quotes"] = before  # type: ignore[misc]
+            shards.SHARD_OFFERS_MAX, shards.SHARD_OFFERS_MIN = shard  # type: ignore[misc]
 
 
 def _mixed(**kinds: float) -> dict[str, float]:
@@ -191,6 +197,65 @@ TRIALS: Final[dict[str, Trial]] = {
     "joining": Trial(Scenario(providers=8, boot_every_ms=700, work=Work(tasks=2), linger_ms=25_000), seeds=2),
     "stragglers": Trial(
         Scenario(providers=4, work=Work(tasks=4)), plan=(Straggle(at_ms=0, for_ms=60_000, nodes="provider1"),), seeds=1
+    ),
+    "slices": Trial(
+        Scenario(
+            providers=3,
+            requesters=2,
+            requester_characters=_mixed(deadbeat=1),
+            credit=2_000_000,
+            work=Work(tasks=4, every_ms=1_500, output_kb=1_024),
+            until_ms=90_000,
+        ),
+        plan=(Restore("requester", 4_000), Crash("provider1", 6_000, disk=LOST)),
+    ),
+    "half paid": Trial(
+        Scenario(providers=3, credit=500_000, work=Work(tasks=1, output_kb=1_024)),
+        plan=(Partition(at_ms=3_920, for_ms=15_000, nodes="provider0"), Restore("requester", 3_940)),
+        seeds=1,
+    ),
+    "backups": Trial(
+        Scenario(providers=3, slots=8, work=Work(tasks=2, run_ms_min=200)),
+        plan=(Straggle(at_ms=0, for_ms=60_000, nodes="provider1", factor=30.0),),
+        seeds=1,
+    ),
+    "settled": Trial(
+        Scenario(
+            providers=3,
+            settle_at=200_000,
+            links=Links(loss=0.05, request_loss=0.05),
+            work=Work(tasks=8, every_ms=700),
+        ),
+        plan=(CrashAtRecord("requester", 9, disk=LOST), Crash("requester", 5_500, disk=LOST)),
+        seeds=4,
+    ),
+    "forkers": Trial(Scenario(providers=5, characters=_mixed(forker=1), work=Work(tasks=5, every_ms=900))),
+    "padders": Trial(
+        Scenario(
+            providers=4,
+            characters=_mixed(padder=2),
+            price_step=0,
+            work=Work(tasks=60, every_ms=400, kernels=1, verify="adaptive"),
+        ),
+        seeds=1,
+    ),
+    "named": Trial(
+        Scenario(
+            providers=5,
+            characters=_mixed(liar=1),
+            work=Work(tasks=5, verify="restricted", replicas=1, quorum=1, named=2),
+        ),
+    ),
+    "shards": Trial(
+        Scenario(
+            providers=20,
+            acquaintances=3,
+            checks=("no-task-lost", "no-wrong-result", "several-asked", "paid-once"),
+            until_ms=40_000,
+            work=Work(tasks=4, first_ms=12_000, every_ms=1_000),
+        ),
+        seeds=1,
+        shard_offers=8,
     ),
     "storm": Trial(
         Scenario(providers=6, work=Work(tasks=6), links=Links(request_loss=0.1)),

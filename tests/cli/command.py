@@ -43,7 +43,8 @@ class Provider:
 
     def __init__(self, home: Path, *options: str) -> None:
         self.home = home
-        assert run(["init", "--home", str(home), "--no-passphrase"]) == 0
+        if not home.exists():
+            assert run(["init", "--home", str(home), "--no-passphrase"]) == 0
         self.process = start(
             "serve", "--json", "--home", home, "--listen", "/ip4/127.0.0.1/tcp/0", "--memory", "64MiB", *options
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,37 @@ def test_a_kernel_runs_and_its_evidence_holds(command: Command, files: Path, thr
     assert command.last[0]["promised"] == told["price"]
     assert command("receipt", "export", "all.p2p") == 0
     assert command("audit", "all.p2p") == 0
+
+
+def test_what_was_promised_leaves_by_the_operators_command_and_what_came_is_booked(
+    command: Command, files: Path, through: tuple[str, ...], provider: Provider
+) -> None:
+    pay = files / "pay.py"
+    pay.write_text("import sys\nopen(sys.argv[1], 'a').write(sys.stdin.read())\n")
+    assert command("init", "--no-passphrase", "--json") == 0
+    me = command.last["peer"]
+    assert command("config", "set", "settle_at", "1") == 0
+    assert command("config", "set", "settlement", json.dumps([sys.executable, str(pay), str(files / "sent")])) == 0
+    assert command("run", "my.cu", *SAXPY, *SCALARS, *through, "--json") == 0, command.err
+    price = command.last["price"]
+    assert command("ledger", "--json") == 0  # only asks: nothing leaves by that
+    with serving(files / "home"):
+        for _ in range(200):
+            assert command("ledger", "--json") == 0
+            if not command.last[0]["outstanding"]:
+                break
+            time.sleep(0.05)
+        assert (command.last[0]["promised"], command.last[0]["settled"]) == (price, price)
+    orders = {order["key"]: order for order in map(json.loads, (files / "sent").read_text().splitlines())}
+    assert sum(order["amount"] for order in orders.values()) == price
+    assert {order["payee"] for order in orders.values()} == {provider.listening["peer"]}
+    settled = ("ledger", "settled", me, f"{price / 1e6:.6f}", "--reference", "7", "--home", provider.home)
+    assert command(*settled) == 0
+    assert command(*settled) == 2
+    assert "booked before" in command.err
+    assert command("ledger", "--home", provider.home, "--json") == 0
+    (row,) = [row for row in command.last if row["peer"] == me]
+    assert (row["covered"], row["received"], row["to_come"]) == (price, price, 0)
 
 
 def test_tampered_evidence_is_told(command: Command, files: Path, through: tuple[str, ...]) -> None:

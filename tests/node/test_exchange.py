@@ -18,9 +18,11 @@ from trio.testing import MockClock
 from p2pcompute.errors import HomeError, RemoteError
 from p2pcompute.node import exchange
 from p2pcompute.node.config import BLOB_BYTES_PER_S, BLOB_BYTES_PER_S_MIN
+from p2pcompute.node.engines import Engines
 from p2pcompute.node.sources import PROTOCOL, STALL_S, PaymentDueError
 from p2pcompute.node.sources import Source as BlobSource
-from p2pcompute.protocol.machine import PeerInfo
+from p2pcompute.node.workshop import Workshop
+from p2pcompute.protocol.machine import Grant, Now, PeerInfo
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.transport.channels import FrameReader, pack_frame
 from p2pcompute.transport.libp2p import Libp2pTransport
@@ -226,6 +228,69 @@ async def test_wrong_nodes_are_told_before_a_chunk_is_read(tmp_path: Path) -> No
         source.bend = lambda stream: Bent(stream, 0, stop=False)  # type: ignore[assignment,return-value]
         with pytest.raises(RemoteError, match="description"):
             await fetch(store, opens, root, size)
+
+
+class SetClock:
+    """node.ports.Clock that stands where the test wants."""
+
+    def __init__(self) -> None:
+        self.wall_ms = 1_000_000
+
+    def now(self) -> Now:
+        return Now(0, self.wall_ms)
+
+    def deadline(self, mono_ms: int) -> float:
+        raise AssertionError
+
+
+OTHER = bytes([9]) * 32
+UNTIL_MS = 2_000_000
+REFUSED: dict[str, Callable[[bytes, bytes], Grant | None]] = {
+    "no grant": lambda me, root: None,
+    "a grant for another root": lambda me, root: Grant("token", me, (bytes(32),), UNTIL_MS),
+    "a grant for another peer": lambda me, root: Grant("token", OTHER, (root,), UNTIL_MS),
+    "a grant that ran out": lambda me, root: Grant("token", me, (root,), 1_000_000),
+    "a grant that was taken back": lambda me, root: Grant("token", me, (), UNTIL_MS),
+    "a part of another blob": lambda me, root: Grant("token", me, (), UNTIL_MS, part=(bytes(32), 9)),
+    "a part that ran out": lambda me, root: Grant("token", me, (), 1_000_000, part=(root, 9)),
+    "single leaves, and those used up": lambda me, root: Grant("token", me, (root,), UNTIL_MS, leaves_max=1),
+}
+
+
+async def answer(source: BlobSource, *request: object) -> bytes:
+    """All that comes back for a request."""
+    stream, said = await source.open(), b""
+    await stream.send_all(pack_frame(msgspec.msgpack.encode(request)))
+    try:
+        while some := await stream.receive_some():
+            said += some
+    except trio.BrokenResourceError:
+        said += b"reset"
+    return said
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_who_was_granted_nothing_gets_nothing_and_cannot_tell_what_is_there(tmp_path: Path, case: str) -> None:
+    async with peers(tmp_path, 1) as (_, (source,), (asked,)):
+        (me,) = source.readers
+        clock = SetClock()
+        shop = Workshop(source.store, Engines([]), BLOB_BYTES_PER_S, clock)
+        source.server = shop  # type: ignore[assignment]
+        here, size = source.store.put(blob(3))
+        nothing, _ = source.store.put(b"")
+        grant = REFUSED[case](me, here)
+        if grant is not None:
+            shop.grant(grant)
+        if grant is not None and grant.leaves_max:
+            assert len(await answer(asked, here, size, [[0, 1]])) > limits.BLOB_LEAF_BYTES
+        there = merkle.blob_root(b"is nowhere")
+        said = {
+            await answer(asked, root, n, *rest)
+            for root, n in ((here, size), (here, size - 1), (there, size), (nothing, 0), (nothing, 1))
+            for rest in ((0, 9, True), (0, 9, False), (2, 1, True))
+        }
+        pieces = {await answer(asked, root, size, [[first, 2]]) for root in (here, there) for first in (0, 1, 100)}
+        assert said == pieces == {pack_frame(b"")}
 
 
 @pytest.mark.parametrize("frame", [b"", b"\xff", msgspec.msgpack.encode([b"short", 1, 0, 1, True])])

@@ -42,6 +42,7 @@ from p2pcompute.protocol.machine import (
     Outcome,
     PeerInfo,
     Persist,
+    Redeem,
     Reply,
     Request,
     RunJob,
@@ -205,11 +206,18 @@ class Actor:
         self.located: list[Locate] = []
         self.compare: Callable[[Compare], tuple[tuple[int, int], ...]] = lambda effect: ()
         self.comparisons: list[Compare] = []
+        self.pay: Callable[[Redeem], str] = self.paying
+        self.settle_at = 0
+        self.redeems = True
+        self.paid: dict[bytes, Redeem] = {}
+        """Value that left, by key."""
         self.blobs_given = True
         self.mangle: Callable[[Effect], Effect | None] = lambda effect: effect
         self.deaf = False
         self.crash_at = -1
         self.crash_keeps = True
+        self.crash_moves = False
+        """Whether the home that comes back is a restored one: its journal, and a new epoch."""
         self.life = 0
         self.offer: d.Offer | None = None
         self.events: list[Emit] = []
@@ -231,6 +239,7 @@ class Actor:
         env = Environment(self.peer, self.key.sign, verify_once, rng, secret)
         gossip = SilentGossip()
         home = {"network": NETWORK, "epoch": self.epoch, "delegation": self.delegation}
+        home |= {"settle_at": self.settle_at, "redeems": self.redeems}
         self.core = PeerCore(
             env, gossip, **home, credit=Credit(self.credit, self.credit, 1_000 * self.credit), caps=self.caps
         )  # type: ignore[arg-type]
@@ -291,6 +300,8 @@ class Actor:
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.compared(effect))
             case Locate():
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.looked(effect))
+            case Redeem():
+                self.later(self.stage.mono_ms + RUN_MS, lambda: self.redeem(effect))
             case Inspect():
                 self.later(self.stage.mono_ms + RUN_MS, lambda: self.inspected(effect))
             case Grant():
@@ -310,6 +321,8 @@ class Actor:
         self.crash_at = -1
         if self.crash_keeps:
             self.journal.append(record)
+        if self.crash_moves:
+            self.epoch = blake3(self.epoch).digest(length=8)
         self.crash()
 
     def later(self, at_mono_ms: int, call: Callable[[], None]) -> None:
@@ -330,6 +343,14 @@ class Actor:
                 outcome = msgspec.structs.replace(outcome, states=tuple(states))
             self.blobs.update({root: b"" for root, _ in outcome.outputs})
             self.do(self.core.on_job(self.stage.now, effect.token, outcome))
+
+    def redeem(self, effect: Redeem) -> None:
+        self.do(self.core.on_redeemed(self.stage.now, effect.key, self.pay(effect)))
+
+    def paying(self, effect: Redeem) -> str:
+        """A command that works."""
+        assert self.paid.setdefault(effect.key, effect) == effect, "one key, one sum"
+        return ""
 
     def inspected(self, effect: Inspect) -> None:
         self.inspections.append(effect)

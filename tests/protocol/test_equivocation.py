@@ -10,6 +10,7 @@ import pytest
 from p2pcompute.errors import DecodeError, SignatureError
 from p2pcompute.identity.keys import KeyPair
 from p2pcompute.protocol import equivocation, records
+from p2pcompute.protocol.commands import Accuse, Ban
 from p2pcompute.protocol.core import offers_topic
 from p2pcompute.protocol.equivocation import Witness, contradict, offender_of, prove
 from p2pcompute.protocol.machine import Effect, Environment, Now, Request, Ruling
@@ -422,3 +423,33 @@ def test_who_hears_of_a_proof_bans_the_operator_it_knows_the_key_by_for_good() -
     bystander.crash()
     assert list(bystander.core.reputation.banned()) == [liar.operator.public]
     assert announced(bystander) == []
+
+
+def test_a_proof_that_the_owner_brings_bans_and_is_told_to_everybody_though_it_ran_out() -> None:
+    stage = Stage()
+    r, bystander = stage.actor("r"), stage.actor("bystander")
+    (liar,) = stage.providers(1)
+    stage.introduce()
+    pair = [liar.core.post.write(stage.now, d.Commitment(NONE, root), lifetime_ms=1) for root in (NONE, b"r" * 32)]
+    stage.mono_ms += 60_000
+    r.do(r.core.on_command(stage.now, Accuse(prove(*pair))))
+    stage.settle()
+    assert list(r.core.reputation.banned()) == [liar.operator.public]
+    (proof,) = announced(r)
+    assert bystander.core.judge_gossip(stage.now, offers_topic(NETWORK), proof, r.peer) is Ruling.ACCEPT
+    assert bystander.core.book.is_convicted(liar.peer)
+    r.do(r.core.on_command(stage.now, Ban(liar.operator.public, "")))
+    stage.settle()
+    assert not r.core.reputation.banned()
+    r.do(r.core.on_command(stage.now, Accuse(prove(*pair))))
+    stage.settle()
+    assert list(r.core.reputation.banned()) == [liar.peer], "whose key it is, no offer says any more"
+    assert announced(r) == [proof]
+
+
+@pytest.mark.parametrize("pair", [(A, A), (B, A), (A, reservation(dataclasses.replace(SECOND, slot=1)))])
+def test_what_proves_nothing_is_refused_from_the_owner_too(pair: tuple[d.AnyDocument, d.AnyDocument]) -> None:
+    r = Stage().actor("r")
+    with pytest.raises(DecodeError):
+        r.core.on_command(r.stage.now, Accuse(d.EquivocationProof(pair[0].raw, pair[1].raw)))
+    assert not r.core.reputation.banned()

@@ -77,19 +77,20 @@ def test_a_claim_counts_for_no_more_than_the_ceiling() -> None:
     assert unpaid(desk) == CEILING
 
 
-def test_a_stranger_has_one_dear_task_at_work_and_who_paid_has_several() -> None:
-    desk = risking(CEILING, 3 * CEILING, 100 * CEILING)
+def test_what_is_at_work_together_grows_with_what_was_paid_and_no_faster() -> None:
+    desk = risking(2 * CEILING - 50_000, 9 * CEILING, 100 * CEILING)
     desk.reserve()
     assert code(quoted(desk)) is d.DeclineCode.NO_CREDIT
     for name, step in list(STEPS.items())[1:]:
         step(desk)
         assert name != "committed" or isinstance(quoted(desk).body, d.Quote)
-    desk.reserve()
+    assert desk.core.ledger.account(REQUESTER.public).covered == 50_000
     desk.reserve()
     desk.reserve()
     answer = quoted(desk)
     assert code(answer) is d.DeclineCode.NO_CREDIT
-    assert f"may cost {3 * CEILING} micro-credits" in answer.body.reason
+    assert f"may cost {2 * CEILING} micro-credits" in answer.body.reason
+    assert f"all of them {2 * CEILING}" in answer.body.reason
 
 
 def test_a_dearer_assignment_than_was_probed_for_needs_room_of_its_own() -> None:
@@ -108,10 +109,11 @@ def test_a_refusal_says_what_is_owed_and_how_to_pay() -> None:
     assert "cheque" in answer.body.reason
 
 
-def test_strangers_together_hold_no_more_than_their_cap_and_who_paid_is_none_of_them() -> None:
+def test_strangers_together_hold_no_more_than_their_cap_and_who_paid_for_as_much_is_none_of_them() -> None:
     desk = risking(CEILING, 9 * CEILING, 2 * CEILING)
     for step in STEPS.values():
         step(desk)
+    desk.core.ledger.account(REQUESTER.public).covered += CEILING  # of earlier tasks
     assert [type(reserved(desk, key_of(name)).body) for name in ("a", "b")] == [d.Reservation] * 2
     assert code(quoted(desk, key_of("c"))) is d.DeclineCode.NO_CREDIT
     assert isinstance(quoted(desk).body, d.Quote)

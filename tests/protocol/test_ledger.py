@@ -99,26 +99,55 @@ def test_work_done_and_unpaid_counts_before_and_after_it_is_judged() -> None:
     assert may(ledger, PAYER, 1)
 
 
-def test_a_task_alone_is_taken_at_any_price_and_several_within_the_room() -> None:
+@pytest.mark.parametrize(("paid", "room"), [(0, 100), (1, 101), (400, 500), (900, 1_000), (5_000, 1_000)])
+def test_a_task_alone_is_taken_at_any_price_and_several_within_what_was_paid_and_the_first_credit(
+    paid: int, room: int
+) -> None:
     ledger = Ledger(SMALL)
+    if paid:
+        paying(ledger, PAYER, paid)
     assert may(ledger, PAYER, 10**9)
-    assert [may(ledger, PAYER, ceiling, at_work=60) for ceiling in (40, 41)] == [True, False]
-    paying(ledger, PAYER, 1)
-    assert [may(ledger, PAYER, ceiling, at_work=60) for ceiling in (940, 941)] == [True, False]
+    assert [may(ledger, PAYER, ceiling, at_work=60) for ceiling in (room - 60, room - 59)] == [True, False]
 
 
-def test_strangers_share_a_cap_that_those_who_paid_do_not_feel() -> None:
+def test_strangers_share_a_cap_that_those_who_paid_for_more_do_not_feel() -> None:
     ledger = Ledger(SMALL)
     for i in range(2):
         ledger.earn(bytes([i]), b"", 90, 0)
     assert ledger.strangers_risk(0) == 180
     assert [may(ledger, b"new", ceiling) for ceiling in (70, 71, 10**9)] == [True, False, False]
     assert [may(ledger, b"new", ceiling, others=30) for ceiling in (40, 41)] == [True, False]
-    paying(ledger, b"good", 1)
-    assert may(ledger, b"good", 10**9)
+    paying(ledger, b"good", 500)
+    assert may(ledger, b"good", 500)
+    assert not may(ledger, b"good", 10**9)
     assert ledger.take_cheque(bytes([0]), EPOCH, 90, 90)
     assert ledger.strangers_risk(0) == 90
     assert may(ledger, b"new", 10**9)
+
+
+@pytest.mark.parametrize(
+    ("paid", "at_work", "unpaid", "both"),
+    [(0, 100, 100, 100), (1, 99, 99, 100), (60, 40, 40, 100), (100, 0, 0, 100), (150, 0, 0, 50), (1_000, 0, 0, 0)],
+)
+def test_who_paid_a_little_counts_a_little_less(paid: int, at_work: int, unpaid: int, both: int) -> None:
+    ledger = Ledger(SMALL)
+    if paid:
+        paying(ledger, PAYER, paid)
+    assert ledger.beyond_at_work(PAYER, 100) == at_work
+    ledger.earn(PAYER, b"", 100, 0)
+    assert ledger.strangers_risk(0) == unpaid
+    assert ledger.beyond_at_work(PAYER, 100) == both
+
+
+def test_many_keys_that_pay_a_little_each_are_no_way_around_the_cap() -> None:
+    ledger, took = Ledger(SMALL), 0
+    for i in range(100):
+        payer = i.to_bytes(2, "big")
+        paying(ledger, payer, 1)
+        if may(ledger, payer, 100):
+            ledger.earn(payer, b"", 100, 0)
+            took += 100
+    assert took <= SMALL.strangers + 100
 
 
 def test_a_stranger_counts_for_no_more_than_its_first_credit() -> None:
@@ -157,8 +186,8 @@ def test_the_sum_of_what_strangers_risk_is_always_that_of_their_accounts(steps: 
             ledger.take_cheque(payer, EPOCH, sum_, 0)
         if what in ("claim", "earn"):
             last[payer] = wall_ms
-        fresh = [who for who, at in last.items() if wall_ms - at < STRANGERS_WINDOW_MS and not ledger.has_paid(who)]
-        assert ledger.strangers_risk(wall_ms) == sum(min(ledger.unpaid(who), 100) for who in fresh)
+        fresh = [ledger.account(who) for who, at in last.items() if wall_ms - at < STRANGERS_WINDOW_MS]
+        assert ledger.strangers_risk(wall_ms) == sum(min(max(0, a.unpaid - a.covered), 100) for a in fresh)
 
 
 @pytest.mark.parametrize(("earned", "claimed", "overdue"), [(0, 500, False), (99, 500, False), (100, 0, True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from p2pcompute.protocol.machine import (
     Reply,
     Request,
     RunJob,
+    SetTimer,
 )
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.protocol.verification import nonce_commitment
@@ -535,15 +537,80 @@ def test_a_commitment_is_told_again_until_it_is_acknowledged_or_old() -> None:
     assert desk.state == "closed"
 
 
-def test_a_verdict_that_never_comes_ends_the_wait() -> None:
-    desk = desk_at("acknowledged")
-    timer = desk.effects[0]
-    assert timer.key.startswith("provider.tell:")  # type: ignore[union-attr]
-    waits = timer.at_mono_ms - desk.stage.mono_ms  # type: ignore[union-attr, operator]
-    assert waits >= engagement.VERDICT_WAIT_MS
-    desk.stage.mono_ms += waits
-    assert desk.core.on_timer(desk.stage.now, timer.key) == []  # type: ignore[union-attr]
-    assert desk.state == "closed"
+def ask_for_verdict(desk: Desk) -> Request | None:
+    """Let time pass until the provider asks what became of its commitment; None when it waits no more."""
+    timers = [e for e in desk.effects if isinstance(e, SetTimer) and e.at_mono_ms is not None]
+    assert timers[-1].at_mono_ms is not None
+    desk.stage.mono_ms = timers[-1].at_mono_ms
+    desk.take(desk.core.on_timer(desk.stage.now, timers[-1].key))
+    asked: Request | None = desk.effect(Request)
+    assert asked is None or d.open_document(NETWORK, asked.frame, verify_once).id == desk.held["commitment"]
+    return asked
+
+
+@pytest.mark.parametrize("outcome", [Ok(b""), Missed.TIMEOUT])
+def test_a_verdict_that_never_comes_is_asked_for_ever_more_rarely_and_ends_the_wait(outcome: Any) -> None:
+    desk, times = desk_at("acknowledged"), list[int]()
+    while (request := ask_for_verdict(desk)) is not None:
+        times.append(desk.stage.mono_ms)
+        desk.take(desk.core.on_response(desk.stage.now, request.request_id, outcome))
+    assert times[0] == provider.ASK_MS_MIN
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert pauses[:-1] == [min(provider.ASK_MS_MIN << i, provider.ASK_MS_MAX) for i in range(1, len(pauses))]
+    assert len(times) < 40
+    assert desk.stage.mono_ms == engagement.VERDICT_WAIT_MS + provider.LETTER_MS
+    assert (desk.state, desk.core.ledger.unpaid(REQUESTER.public)) == ("closed", 0)
+
+
+WORDS: dict[str, Callable[[Desk], msgspec.Struct]] = {
+    "outvoted": lambda desk: desk.verdict(judgement=d.Judgement.OUTVOTED, price=0),
+    "undecided": lambda desk: desk.verdict(judgement=d.Judgement.UNDECIDED, agreed_roots=(), price=0),
+    "refuted": lambda desk: desk.verdict(judgement=d.Judgement.REFUTED, agreed_roots=(), price=0),
+    "abort": lambda desk: d.Abort(desk.held["assignment"], "others were quicker"),
+}
+
+
+@pytest.mark.parametrize("where", ["committed", "awaiting verdict"])
+@pytest.mark.parametrize("word", WORDS)
+def test_who_is_told_what_became_of_its_commitment_counts_it_no_more(word: str, where: str) -> None:
+    desk = desk_at(where)
+    request = desk.effect(Request) or ask_for_verdict(desk)
+    raw = desk.write(WORDS[word](desk))
+    desk.take(desk.core.on_response(desk.stage.now, request.request_id, Ok(raw)))
+    assert (desk.state, desk.core.ledger.unpaid(REQUESTER.public)) == ("closed", 0)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_stranger_and_a_word_about_something_else_end_no_wait(word: str) -> None:
+    desk = desk_at("committed")
+    raws = [desk.write(WORDS[word](desk), STRANGER)]
+    desk.held["commitment"], real = b"?" * 32, desk.held["commitment"]
+    desk.held["assignment"] = b"?" * 32
+    raws.append(desk.write(WORDS[word](desk)))
+    desk.held["commitment"] = real
+    request = desk.effect(Request)
+    for raw in raws:
+        desk.take(desk.core.on_response(desk.stage.now, request.request_id, Ok(raw)))
+        assert (desk.state, desk.core.ledger.unpaid(REQUESTER.public)) == ("awaiting verdict", 50_000)
+        request = ask_for_verdict(desk)
+        assert request is not None
+
+
+def test_a_provider_that_forgot_in_a_crash_what_it_was_told_asks_at_once_and_for_ten_minutes() -> None:
+    desk = desk_at("outvoted")
+    desk.stage.mono_ms += 3_600_000
+    desk.actor.boot()
+    assert desk.state == "committed"
+    desk.effects = list(desk.actor.queue)
+    first = ask_for_verdict(desk)
+    assert first is not None
+    assert desk.stage.mono_ms == 3_600_000
+    desk.take(desk.core.on_response(desk.stage.now, first.request_id, Missed.CLOSED))
+    again = ask_for_verdict(desk)
+    assert again is not None
+    raw = desk.write(WORDS["outvoted"](desk))
+    desk.take(desk.core.on_response(desk.stage.now, again.request_id, Ok(raw)))
+    assert (desk.state, desk.core.ledger.unpaid(REQUESTER.public)) == ("closed", 0)
 
 
 def test_an_opening_needs_the_commitment_among_those_shown() -> None:

@@ -216,7 +216,7 @@ def test_no_opening_is_asked_before_every_replica_has_committed() -> None:
     assert p.peer in engaged(r)
 
 
-def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitment_ignored() -> None:
+def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitment_answered_by_an_abort() -> None:
     stage, r, (slow, q) = scene(2)
     late: list[Effect] = []
     slow.mangle = lambda effect: late.append(effect) if isinstance(effect, RunJob) else effect  # type: ignore[func-returns-value]
@@ -234,7 +234,8 @@ def test_a_replica_that_does_not_commit_in_time_is_replaced_and_its_late_commitm
     slow.do(late)
     stage.run(for_ms=5_000)
     assert len(r.journal) == before
-    assert next(iter(slow.core.provider._engagements.values())).state == "awaiting verdict"
+    assert next(iter(slow.core.provider._engagements.values())).state == "closed"
+    assert slow.core.ledger.unpaid(r.peer) == 0
     assert {q.peer, third.peer} <= set(engaged(r))
 
 

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from p2pcompute.protocol import records, slices
 from p2pcompute.protocol.ledger import Credit
-from p2pcompute.protocol.machine import Effect, Grant, Request
+from p2pcompute.protocol.machine import Effect, Grant, PeerInfo, Reply, Request
+from p2pcompute.protocol.receipts import audit
+from p2pcompute.protocol.settling import PART_WAIT_MS
 from p2pcompute.protocol.slices import CHUNK_BYTES, readable_bytes, value_of, whole_chunks
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Buffer, Role
-from tests.protocol.stage import MANIFEST, Actor, Stage, replaced
+from tests.protocol.stage import MANIFEST, NETWORK, Actor, Stage, replaced, verify_once
 
 KIB = 1024
 
@@ -165,23 +167,129 @@ def test_a_source_that_takes_parts_and_gives_nothing_for_them_is_left_for_anothe
     assert other.core.ledger.account(r.peer).unpaid == 0
 
 
-@pytest.mark.parametrize("who", ["r", "p0"])
+@pytest.mark.parametrize(("who", "moves"), [("r", False), ("r", True), ("p0", False)])
 @pytest.mark.parametrize("keeps", [True, False])
-def test_whoever_crashes_at_whatever_record_all_is_fetched_and_paid_once(who: str, *, keeps: bool) -> None:
+def test_whoever_crashes_at_whatever_record_all_is_fetched_and_paid_once(who: str, *, moves: bool, keeps: bool) -> None:
     at = 1  # what was submitted and not journaled was never submitted
     while True:
         stage, r, (p,) = scene(15_000)
         actor = {"r": r, "p0": p}[who]
-        actor.crash_at, actor.crash_keeps = at, keeps
+        actor.crash_at, actor.crash_keeps, actor.crash_moves = at, keeps, moves
         play(stage, r)
         if actor.crash_at >= 0:
             break
         assert state(r) == "done", at
         account = p.core.ledger.account(r.peer)
         assert (account.covered, account.unpaid) == (account.earned, 0), at
-        assert r.core.ledger.account(p.peer).promised == account.earned == PRICE, at
+        assert account.earned == PRICE, at
+        assert moves or r.core.ledger.account(p.peer).promised == PRICE, at
         at += 1
     assert at > 4
+
+
+def falling_silent(stage: Stage, r: Actor, p: Actor) -> None:
+    """From the first cheque for a part on, it is off the network."""
+
+    def watch(effect: Effect) -> Effect:
+        if isinstance(effect, Request) and effect.peer == p.peer and is_cheque(r, effect):
+            p.deaf, r.mangle = True, lambda effect: effect
+        return effect
+
+    r.mangle = watch
+
+
+def half_paid() -> tuple[Stage, Actor, Actor, Actor]:
+    """One source falls silent before it has its part; the home of its payer is restored, and all outputs come from the
+    other one."""
+    stage, r, (silent, other) = scene(15_000, 2)
+    other.credit = 10**9
+    other.crash()
+    falling_silent(stage, r, silent)
+    stage.submit(r, job=JOB, manifest=LARGE)
+    stage.run(lambda: silent.deaf)
+    r.epoch = b"restored"
+    r.crash()
+    stage.run(lambda: state(r) == "done", for_ms=900_000)
+    assert state(r) == "done"
+    assert other.core.ledger.account(r.peer).unpaid == 0
+    return stage, r, silent, other
+
+
+def cheques(r: Actor, p: Actor) -> list[d.Cheque]:
+    """The last ones that it wrote for receipts of this provider."""
+    held = [r.core.post.open(x.cheque).body for x in r.records(records.Settled)]  # type: ignore[union-attr]
+    return [body for body in held if body.payee == p.peer]
+
+
+def test_the_last_cheque_waits_for_a_part_of_an_earlier_epoch() -> None:
+    stage, r, silent, _ = half_paid()
+    stage.run(for_ms=3_600_000)
+    assert cheques(r, silent) == []
+    silent.deaf = False
+    stage.run(lambda: r.core.requester.jobs.get(JOB).at_rest, for_ms=3_600_000)  # type: ignore[union-attr]
+    (last,) = cheques(r, silent)
+    assert last.cumulative == PRICE - parts(r)[0]
+    account = silent.core.ledger.account(r.peer)
+    assert (account.earned, account.covered, account.unpaid) == (PRICE, PRICE, 0)
+    assert silent.core.provider.chain.countersigned(last.receipt)
+    job = r.core.requester.jobs.get(JOB)
+    assert job is not None
+    for evidence in (silent.core.provider.evidence(), job.evidence()):
+        found = audit(NETWORK, evidence, verify_once)
+        assert found.ok
+        assert all(line.countersigned for line in found.receipts), "the part of the other epoch counts"
+    without = [raw for raw in job.evidence() if raw != r.records(records.PartPaid)[0].cheque]  # type: ignore[union-attr]
+    lines = {line.receipt.signer: line for line in audit(NETWORK, without, verify_once).receipts}
+    assert not lines[silent.peer].countersigned
+
+
+def test_a_provider_that_comes_back_is_sent_its_part_at_once() -> None:
+    stage, r, silent, _ = half_paid()
+    stage.run(for_ms=3_600_000)
+    silent.deaf = False
+    r.do(r.core.on_peer(stage.now, PeerInfo(silent.peer, True)))
+    stage.run(for_ms=10)
+    assert silent.core.ledger.account(r.peer).unpaid == 0
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_who_never_takes_its_part_is_not_waited_for_longer_than_a_day(*, restarts: bool) -> None:
+    stage, r, silent, _ = half_paid()
+    sent: list[int] = []
+
+    def note(effect: Effect) -> Effect:
+        if isinstance(effect, Request) and is_cheque(r, effect):
+            sent.append(stage.mono_ms)
+        return effect
+
+    r.mangle = note
+    if restarts:
+        stage.run(for_ms=PART_WAIT_MS // 2)
+        r.crash()
+    stage.run(for_ms=PART_WAIT_MS + 3_600_000)
+    job = r.core.requester.jobs.get(JOB)
+    assert job is not None
+    assert job.at_rest
+    assert [x.state for x in job.team if x.peer == silent.peer] == ["lost"]
+    assert cheques(r, silent) == []
+    assert len(sent) <= 2 * 120
+    stage.run(for_ms=PART_WAIT_MS)
+    assert sent[-1] < 2 * PART_WAIT_MS
+
+
+def test_a_part_that_is_declined_is_not_taken_for_paid() -> None:
+    stage, r, (p,) = scene(15_000)
+
+    def decline(effect: Effect) -> Effect:
+        if isinstance(effect, Reply) and effect.frame == b"" and parts(r):
+            no = p.core.post.write(stage.now, d.Decline(bytes(32), d.DeclineCode.UNSUITABLE, ""), lifetime_ms=9_000)
+            return Reply(effect.request_id, no.raw)
+        return effect
+
+    p.mangle = decline
+    play(stage, r, for_ms=3_600_000)
+    assert state(r) == "failed"
+    assert len(parts(r)) == 1
 
 
 def test_a_part_that_is_repeated_or_more_than_the_price_changes_nothing() -> None:

@@ -20,6 +20,8 @@ from p2pcompute.protocol import (
     reputation,
     requester,
     session,
+    settlement,
+    settling,
 )
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.engagement import TRANSITIONS, VERDICT_WAIT_MS
@@ -112,9 +114,15 @@ def test_the_figures_on_the_pages_are_the_codes() -> None:
         "letters": (leasing.LETTER_MS, 600_000),
         "delivery": (provider.DELIVERY_MS, 3_600_000),
         "verdict": (VERDICT_WAIT_MS, 86_400_000),
+        "verdict's life": (desk.VERDICT_MS, 2 * 86_400_000),
+        "asking for a verdict": (provider.ASK_MS_MIN, 30_000),
+        "asking at the rarest": (provider.ASK_MS_MAX, 3_600_000),
+        "settling again": (settlement.RETRY_MS_MIN, 10_000),
+        "settling at the rarest": (settlement.RETRY_MS_MAX, 3_600_000),
         "grace": (hiring.COMMIT_GRACE_MS, 60_000),
         "gone": (requester.LOST_MS, 2_000),
         "attempts": (desk.ATTEMPTS_MAX, 5),
+        "waiting for a part": (settling.PART_WAIT_MS, 86_400_000),
         "attempts at what was judged": (desk.SETTLING_ATTEMPTS_MAX, 9),
         "demerits": (reputation.SILENCE_DEMERITS_MAX, 1_000),
         "half-life of demerits": (reputation.HALF_LIFE_MS, 3_600_000),

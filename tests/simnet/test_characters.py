@@ -29,7 +29,7 @@ from simnet.world import World
 
 REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
-TASKS = {"sleeper": 24}
+TASKS = {"sleeper": 24, "padder": 24}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
 
@@ -133,6 +133,12 @@ def faker(it: Lived) -> bool:
 def milker(it: Lived) -> bool:
     right_ones = [ours == due for _, bad, ours, due in it.stated() if bad]
     return right_ones == sorted(right_ones, reverse=True) and len(set(right_ones)) == 2
+
+
+def padder(it: Lived) -> bool:
+    """It claims more than any run takes."""
+    most_us = 1_000 * it.world.scenario.work.run_ms_max
+    return any(x.body.device_us > most_us for x in it.sent(Kind.ROOT_REVEAL)) and not it.lies()
 
 
 def lazy_copier(it: Lived) -> bool:
@@ -287,6 +293,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "faker": faker,
     "milker": milker,
     "sleeper": milker,
+    "padder": padder,
     "lazy-copier": lazy_copier,
     "gang": gang,
     "hydra": hydra,

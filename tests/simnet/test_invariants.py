@@ -12,6 +12,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import Withdraw
 from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.lease import Lease
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit, Ruling
 from p2pcompute.wire import documents as d
@@ -19,7 +20,9 @@ from simnet.characters import CHARACTERS
 from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
 from simnet.invariants.base import of_kind, opened
 from simnet.invariants.bounds import LIMITS, TABLES, deep_bytes
+from simnet.invariants.contact import SeveralAsked
 from simnet.invariants.results import ColludersBounded, is_right, win_chance, wins_max
+from simnet.mutants.trials import TRIALS
 from simnet.node import Node
 from simnet.scenario import Scenario, Work
 from simnet.site import Site
@@ -536,3 +539,88 @@ def test_a_proof_against_somebody_honest_is_found() -> None:
     core.book._proofs[world.providers[0].peer] = core.post.write(world.requester.now, d.Cancel(), lifetime_ms=1_000)
     with pytest.raises(Violation, match="holds a proof against provider0"):
         watch.end()
+
+
+def test_a_price_for_a_claim_that_nobody_else_had_is_found() -> None:
+    trial = TRIALS["padders"]
+    (world,) = trial.worlds()
+    world.run()
+    one = INVARIANTS["fair-price"](world)
+    one.at_end()
+    lone = [
+        r
+        for job in core_of(world.requester).requester.jobs
+        for r in job.team
+        if not job.checked and r.verdict is not None and r.reveal is not None
+    ]
+    padded = max(lone, key=lambda r: r.reveal.body.device_us if r.reveal is not None else 0)
+    assert padded.verdict is not None
+    body = msgspec.structs.replace(padded.verdict.body, price=padded.price_ceiling)
+    padded.verdict = msgspec.structs.replace(padded.verdict, body=body)
+    with pytest.raises(Violation, match="was to get"):
+        one.at_end()
+
+
+def test_more_work_at_once_than_the_credit_is_found() -> None:
+    world, _ = ended()
+    p = busy(world)
+    leasing = core_of(p).provider.leasing
+    document = next(opened(record.reservation) for record in of_kind(p, records.Reserved))
+    later = msgspec.structs.replace(document, expires_at=p.now.wall_ms + 1_000)
+    one, credit = INVARIANTS["work-bounded"](world), core_of(p).ledger.credit_of(world.requester.peer)
+    for number, ceiling in enumerate((credit, 1)):
+        one.at_end()
+        leasing._leases[bytes([number])] = Lease(world.requester.peer, later, 1, 1, 1, ceiling, 1)
+    with pytest.raises(Violation, match="under way for one whose credit"):
+        one.at_end()
+
+
+def test_data_beyond_the_credit_is_found() -> None:
+    world = next(TRIALS["slices"].worlds())
+    watch = Watch(world)
+    found: list[str] = []
+
+    def look(now_ms: int, node: Site, event: Emit) -> None:
+        if event.name != "job.part-paid" or found:
+            return
+        for p in world.providers:
+            for unpaid in core_of(p).provider._unpaid.values():
+                for e in unpaid.values():
+                    grant = p._grants.get((e.token, e.requester))
+                    if e.opening is not None and grant is not None and grant.part is not None:
+                        whole = msgspec.structs.replace(grant, roots=e.opening.output_roots, part=None)
+                        p.grant(whole)
+                        with pytest.raises(Violation, match="gave data for"):
+                            INVARIANTS["slices-bounded"](world).on_second(now_ms)
+                        p.grant(grant)
+                        found.append(p.name)
+
+    world.observers.append(look)
+    world.run()
+    watch.end()
+    assert found
+
+
+def test_who_contradicts_itself_and_is_not_convicted_is_found() -> None:
+    world = next(TRIALS["forkers"].worlds())
+    world.run()
+    one = INVARIANTS["contradictions-told"](world)
+    one.at_end()
+    core_of(world.requester).book._proofs.clear()
+    with pytest.raises(Violation, match="by one it does not convict"):
+        one.at_end()
+
+
+def test_who_asks_one_peer_of_a_shard_is_found() -> None:
+    trial = TRIALS["shards"]
+    with trial.room():
+        world = next(trial.worlds())
+        one = INVARIANTS["several-asked"](world)
+        world.run()
+        one.at_end()
+        assert isinstance(one, SeveralAsked)
+        assert max(map(len, one.asked.values())) == 3
+        for question, peers in one.asked.items():
+            one.asked[question] = dict(list(peers.items())[:2])
+        with pytest.raises(Violation, match="never asked more than 2 peers"):
+            one.at_end()

@@ -39,6 +39,16 @@ EXPECTED = {
     "a stop stops nothing": "stop-is-final",
     "no anti-entropy": "books-converge",
     "quotes are never forgotten": "memory-bounded",
+    "slices without cheques": "slices-bounded",
+    "the last cheque overtakes its part": "paid-once",
+    "work at once is not bounded": "work-bounded",
+    "a lone claim is paid in full": "fair-price",
+    "two receipts of one number pass": "contradictions-told",
+    "outsiders compute what is for others": "within-budget",
+    "the referee is read backwards": "no-honest-convicted",
+    "a straggler is its own backup": "within-budget",
+    "candidates of one peer": "several-asked",
+    "what is to leave is not journaled": "journal-tells-all",
 }
 """What catches them, of the fast ones."""
 
@@ -99,12 +109,21 @@ def test_mechanical_mutations_are_all_different_and_all_run() -> None:
                 pass
 
 
-def test_what_is_left_out_of_the_mechanical_ones_is_one_of_them_and_has_a_reason() -> None:
-    every = {
+def every_mutation() -> set[str]:
+    return {
         f"{o.__name__.rpartition('.')[2]}.{n} #{i} {w}"
         for o, n in FUNCTIONS
         for i, (w, _) in enumerate(mutations(o, n))
     }
+
+
+def test_what_survives_is_a_mutation_that_is_there_and_is_not_left_out() -> None:
+    assert set(SURVIVE) <= every_mutation() - set(LEFT_OUT)
+    assert len(set(SURVIVE)) == len(SURVIVE)
+
+
+def test_what_is_left_out_of_the_mechanical_ones_is_one_of_them_and_has_a_reason() -> None:
+    every = every_mutation()
     assert set(LEFT_OUT) <= every
     assert all(reason.endswith(".") for reason in LEFT_OUT.values())
     assert {mutant.name for mutant in mechanical()} == every - set(LEFT_OUT)
