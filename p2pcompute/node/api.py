@@ -145,7 +145,7 @@ class LocalNode:
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "files": len(os.listdir("/proc/self/fd")),
             "offers": len(core.book),
-            "offering": core.provider.terms is not None and not core.provider.draining,
+            "offering": core.public and not core.provider.closed,
             "slots": core.provider.terms.slots if core.provider.terms else 0,
             "busy": core.provider.busy_slots,
             "jobs": sum(1 for job in core.requester.jobs if not job.over),

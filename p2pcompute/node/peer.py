@@ -25,7 +25,7 @@ from p2pcompute.node.service import open_service
 from p2pcompute.node.sources import PROTOCOL
 from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol import kademlia
-from p2pcompute.protocol.commands import Publish, Withdraw
+from p2pcompute.protocol.commands import Pause, Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
 from p2pcompute.protocol.lease import Caps
@@ -89,7 +89,7 @@ class Peer:
         """The addresses of this peer changed: a standing offer and its provider records are told anew."""
         self.runtime.emit(Emit("node.moved", {"addresses": self.addresses()}))
         terms = self.core.provider.terms
-        if terms is not None and not self.core.provider.draining:
+        if terms is not None and self.core.public:
             addresses = self.addresses()[: limits.ADDRESSES_MAX]
             self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses), self.config.price_floor))
         self.routing.moved()
@@ -138,9 +138,14 @@ class Peer:
         self.runtime.command(Publish(terms, c.price_floor))
 
     def pause(self, why: str) -> None:
-        """Take the offer back and no new work, until it is offered again. `why`: the end of a sentence."""
-        self.runtime.command(Withdraw(drain=True))
+        """Take the offer back and no new work until `resume`. `why`: the end of a sentence."""
+        self.runtime.command(Pause(True))
         self.runtime.emit(Emit("node.paused", {"reason": why}))
+
+    def resume(self) -> None:
+        """Sell again what `offer` said, unless its owner withdrew it."""
+        self.runtime.command(Pause(False))
+        self.runtime.emit(Emit("node.resumed", {}))
 
     async def drain(self, timeout_s: float) -> None:
         """Take the offer back and let running jobs end."""

@@ -94,8 +94,11 @@ class Shop:
         self._peer, self._terms = peer, terms
 
     def open(self) -> None:
-        """Publish the offer."""
-        self._peer.offer(**self._terms)
+        """Publish the offer, at first or again."""
+        if self._peer.core.provider.terms is None:
+            self._peer.offer(**self._terms)
+        else:
+            self._peer.resume()
 
     def close(self, why: str) -> None:
         """Take it back, for a while."""
