@@ -151,7 +151,7 @@ async def open_provider(
             await nursery.start(serve_control, node, layout.control_socket)
             for passed in fleet.passed:
                 peer.runtime.emit(Emit("node.passed", {"device": passed}))
-            nursery.start_soon(sell, peer, fleet, await appraise(fleet), nvml)
+            await nursery.start(sell, peer, fleet, await appraise(fleet), nvml)
             try:
                 yield peer, node
             finally:

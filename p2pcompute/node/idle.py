@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -16,6 +16,9 @@ from p2pcompute.compute.nvml import Nvml, Reading
 from p2pcompute.node.fleet import Fleet
 from p2pcompute.node.sharing import Sample, Sharer
 from p2pcompute.node.usage import Inputs, Processors
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
 
 LOOK_S: Final = 0.5
 
@@ -81,10 +84,17 @@ def _most(values: Iterable[int | None]) -> int | None:
 
 
 async def share(
-    look: Callable[[], Awaitable[Sample]], sharer: Sharer, engines: Sequence[Pausable], shop: Shop, patience_s: float
+    look: Callable[[], Awaitable[Sample]],
+    sharer: Sharer,
+    engines: Sequence[Pausable],
+    shop: Shop,
+    patience_s: float,
+    *,
+    task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until cancelled. The engines are paused from the first moment on that they are not to run."""
-    is_open, evicted_at = False, trio.current_time() + patience_s
+    """Until cancelled; started once the first look decided. The engines are paused from the first moment on that they
+    are not to run."""
+    is_open, is_told, evicted_at = False, False, trio.current_time() + patience_s
     for engine in engines:
         engine.pause()
     while True:
@@ -103,4 +113,7 @@ async def share(
                 await engine.evict(f"the machine's owner uses it: {word.why}")
             evicted_at = float("inf")
         is_open = word.share
+        if not is_told:
+            task_status.started()
+            is_told = True
         await trio.sleep(LOOK_S)

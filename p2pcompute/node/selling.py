@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+import trio
 
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
@@ -19,6 +21,9 @@ from p2pcompute.node.peer import Peer
 from p2pcompute.node.sharing import Bounds, Sharer, parse_when
 from p2pcompute.node.usage import Inputs, Processors
 from p2pcompute.protocol.machine import Emit
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
 
 
 class Terms(TypedDict):
@@ -105,8 +110,16 @@ class Shop:
         self._peer.pause(why)
 
 
-async def sell(peer: Peer, fleet: Fleet, terms: Terms, nvml: Nvml | None) -> None:
-    """Offer what there is whenever the configuration says so, until cancelled."""
+async def sell(
+    peer: Peer,
+    fleet: Fleet,
+    terms: Terms,
+    nvml: Nvml | None,
+    *,
+    task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Offer what there is whenever the configuration says so, until cancelled; started once it is offered, or is not to
+    be at present."""
     config = peer.config
     uuids = [gpu.uuid for gpu in fleet.gpus]
     with _limited_power(peer, nvml, uuids) as watts_max, contextlib.closing(Inputs()) as inputs:
@@ -120,7 +133,8 @@ async def sell(peer: Peer, fleet: Fleet, terms: Terms, nvml: Nvml | None) -> Non
         )
         gauges = Gauges(fleet, Processors(), inputs, nvml)
         sharer = Sharer(parse_when(config.when), bounds)
-        await share(gauges.look, sharer, fleet.engines, Shop(peer, terms), config.patience_s)
+        shop, patience_s = Shop(peer, terms), config.patience_s
+        await share(gauges.look, sharer, fleet.engines, shop, patience_s, task_status=task_status)
 
 
 @contextlib.contextmanager
