@@ -70,13 +70,15 @@ def test_what_was_promised_leaves_by_the_operators_command_and_what_came_is_book
     assert command("run", "my.cu", *SAXPY, *SCALARS, *through, "--json") == 0, command.err
     price = command.last["price"]
     assert command("ledger", "--json") == 0  # only asks: nothing leaves by that
-    with serving(files / "home"):
+    with serving(files / "home") as own:
         for _ in range(200):
             assert command("ledger", "--json") == 0
             if not command.last[0]["outstanding"]:
                 break
             time.sleep(0.05)
         assert (command.last[0]["promised"], command.last[0]["settled"]) == (price, price)
+        own.process.terminate()
+        own.process.wait(timeout=30)
     orders = {order["key"]: order for order in map(json.loads, (files / "sent").read_text().splitlines())}
     assert sum(order["amount"] for order in orders.values()) == price
     assert {order["payee"] for order in orders.values()} == {provider.listening["peer"]}
@@ -87,6 +89,8 @@ def test_what_was_promised_leaves_by_the_operators_command_and_what_came_is_book
     assert command("ledger", "--home", provider.home, "--json") == 0
     (row,) = [row for row in command.last if row["peer"] == me]
     assert (row["covered"], row["received"], row["to_come"]) == (price, price, 0)
+    assert command("book", "--home", provider.home, "--json") == 0
+    assert [row["peer"] for row in command.last] == [provider.listening["peer"]]  # the other took its offer back
 
 
 def test_tampered_evidence_is_told(command: Command, files: Path, through: tuple[str, ...]) -> None:
