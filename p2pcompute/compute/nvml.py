@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final, TypeVar
@@ -20,6 +21,10 @@ from p2pcompute.errors import DeviceError
 GPUS_MAX: Final = 64
 """Devices looked at; MIG instances count as devices."""
 PROCESSES_MAX: Final = 4_096
+DRIVER_MIN: Final = 550
+"""The first that knows CUDA 12.4, whose PTX the engines load."""
+INSTALL_DRIVER: Final = "sudo ubuntu-drivers install, then restart the machine (docs/gpu.md: other systems)"
+INSTALL_PACKAGES: Final = f"{sys.executable} -m pip install 'p2pcompute[gpu]' (docs/gpu.md: what building PyCUDA needs)"
 _MIG_ENABLED: Final = 1
 _CELSIUS_SENSOR: Final = 0  # NVML_TEMPERATURE_GPU
 
@@ -67,7 +72,7 @@ class Nvml:
         try:
             library = importlib.import_module("pynvml")
         except ImportError:
-            raise DeviceError("the package nvidia-ml-py is missing", "pip install 'p2pcompute[gpu]'") from None
+            raise DeviceError("the package nvidia-ml-py is missing", INSTALL_PACKAGES) from None
         try:
             library.nvmlInit()
         except library.NVMLError as error:
@@ -197,15 +202,15 @@ class Nvml:
 def _cannot_open(library: Any, error: Exception) -> DeviceError:
     kinds = {
         library.NVML_ERROR_LIBRARY_NOT_FOUND: DeviceError(
-            "NVIDIA's driver is not installed (no libnvidia-ml.so.1)",
-            "sudo apt install nvidia-driver-550-server, then restart the machine",
+            "NVIDIA's driver is not installed (no libnvidia-ml.so.1)", INSTALL_DRIVER
         ),
         library.NVML_ERROR_DRIVER_NOT_LOADED: DeviceError("NVIDIA's driver is not loaded", "sudo modprobe nvidia"),
         library.NVML_ERROR_LIB_RM_VERSION_MISMATCH: DeviceError(
             "NVIDIA's driver was updated and the old one still runs", "restart the machine"
         ),
         library.NVML_ERROR_NO_PERMISSION: DeviceError(
-            "this user may not use the GPU (see ls -l /dev/nvidia*)", "sudo usermod -aG video,render $USER"
+            "this user may not use the GPU (see ls -l /dev/nvidia*)",
+            "sudo usermod -aG video,render $USER, then log in again",
         ),
     }
     unknown = DeviceError(f"NVIDIA's management library does not start: {error}", "nvidia-smi may tell more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import platform
 import socket
@@ -13,18 +12,17 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import trio
 
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.compute.cpu import CpuEngine
-from p2pcompute.compute.cuda import CudaEngine
-from p2pcompute.compute.measure import GPU, measure
-from p2pcompute.compute.nvml import Gpu, Nvml
+from p2pcompute.compute.measure import measure
 from p2pcompute.compute.sandbox import available
-from p2pcompute.errors import DeviceError, P2PComputeError
+from p2pcompute.errors import P2PComputeError
 from p2pcompute.node import custody
 from p2pcompute.node.config import Config, load_config
 from p2pcompute.node.control import RemoteNode
+from p2pcompute.node.doctor_gpu import examine_gpus
+from p2pcompute.node.finding import Finding
 from p2pcompute.node.usage import Inputs
 from p2pcompute.storage.home import Home, Layout
 from p2pcompute.storage.keystore import Keystore
@@ -33,22 +31,8 @@ from p2pcompute.transport.address import parse_address
 
 KERNEL: Final = 'extern "C" __global__ void probe(int *x) { x[threadIdx.x] = threadIdx.x; }'
 ENGINE_BYTES: Final = 64 * 2**20
-GPU_BYTES: Final = 2**30
-NVIDIA_VENDOR: Final = "0x10de"
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """`found` says what is; `fix`, empty when all is well, what to do. A `hint` is no fault."""
-
-    what: str
-    found: str
-    fix: str = ""
-    hint: bool = False
-
-    @property
-    def ok(self) -> bool:
-        return not self.fix or self.hint
+COMPILER_PACKAGES: Final = "nvidia-cuda-nvrtc-cu12==12.4.127 nvidia-cuda-runtime-cu12==12.4.127"
+"""The compiler, and headers that it is given (pyproject.toml)."""
 
 
 async def examine(root: Path) -> AsyncIterator[Finding]:
@@ -57,7 +41,7 @@ async def examine(root: Path) -> AsyncIterator[Finding]:
     yield _sandbox()
     yield await _compiler()
     yield await _engine()
-    async for finding in _gpus():
+    async for finding in examine_gpus():
         yield finding
     yield _input()
     layout = Layout(root)
@@ -105,7 +89,8 @@ async def _compiler() -> Finding:
         async with Compiler() as compiler:
             compiled = await compiler.compile({"probe.cu": KERNEL}, "probe.cu")
     except P2PComputeError as error:
-        return Finding("compiler", str(error), "pip install --force-reinstall nvidia-cuda-nvrtc-cu12==12.4.127")
+        fix = f"{sys.executable} -m pip install --force-reinstall {COMPILER_PACKAGES}"
+        return Finding("compiler", str(error), fix)
     return Finding("compiler", f"works, toolchain {compiled.toolchain[:16]}")
 
 
@@ -118,57 +103,6 @@ async def _engine() -> Finding:
     finally:
         await engine.aclose()
     return Finding("CPU engine", f"{speed.mflops_f32 / 1000:.1f} GFLOP/s, copies {speed.mbytes_per_s / 1000:.1f} GB/s")
-
-
-async def _gpus() -> AsyncIterator[Finding]:
-    """The driver, then each GPU with an engine on it. A machine without NVIDIA's hardware lacks nothing."""
-    try:
-        with Nvml.open() as nvml:
-            gpus = nvml.gpus()
-            yield Finding("GPU driver", nvml.driver())
-    except DeviceError as error:
-        yield Finding("GPU driver", error.found, error.fix, hint=not has_nvidia_hardware())
-        return
-    missing = await _pycuda()
-    if missing:
-        yield missing
-        return
-    for gpu in gpus:
-        yield await _gpu(gpu)
-
-
-def has_nvidia_hardware(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """Whether a display or compute device of NVIDIA's is on the PCI bus."""
-    for device in devices.glob("*"):
-        with contextlib.suppress(OSError):
-            is_display = (device / "class").read_text().startswith("0x03")
-            if is_display and (device / "vendor").read_text().strip() == NVIDIA_VENDOR:
-                return True
-    return False
-
-
-async def _pycuda() -> Finding | None:
-    """Why PyCUDA cannot be used; it is imported by another process, since it loads the driver for good."""
-    done = await trio.run_process(
-        [sys.executable, "-c", "import pycuda.driver"], capture_stderr=True, check=False, stdin=b""
-    )
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it does not start"]
-    return Finding("PyCUDA", lines[-1][:300], "pip install 'p2pcompute[gpu]'   (docs/gpu.md tells what it needs)")
-
-
-async def _gpu(gpu: Gpu) -> Finding:
-    engine = CudaEngine(gpu.uuid, memory_bytes_max=GPU_BYTES)
-    try:
-        await engine.start()
-        speed = await measure(engine, GPU)
-    except P2PComputeError as error:
-        return Finding(gpu.name, f"{gpu.uuid}: {error}", "docs/gpu.md tells what a GPU needs")
-    finally:
-        await engine.aclose()
-    gflops = f"{speed.mflops_f32 / 1000:.0f} GFLOP/s, {speed.mflops_f64 / 1000:.0f} in double precision"
-    return Finding(gpu.name, f"{gpu.uuid}: {gflops}, copies {speed.mbytes_per_s / 1000:.0f} GB/s")
 
 
 def _home(root: Path) -> Finding:

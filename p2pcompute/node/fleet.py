@@ -13,7 +13,7 @@ from typing import Final
 
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
-from p2pcompute.compute.nvml import Gpu, Nvml
+from p2pcompute.compute.nvml import INSTALL_PACKAGES, Gpu, Nvml
 from p2pcompute.errors import DeviceError
 from p2pcompute.node.config import Config
 
@@ -52,7 +52,7 @@ def muster(config: Config, nvml: Nvml | None, missing: DeviceError | None = None
         if nvml is None:
             raise missing or DeviceError("there is no NVML")
         if importlib.util.find_spec("pycuda") is None:
-            raise DeviceError("the package pycuda is missing", "pip install 'p2pcompute[gpu]'")
+            raise DeviceError("the package pycuda is missing", INSTALL_PACKAGES)
         gpus, passed = choose(nvml.gpus(), config.gpus)
     except DeviceError as error:
         if config.engine == AUTO and not config.gpus:

@@ -81,7 +81,7 @@ def test_no_gpu_is_an_error_with_the_next_step(gpus: pytest.MonkeyPatch, nvml: N
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (12, "apt install nvidia-driver"),
+        (12, "ubuntu-drivers install"),
         (9, "modprobe nvidia"),
         (18, "restart the machine"),
         (4, "usermod -aG"),
