@@ -99,6 +99,8 @@ async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bo
             for address in addresses:
                 output.put(str(address))
             output.say("Serving; stop with Ctrl-C.")
+        for name, fields in _at_first(status):
+            _tell(name, fields, as_json=common.json)
         try:
             async for event in events:
                 tell = functools.partial(_tell, event.name, output.event_fields(event.fields), as_json=common.json)
@@ -107,6 +109,14 @@ async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bo
         finally:
             output.say("Stopping.")
             stopped.append(True)
+
+
+def _at_first(status: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+    """What was to be told before anybody listened, as events."""
+    remarks, paused = status["remarks"], status["paused"]
+    assert isinstance(remarks, list)
+    told: list[tuple[str, Mapping[str, object]]] = [("node.remark", {"text": text}) for text in remarks]
+    return [*told, *([("node.paused", {"reason": paused})] if paused else [])]
 
 
 def _tell(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:

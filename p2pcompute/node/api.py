@@ -146,6 +146,8 @@ class LocalNode:
             "files": len(os.listdir("/proc/self/fd")),
             "offers": len(core.book),
             "offering": core.public and not core.provider.closed,
+            "paused": peer.paused,
+            "remarks": list(peer.remarks),
             "slots": core.provider.terms.slots if core.provider.terms else 0,
             "busy": core.provider.busy_slots,
             "jobs": sum(1 for job in core.requester.jobs if not job.over),

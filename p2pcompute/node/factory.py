@@ -24,7 +24,6 @@ from p2pcompute.node.keyring import Keyring, Passphrase, create_keyring, load_ke
 from p2pcompute.node.peer import Peer, open_peer
 from p2pcompute.node.selling import appraise, open_nvml, sell
 from p2pcompute.node.service import open_service
-from p2pcompute.protocol.machine import Emit
 from p2pcompute.storage.home import Home, Layout
 from p2pcompute.storage.keystore import Keystore
 from p2pcompute.storage.passphrase import find_passphrase
@@ -149,8 +148,7 @@ async def open_provider(
         async with open_peer(home, keyring, config, engines, checkers) as peer, open_service() as nursery:
             node = LocalNode(peer)
             await nursery.start(serve_control, node, layout.control_socket)
-            for passed in fleet.passed:
-                peer.runtime.emit(Emit("node.passed", {"device": passed}))
+            peer.remarks += [f"not sold: {passed}" for passed in fleet.passed]
             await nursery.start(sell, peer, fleet, await appraise(fleet), nvml)
             try:
                 yield peer, node

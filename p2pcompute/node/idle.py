@@ -32,7 +32,7 @@ class Pausable(Protocol):
 
 
 class Shop(Protocol):
-    """Where the machine is sold."""
+    """Where the machine is sold. `close` is said again and again, with the reason of the moment."""
 
     def open(self) -> None: ...
     def close(self, why: str) -> None: ...
@@ -106,13 +106,14 @@ async def share(
         elif is_open and not word.share:
             for engine in engines:
                 engine.pause()
-            shop.close(word.why)
             evicted_at = trio.current_time() + patience_s
-        elif not word.share and trio.current_time() >= evicted_at:
-            for engine in engines:
-                await engine.evict(f"the machine's owner uses it: {word.why}")
-            evicted_at = float("inf")
         is_open = word.share
+        if not is_open:
+            shop.close(word.why)
+            if trio.current_time() >= evicted_at:
+                for engine in engines:
+                    await engine.evict(f"the machine's owner uses it: {word.why}")
+                evicted_at = float("inf")
         if not is_told:
             task_status.started()
             is_told = True

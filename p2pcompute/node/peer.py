@@ -63,6 +63,10 @@ class Peer:
         self.home, self.keyring, self.config, self.runtime, self.blobs = home, keyring, config, runtime, blobs
         self.transport, self.routing = transport, routing
         self.sightings, self.verdicts = Sightings(), Verdicts()
+        self.paused = ""
+        """Why nothing is sold at present; empty while there is no reason."""
+        self.remarks: list[str] = []
+        """What its owner should know of how it started: sentences."""
 
     @property
     def core(self) -> PeerCore:
@@ -138,14 +142,19 @@ class Peer:
         self.runtime.command(Publish(terms, c.price_floor))
 
     def pause(self, why: str) -> None:
-        """Take the offer back and no new work until `resume`. `why`: the end of a sentence."""
-        self.runtime.command(Pause(True))
-        self.runtime.emit(Emit("node.paused", {"reason": why}))
+        """Take the offer back and no new work until `resume`. `why`: the end of a sentence; while paused, only that may
+        change."""
+        if not self.paused:
+            self.runtime.command(Pause(True))
+            self.runtime.emit(Emit("node.paused", {"reason": why}))
+        self.paused = why
 
     def resume(self) -> None:
-        """Sell again what `offer` said, unless its owner withdrew it."""
-        self.runtime.command(Pause(False))
-        self.runtime.emit(Emit("node.resumed", {}))
+        """Sell again what `offer` said, unless its owner withdrew it. Does nothing when not paused."""
+        if self.paused:
+            self.paused = ""
+            self.runtime.command(Pause(False))
+            self.runtime.emit(Emit("node.resumed", {}))
 
     async def drain(self, timeout_s: float) -> None:
         """Take the offer back and let running jobs end."""

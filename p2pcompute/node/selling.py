@@ -20,7 +20,6 @@ from p2pcompute.node.idle import Gauges, share
 from p2pcompute.node.peer import Peer
 from p2pcompute.node.sharing import Bounds, Sharer, parse_when
 from p2pcompute.node.usage import Inputs, Processors
-from p2pcompute.protocol.machine import Emit
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
@@ -102,11 +101,10 @@ class Shop:
         """Publish the offer, at first or again."""
         if self._peer.core.provider.terms is None:
             self._peer.offer(**self._terms)
-        else:
-            self._peer.resume()
+        self._peer.resume()
 
     def close(self, why: str) -> None:
-        """Take it back, for a while."""
+        """Take it back, or leave it so, for this reason."""
         self._peer.pause(why)
 
 
@@ -144,8 +142,7 @@ def _limited_power(peer: Peer, nvml: Nvml | None, uuids: list[str]) -> Iterator[
     watts = peer.config.watts_max
     before = {uuid: nvml.power_limit_mw(uuid) for uuid in uuids} if nvml is not None and watts else {}
     refusals = [why for uuid in before if nvml is not None and (why := nvml.limit_power(uuid, 1_000 * watts))]
-    for why in refusals[:1]:
-        peer.runtime.emit(Emit("node.power", {"reason": why}))
+    peer.remarks += refusals
     try:
         yield 0 if before and not refusals else watts
     finally:

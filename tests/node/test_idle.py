@@ -25,6 +25,8 @@ class Script:
     def __init__(self, used: Sequence[tuple[float, float]]) -> None:
         self._used = used
         self.done: list[tuple[float, str]] = []
+        self.reasons: list[str] = []
+        """Why it is closed, from look to look."""
         self._begin_s = 0.0
 
     async def look(self) -> Sample:
@@ -51,10 +53,13 @@ class Script:
         self._note(f"evict: {why}")
 
     def open(self) -> None:
+        self.reasons.clear()
         self._note("open")
 
     def close(self, why: str) -> None:
-        self._note(f"close: {why}")
+        self.reasons.append(why)
+        if len(self.reasons) == 1:
+            self._note(f"close: {why}")
 
 
 def times(script: Script, what: str) -> list[float]:
@@ -89,11 +94,18 @@ async def test_what_was_at_work_is_given_up_after_a_while_and_once(autojump_cloc
     assert 229.0 <= times(script, "open")[1] <= 231.0
 
 
-async def test_a_node_that_starts_on_a_busy_machine_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_node_that_starts_on_a_busy_machine_says_why_it_waits(autojump_clock: trio.testing.MockClock) -> None:
     script = Script([(0.0, 10.0)])
     await script.run(50)
-    assert [what for _, what in script.done] == ["pause", "resume", "open"]
+    assert [what for _, what in script.done] == ["pause", "close: 1 other processes use a GPU", "resume", "open"]
+    assert times(script, "close")[0] <= LOOK_S
     assert 39.0 <= times(script, "open")[0] <= 41.0
+
+
+async def test_the_reason_is_that_of_the_moment(autojump_clock: trio.testing.MockClock) -> None:
+    script = Script([(0.0, 10.0)])
+    await script.run(20)
+    assert list(dict.fromkeys(script.reasons)) == ["1 other processes use a GPU", "quiet for less than 30 s"]
 
 
 @pytest.mark.parametrize(
