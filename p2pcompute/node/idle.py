@@ -6,13 +6,14 @@ goes on if they leave again soon; after `patience_s` it is given up, and its mem
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from p2pcompute.compute.nvml import Nvml, Reading
+from p2pcompute.compute.nvml import Gpu, Nvml, Reading
 from p2pcompute.node.fleet import Fleet
 from p2pcompute.node.sharing import Sample, Sharer
 from p2pcompute.node.usage import Inputs, Processors
@@ -51,7 +52,7 @@ class Gauges:
     def _look(self) -> Sample:
         workers, wall_s = self._fleet.workers, time.time()
         local = time.localtime(wall_s)
-        readings = [self._nvml.reading(gpu.uuid) for gpu in self._fleet.gpus] if self._nvml is not None else []
+        readings = [] if self._nvml is None else [_reading(self._nvml, gpu) for gpu in self._fleet.gpus]
         return Sample(
             mono_ms=time.monotonic_ns() // 1_000_000,
             minute=60 * local.tm_hour + local.tm_min,
@@ -63,6 +64,15 @@ class Gauges:
             celsius=_most(reading.celsius for reading in readings),
             watts=_most(None if x.milliwatts is None else x.milliwatts // 1_000 for x in readings),
         )
+
+
+def _reading(nvml: Nvml, gpu: Gpu) -> Reading:
+    """Of a MIG instance, heat and power are those of the GPU that it is a part of."""
+    own = nvml.reading(gpu.uuid)
+    if not gpu.is_part:
+        return own
+    whole = nvml.reading(gpu.whole)
+    return dataclasses.replace(own, celsius=whole.celsius, milliwatts=whole.milliwatts)
 
 
 def others_percent(reading: Reading, own: Sequence[int]) -> int | None:

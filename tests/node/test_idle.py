@@ -141,6 +141,21 @@ async def test_gauges_read_the_machine(
     assert 0 <= sample.minute < 1_440
 
 
+async def test_heat_and_power_of_an_instance_are_those_of_its_gpu(
+    gpus: pytest.MonkeyPatch,  # noqa: F811
+    nvml: Nvml,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    gpus.setattr("importlib.util.find_spec", lambda name: object())
+    gpus.setenv("STUB_MIG", "2")
+    gpus.setenv("STUB_CELSIUS", "81")
+    gpus.setenv("STUB_MILLIWATTS", "70999")
+    fleet = muster(Config(), nvml)
+    assert [gpu.is_part for gpu in fleet.gpus] == [True, True]
+    sample = await Gauges(fleet, Processors(tmp_path), Inputs(tmp_path, (), str(tmp_path / "event*")), nvml).look()
+    assert (sample.celsius, sample.watts, sample.gpu_percent) == (81, 70, None)
+
+
 async def test_gauges_need_no_gpu(tmp_path: Path) -> None:
     fleet = Fleet(muster(Config(engine="cpu"), None).engines)
     os.utime(tmp_path, (1.0, 1.0))
