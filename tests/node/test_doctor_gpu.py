@@ -57,6 +57,13 @@ def machine(gpus: pytest.MonkeyPatch, tmp_path: Path, dev: Path) -> pytest.Monke
     return gpus
 
 
+def broken_pycuda(folder: Path, error: ImportError) -> None:
+    """In place of the fake, and of a real one that may be installed, one that cannot be imported."""
+    (folder / "pycuda").unlink()
+    (folder / "pycuda").mkdir()
+    (folder / "pycuda" / "__init__.py").write_text(f"raise {error!r}\n")
+
+
 async def findings() -> list[Finding]:
     return [finding async for finding in examine_gpus()]
 
@@ -124,7 +131,7 @@ async def test_a_gpu_whose_engine_does_not_start_is_a_fault(
 
 
 async def test_a_gpu_is_not_tried_without_pycuda(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "pycuda").unlink()
+    broken_pycuda(tmp_path, ModuleNotFoundError("No module named 'pycuda'"))
     _, found = await findings()
     assert (found.what, found.ok) == ("PyCUDA", False)
     assert found.found == "ModuleNotFoundError: No module named 'pycuda'"
@@ -141,10 +148,8 @@ async def test_a_pycuda_without_the_drivers_library_is_told_where_it_comes_from(
 
 
 async def test_a_pycuda_that_wants_the_toolkit_is_built_without_it(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "pycuda").unlink()
-    (tmp_path / "pycuda").mkdir()
     lacking = "libcurand.so.10: cannot open shared object file: No such file or directory"
-    (tmp_path / "pycuda" / "driver.py").write_text(f"raise ImportError({lacking!r})\n")
+    broken_pycuda(tmp_path, ImportError(lacking))
     _, found = await findings()
     assert (found.what, found.ok) == ("PyCUDA", False)
     assert found.found == f"ImportError: {lacking}"
