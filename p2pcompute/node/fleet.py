@@ -13,6 +13,7 @@ from typing import Final
 
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
+from p2pcompute.compute.cuda_device import CAPABILITY_MIN
 from p2pcompute.compute.nvml import INSTALL_PACKAGES, Gpu, Nvml
 from p2pcompute.errors import DeviceError
 from p2pcompute.node.config import Config
@@ -67,19 +68,30 @@ def muster(config: Config, nvml: Nvml | None, missing: DeviceError | None = None
 
 def choose(found: Sequence[Gpu], wanted: Sequence[str]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     """The largest class of like GPUs (of equals, the one with the most memory), and a sentence for each other one.
-    `wanted`: UUIDs to choose among; empty: all. Raises DeviceError for one that is not there, or unlike the others."""
+    `wanted`: UUIDs to choose among; empty: all. Raises DeviceError when none can be used, and for one that is wanted
+    and is not there, cannot be used, or is unlike the others."""
     known = {gpu.uuid: gpu for gpu in found}
     for uuid in wanted:
         if uuid not in known:
             raise DeviceError(f"there is no GPU {uuid[:96]}; nvidia-smi -L shows which there are")
+    named = [known[uuid] for uuid in dict.fromkeys(wanted)] or list(found)
+    old = {gpu.uuid: _too_old(gpu) for gpu in named if gpu.compute_capability < CAPABILITY_MIN}
+    if old and (wanted or len(old) == len(named)):
+        raise DeviceError("; ".join(old.values()))
     classes: dict[tuple[str, int, int], list[Gpu]] = {}
-    for gpu in [known[uuid] for uuid in dict.fromkeys(wanted)] or found:
-        classes.setdefault((gpu.name, gpu.compute_capability, gpu.memory_bytes), []).append(gpu)
+    for gpu in named:
+        if gpu.uuid not in old:
+            classes.setdefault((gpu.name, gpu.compute_capability, gpu.memory_bytes), []).append(gpu)
     if wanted and len(classes) > 1:
         raise DeviceError("the GPUs that are named are unlike; a node sells one class, run one for each")
     best = max(classes.values(), key=lambda gpus: (len(gpus), gpus[0].memory_bytes))
-    chosen = {gpu.uuid for gpu in best}
-    return tuple(best), tuple(f"{gpu.name} {gpu.uuid}: unlike" for gpu in found if gpu.uuid not in chosen)
+    unlike = {gpu.uuid: f"{gpu.name} {gpu.uuid}: unlike" for gpu in named if gpu not in best}
+    return tuple(best), tuple((unlike | old).values())
+
+
+def _too_old(gpu: Gpu) -> str:
+    level, least = gpu.compute_capability / 10, CAPABILITY_MIN / 10
+    return f"{gpu.name} {gpu.uuid}: compute capability {level}, and {least} is needed"
 
 
 def _processors(config: Config) -> Fleet:

@@ -60,8 +60,11 @@ async def appraise(fleet: Fleet) -> Terms:
     if not isinstance(first, CudaEngine):
         return _terms(first, await measure(first, PROCESSORS), "", 0, len(fleet.engines))
     speeds = []
-    for engine in fleet.engines:
-        await engine.start()
+    for engine, gpu in zip(fleet.engines, fleet.gpus, strict=True):
+        try:
+            await engine.start()
+        except DeviceError as error:
+            raise DeviceError(f"{gpu.name} {gpu.uuid}: {error}", "p2pcompute doctor tells more") from error
         speeds.append(await measure(engine, GPU))
     memory_bytes = min(engine.memory_bytes_max for engine in fleet.engines)
     return _terms(first, _slowest(speeds), fleet.gpus[0].name, memory_bytes, len(fleet.engines))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_of_one_model_with_unlike_memory_only_some_are_sold() -> None:
 
 def test_gpus_can_be_named() -> None:
     found = [gpu(0), gpu(1), gpu(2)]
-    assert choose(found, ["GPU-2", "GPU-0", "GPU-2"])[0] == (gpu(2), gpu(0))
+    assert choose(found, ["GPU-2", "GPU-0", "GPU-2"]) == ((gpu(2), gpu(0)), ())
 
 
 @pytest.mark.parametrize(("wanted", "says"), [(["GPU-9"], "there is no GPU GPU-9"), (["GPU-0", "GPU-1"], "unlike")])
@@ -58,6 +59,23 @@ def test_each_gpu_has_an_engine_with_most_of_its_memory(gpus: pytest.MonkeyPatch
         ("GPU-stub-1", 75 * GIB),
     ]
     assert (len(fleet.gpus), fleet.passed, fleet.workers, fleet.fault) == (2, (), [], "")
+
+
+def test_gpus_that_are_too_old_are_passed_over() -> None:
+    old = Gpu("GPU-9", "Old", 16 * GIB, 61, "GPU-9")
+    why = "Old GPU-9: compute capability 6.1, and 7.5 is needed"
+    assert choose([old, gpu(0)], ()) == ((gpu(0),), (why,))
+    for found, wanted in (([old], ()), ([old, gpu(0)], ("GPU-9", "GPU-0"))):
+        with pytest.raises(DeviceError, match=f"^{re.escape(why)}$"):
+            choose(found, wanted)
+
+
+@pytest.mark.usefixtures("_pycuda")
+def test_a_machine_whose_gpus_are_all_too_old_sells_processors(gpus: pytest.MonkeyPatch, nvml: Nvml) -> None:  # noqa: F811
+    gpus.setenv("STUB_CAPABILITY", "61")
+    fleet = muster(Config(), nvml)
+    assert [type(engine) for engine in fleet.engines] == [CpuEngine]
+    assert fleet.passed == ("no GPU: Stub GPU GPU-stub-0: compute capability 6.1, and 7.5 is needed",)
 
 
 @pytest.mark.usefixtures("_pycuda")

@@ -15,6 +15,7 @@ from p2pcompute.client.arguments import In, InOut
 from p2pcompute.compute import cuda_worker
 from p2pcompute.compute.cuda import CudaEngine
 from p2pcompute.compute.measure import Effort
+from p2pcompute.errors import DeviceError
 from p2pcompute.identity import keys
 from p2pcompute.node import factory, selling
 from p2pcompute.protocol.matching import Needs
@@ -80,6 +81,16 @@ async def test_each_gpu_of_one_model_is_a_slot(machine: pytest.MonkeyPatch, tmp_
         assert terms is not None
         assert (terms.engine, terms.slots) == ("cuda", 2)
         assert (await node.status())["remarks"] == []
+
+
+async def test_a_gpu_that_does_not_start_is_one_sentence_and_the_next_step(
+    machine: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_cuda.install(tmp_path / "device", faults={"cuInit": 999})
+    factory.create_home(tmp_path / "home", "", "", "main")
+    with pytest.raises(DeviceError, match=r"^Stub GPU GPU-stub-0: .*unknown error; p2pcompute doctor tells more"):
+        async with factory.open_provider(tmp_path / "home", "", {"listen": LOOPBACK}):
+            pass
 
 
 async def test_one_that_is_too_hot_is_not_sold(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
  *
  * STUB_GPUS: number of GPUs (0 to 9); without it there is no library, as far as a caller sees; STUB_INIT: what nvmlInit returns; STUB_MIG: instances of GPU 0; STUB_OLD: 1 for
  * a GPU that knows neither energy nor processes; STUB_PIDS: "pid pid …" with a compute context on GPU 0;
- * STUB_CELSIUS, STUB_MILLIWATTS, STUB_SM: of GPU 0; STUB_DENY: 1 refuses to set power limits.
+ * STUB_CAPABILITY: of all GPUs, times ten; STUB_CELSIUS, STUB_MILLIWATTS, STUB_SM: of GPU 0; STUB_DENY: 1 refuses to set power limits.
  * A handle is the number of a GPU plus one, or 100 plus the number of an instance of GPU 0.
  */
 #include <stdint.h>
@@ -59,8 +59,8 @@ int nvmlDeviceGetMemoryInfo(device d, unsigned long long *memory) { /* total, fr
 }
 int nvmlDeviceGetCudaComputeCapability(device d, int *major, int *minor) {
     if (is_part(d)) return NOT_SUPPORTED;
-    *major = 9;
-    *minor = 0;
+    *major = (int)number("STUB_CAPABILITY", 90) / 10;
+    *minor = (int)number("STUB_CAPABILITY", 90) % 10;
     return OK;
 }
 int nvmlDeviceGetMigMode(device d, unsigned *current, unsigned *pending) {
