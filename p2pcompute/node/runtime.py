@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from p2pcompute.errors import DecodeError, LocalError, P2PComputeError, RemoteError
+from p2pcompute.node.dialling import Dialler
 from p2pcompute.node.ports import Clock, Committer, Network, Payments, PeerFinder, SystemClock, Ticket, Work
 from p2pcompute.node.sources import PaymentDueError
 from p2pcompute.protocol import kademlia
@@ -56,7 +57,6 @@ from p2pcompute.wire import multiaddr
 
 log = logging.getLogger(__name__)
 
-DIAL_S: Final = 5.0
 EARLY_MAX: Final = 1_024
 SETTLED_S: Final = 5.0
 """From then on a neighbour is one that stays: a search of the DHT is over sooner."""
@@ -86,10 +86,12 @@ class Runtime:
         self._next_request = 0
         self._runs: dict[str, trio.CancelScope] = {}
         self._early: list[PeerInfo] = []
+        self._dialler: Dialler | None = None
 
     def attach(self, core: PeerCore, transport: Network, routing: PeerFinder | None = None) -> None:
         """All exist only after this object, since they call it. A node that dials needs `routing`."""
         self._core, self._transport, self._routing = core, transport, routing
+        self._dialler = Dialler(transport, routing, self._spawn)
 
     @property
     def core(self) -> PeerCore:
@@ -100,6 +102,11 @@ class Runtime:
     def transport(self) -> Network:
         assert self._transport is not None
         return self._transport
+
+    @property
+    def dialler(self) -> Dialler:
+        assert self._dialler is not None
+        return self._dialler
 
     @property
     def routing(self) -> PeerFinder:
@@ -188,7 +195,7 @@ class Runtime:
                 case Emit():
                     self.emit(effect)
                 case Connect():
-                    self._spawn(self._connect, effect.peer, effect.addresses)
+                    self._spawn(self.dialler.reach, effect.peer, effect.addresses)
                 case Find():
                     self._spawn(self._find, effect.topic)
                 case Serve():
@@ -281,25 +288,6 @@ class Runtime:
 
     # -- the network ---------------------------------------------------------------------------------------------------
 
-    async def _connect(self, peer: bytes, addresses: tuple[str, ...]) -> bool:
-        """Whether the peer is connected now. Addresses that lead to someone else do not count; when none leads to it,
-        the DHT is asked for others. Without any, nobody is dialled: that is how machines ask for no dial at all."""
-        if not addresses:
-            return False
-        if await self._dial(peer, addresses):
-            return True
-        others = await self.routing.find_peer(peer)
-        return await self._dial(peer, tuple(one for one in others if one not in addresses))
-
-    async def _dial(self, peer: bytes, addresses: Sequence[str]) -> bool:
-        for address in addresses:
-            try:
-                if await self.transport.connect(address, timeout_s=DIAL_S) == peer:
-                    return True
-            except P2PComputeError as error:
-                log.debug("cannot reach %s: %s", address, error)
-        return False
-
     async def _find(self, topic: str) -> None:
         """Ask the DHT who serves a topic."""
         found = [(one.peer, tuple(one.addresses)) for one in await self.routing.find_providers(topic)]
@@ -332,7 +320,7 @@ class Runtime:
         outcome: Outcome = Missed.TIMEOUT
         with self._at_most(effect.timeout_ms):
             try:
-                if effect.peer not in self.core.peers and not await self._connect(effect.peer, effect.addresses):
+                if effect.peer not in self.core.peers and not await self.dialler.reach(effect.peer, effect.addresses):
                     raise RemoteError("not connected")
                 timeout_s = effect.timeout_ms / 1000
                 answer = await self.transport.request(effect.peer, RPC_CHANNEL, effect.frame, timeout_s=timeout_s)
@@ -352,7 +340,7 @@ class Runtime:
     async def open_stream_to(self, peer: bytes, addresses: tuple[str, ...], protocol: str) -> Stream:
         """A stream to a peer, dialled first where nobody is connected to it and addresses are given."""
         if peer not in self.core.peers:
-            await self._connect(peer, addresses)
+            await self.dialler.reach(peer, addresses)
         return await self.transport.open_stream(peer, protocol)
 
     async def _fetch(self, effect: Fetch) -> None:

@@ -178,6 +178,8 @@ class Round:
     known: int
     """From how many those asked could be drawn."""
     probes: int
+    silent: int = 0
+    """Of those probed so far."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -42,9 +42,12 @@ class Reach:
         needed = int(SPARE * wanted / max(self._free, SPARE * wanted / limits.PROBES_BUSY_MAX))
         return max(limits.PROBES_MAX, min(needed, limits.PROBES_BUSY_MAX))
 
-    def learn(self, asked: int, quotes: int, wanted: int, known: int) -> None:
-        """A round is over: of so many who were asked so many quoted. `known`: how many there were to draw from."""
-        self._free += FREE_SHARE * (quotes / asked - self._free)
+    def learn(self, answered: int, quotes: int, wanted: int, known: int) -> None:
+        """A round is over: of so many who answered so many quoted. `known`: how many there were to draw from. Silence
+        teaches nothing: where the network or this node is overburdened, to ask more would only make it worse."""
+        if not answered:
+            return
+        self._free += FREE_SHARE * (quotes / answered - self._free)
         if quotes < wanted:
             self.widen(known)
         elif quotes > SPARE * wanted:

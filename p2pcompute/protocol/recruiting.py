@@ -154,6 +154,7 @@ class Recruiter:
             return
         listing = job.round.asked.pop(probe_id)
         if answer is None:
+            job.round.silent += 1
             self._reputation.slow(listing.operator, now.mono_ms)
         elif not isinstance(answer.body, d.Quote):
             job.busy[listing.operator] = None
@@ -186,7 +187,7 @@ class Recruiter:
         terms = [(x.offer.body, quote.body) for x, quote in r.quotes]
         prices = matching.expected_prices(job.needs, terms, job.manifest.device_ms_max, job.traffic_bytes())
         price_of = {x.peer: price for (x, _), price in zip(r.quotes, prices, strict=True)}
-        self._reach(job).learn(r.probes, len(quotes), r.wanted, r.known)
+        self._reach(job).learn(r.probes - r.silent - len(r.asked), len(quotes), r.wanted, r.known)
 
         def order(x: Listing) -> tuple[int, int, bytes]:
             return price_of[x.peer], self._reputation.demerits(x.operator), matching.rendezvous(job.id, x.peer)

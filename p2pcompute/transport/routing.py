@@ -221,14 +221,18 @@ class Routing:
             with self._visit():
                 if now >= refresh_at:
                     await self.refresh()
-                    refresh_at, refresh_s = now + refresh_s, min(2 * refresh_s, REFRESH_S)
+                    refresh_at, refresh_s = now + self._spread(refresh_s), min(2 * refresh_s, REFRESH_S)
                 if now >= provide_at:
                     told = [await self.provide(topic) for topic in self._topics]
-                    provide_at = now + (provide_s if all(told) else RETRY_S)
+                    provide_at = now + (self._spread(provide_s) if all(told) else RETRY_S)
                     provide_s = min(2 * provide_s, PROVIDE_S)
             with trio.move_on_at(min(refresh_at, provide_at)):
                 await self._moved.wait()
                 self._moved, provide_at = trio.Event(), 0.0
+
+    def _spread(self, interval_s: float) -> float:
+        """Give or take a quarter: nodes that start together do not search together ever after."""
+        return interval_s * self._rng.uniform(0.75, 1.25)
 
     @contextlib.contextmanager
     def _visit(self) -> Iterator[None]:

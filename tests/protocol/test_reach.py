@@ -56,3 +56,10 @@ def test_each_class_has_its_own_and_the_oldest_is_forgotten() -> None:
     for number in range(reach.CLASSES_MAX):
         known.of("cuda", str(number))
     assert known.of("cpu", "").window == limits.PROBES_MAX
+
+
+def test_silence_teaches_nothing() -> None:
+    reach = Reach()
+    for _ in range(20):
+        reach.learn(0, 0, 3, 1_000)
+    assert (reach.window, reach.probes(3)) == (Reach().window, Reach().probes(3))
