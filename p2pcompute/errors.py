@@ -51,6 +51,15 @@ class SandboxError(LocalError):
     """The operating system refuses a protection the worker needs."""
 
 
+class DeviceError(LocalError):
+    """A GPU is missing, too old, or out of service. `found` says which, `fix` what to do, where that is known; the text
+    has both."""
+
+    def __init__(self, found: str, fix: str = "") -> None:
+        super().__init__(f"{found}; {fix}" if fix else found)
+        self.found, self.fix = found, fix
+
+
 class HomeError(LocalError):
     """A home directory is missing, locked by another process, or damaged."""
 

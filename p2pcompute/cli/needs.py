@@ -25,6 +25,7 @@ class Wanted:
     model: Annotated[str, Parameter(help="Processor, spelled as the book spells it.")] = ""
     compute_capability: Annotated[str, Parameter(help="Least CUDA compute capability, like 7.5.")] = ""
     gflops: Annotated[float, Parameter(help="Least measured GFLOP/s.")] = 0.0
+    gflops_f64: Annotated[float, Parameter(help="The same in double precision.")] = 0.0
     copy_gb_s: Annotated[float, Parameter(help="Least measured copy rate, in GB/s.")] = 0.0
     isolation: Annotated[str, Parameter(help="Least level of isolation: none or jail.")] = ""
     toolchain: Annotated[str, Parameter(help="Id of the compiler the provider must have.")] = ""
@@ -73,6 +74,7 @@ class Wanted:
             operators=tuple(map(parse_name, self.operator or ())),
             operators_denied=tuple(map(parse_name, self.not_operator or ())),
             rank_by=RankBy(self.rank_by),
+            mflops_f64=int(self.gflops_f64 * 1000),
         )
         try:
             return msgspec.convert(msgspec.structs.asdict(asked), Needs)

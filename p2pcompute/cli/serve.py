@@ -21,6 +21,11 @@ def serve(
     price_gb: str | None = None,
     floor: str | None = None,
     slots: int | None = None,
+    engine: str | None = None,
+    gpu: list[str] | None = None,
+    when: str | None = None,
+    celsius_max: int | None = None,
+    watts_max: int | None = None,
     threads: int | None = None,
     memory: str | None = None,
     region: str | None = None,
@@ -39,7 +44,12 @@ def serve(
         price: Credits per device-second.
         price_gb: Credits per gigabyte (10^9 bytes) of inputs, PTX, manifest and outputs.
         floor: Least credits per device-second for a demand that nobody meets at the price.
-        slots: Jobs at a time.
+        slots: Jobs at a time, on processors; a GPU runs one.
+        engine: What to offer: cpu, cuda, or auto for GPUs where there are any.
+        gpu: UUID of a GPU to offer, as nvidia-smi -L shows it; may be given several times. All of one model otherwise.
+        when: always, idle (while nobody uses this machine), hours like 22:00-07:00, or several of these with commas.
+        celsius_max: Temperature of a GPU above which nothing runs until it has cooled.
+        watts_max: Power that a GPU may draw.
         threads: Processor threads for all slots together.
         memory: Memory for each job's buffers, like 4GiB.
         region: Label of where this machine is.
@@ -53,6 +63,11 @@ def serve(
         "price_per_gb": parse_credits(price_gb) if price_gb is not None else None,
         "price_floor": parse_credits(floor) if floor is not None else None,
         "slots": slots,
+        "engine": engine,
+        "gpus": gpu,
+        "when": when,
+        "celsius_max": celsius_max,
+        "watts_max": watts_max,
         "threads": threads,
         "memory_bytes": parse_bytes(memory) if memory is not None else None,
         "region": region,
@@ -84,6 +99,8 @@ async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bo
             for address in addresses:
                 output.put(str(address))
             output.say("Serving; stop with Ctrl-C.")
+        for name, fields in _at_first(status):
+            _tell(name, fields, as_json=common.json)
         try:
             async for event in events:
                 tell = functools.partial(_tell, event.name, output.event_fields(event.fields), as_json=common.json)
@@ -92,6 +109,14 @@ async def _serve(common: Common, changes: Mapping[str, object], stopped: list[bo
         finally:
             output.say("Stopping.")
             stopped.append(True)
+
+
+def _at_first(status: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
+    """What was to be told before anybody listened, as events."""
+    remarks, paused = status["remarks"], status["paused"]
+    assert isinstance(remarks, list)
+    told: list[tuple[str, Mapping[str, object]]] = [("node.remark", {"text": text}) for text in remarks]
+    return [*told, *([("node.paused", {"reason": paused})] if paused else [])]
 
 
 def _tell(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:

@@ -57,6 +57,7 @@ def _render(state: dict[str, Any]) -> Any:
     )
     return Group(
         Text(head, style="bold"),
+        *([Text(f"nothing is sold: {s['paused']}")] if s["paused"] else []),
         Text(""),
         output.make_table(state["book"], BOOK_COLUMNS),
         Text(""),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import socket
 import struct
+import threading
 from typing import Final
 
 LENGTH: Final = struct.Struct("<I")
@@ -21,14 +22,16 @@ class ChannelClosedError(Exception):
 
 
 class ChildChannel:
-    """The child's end: blocking calls on an inherited descriptor."""
+    """The child's end: blocking calls on an inherited descriptor. Any thread may send, one may receive."""
 
     def __init__(self, descriptor: int, frame_bytes_max: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._frame_bytes_max = frame_bytes_max
+        self._sending = threading.Lock()
 
     def send(self, frame: bytes) -> None:
-        self._socket.sendall(LENGTH.pack(len(frame)) + frame)
+        with self._sending:
+            self._socket.sendall(LENGTH.pack(len(frame)) + frame)
 
     def receive(self) -> tuple[bytes, list[int]]:
         """The next frame and the descriptors that came with it. Raises ChannelClosedError."""

@@ -109,7 +109,7 @@ async def check_blocks_apart(
 
 async def _ask(request: Request, memory: SharedMemory, progress: Progress | None, *, jail: bool) -> Found | Checked:
     """Takes over the memory."""
-    child = Child("p2pcompute.compute.check_worker", ANSWER_BYTES_MAX, int(jail))
+    child = Child(("-m", "p2pcompute.compute.check_worker"), ANSWER_BYTES_MAX, int(jail))
     try:
         await child.channel.send(msgspec.msgpack.encode(request), [memory.descriptor])
         while True:

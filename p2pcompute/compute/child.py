@@ -5,11 +5,13 @@ Never forked from the running program: a fork of a process with trio, threads an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -17,27 +19,37 @@ import trio
 from p2pcompute.compute.parent_channel import ParentChannel
 
 ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""All that a child sees. numpy's linear algebra must not start threads at import: the sandbox would refuse."""
+"""All that a child sees, unless it needs more. numpy's linear algebra must not start threads at import: the sandbox
+would refuse."""
 _LAST_WORDS_BYTES_MAX: Final = 2048
+_KILLED_S: Final = 30.0
+"""A killed process is gone at once, unless it waits inside a device driver."""
 
 
 class Child:
-    """`python -m MODULE DESCRIPTOR PARENT_PID ARGUMENTS...`, in its own session, with next to no environment.
+    """`python PROGRAM... DESCRIPTOR PARENT_PID ARGUMENTS...`, in its own session, with next to no environment.
 
     Must be made on the thread that runs trio: the kernel kills the child when the *thread* that started it ends, and
     trio's helper threads come and go. Close it with `aclose`, always.
     """
 
-    def __init__(self, module: str, frame_bytes_max: int, *arguments: int) -> None:
+    def __init__(
+        self,
+        program: tuple[str, ...],
+        frame_bytes_max: int,
+        *arguments: int,
+        environment: Mapping[str, str] = ENVIRONMENT,
+    ) -> None:
+        """`program` is `-m` and a module; `environment` all that the child sees."""
         ours, theirs = socket.socketpair()
         self._stderr, stderr = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)  # a full pipe must not block the child
         numbers = (theirs.fileno(), os.getpid(), *arguments)
-        command = [sys.executable, "-E", "-P", "-m", module, *map(str, numbers)]
+        command = [sys.executable, "-E", "-P", *program, *map(str, numbers)]
         with theirs:
             try:
                 self._process = subprocess.Popen(
                     command,
-                    env=ENVIRONMENT,
+                    env=dict(environment),
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -63,14 +75,23 @@ class Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing when it is gone."""
+        if self._ending is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
     async def aclose(self) -> str:
         """Kill the child, wait until it is gone, free what it held; returns one sentence on how it had ended. Cannot be
-        cancelled, and may be called again."""
+        cancelled, and may be called again. A child that the kernel cannot end is left behind after 30 s."""
         if self._ending is None:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILLED_S) as killing:
                 self._process.kill()  # a child that is already ending keeps its own status
                 await trio.lowlevel.wait_readable(self._pidfd)
-            self._ending = self._describe(self._process.wait())
+            if killing.cancelled_caught:
+                self._ending = f"did not end within {_KILLED_S:.0f} s of SIGKILL"
+            else:
+                self._ending = self._describe(self._process.wait())
             self.channel.close()
             os.close(self._pidfd)
             os.close(self._stderr)

@@ -122,7 +122,7 @@ class Compiler:
         try:
             with trio.fail_after(timeout_s + _GRACE_S):
                 if self._child is None:
-                    self._child = Child("p2pcompute.compute.jail", jail.REPLY_BYTES_MAX, int(self._jail))
+                    self._child = Child(("-m", "p2pcompute.compute.jail"), jail.REPLY_BYTES_MAX, int(self._jail))
                     ready = _decode(await self._child.channel.receive())
                     if ready.died:
                         raise CompileError(f"{ready.died}: {ready.log}")

@@ -6,20 +6,32 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest
+
+
+class Energy(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What the whole device used from the first launch to the last. `is_shared`: others may have used it meanwhile.
+    A provider's own word, never a proof."""
+
+    millijoules: int
+    is_shared: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineResult:
     """How a run ended. `outputs` has every OUT and INOUT buffer by name, only for OK; `reason` is one sentence, empty
-    for OK, which for a TRAP names launch, block and thread. `log` is what the kernels printed, at most 16 KiB."""
+    for OK, which for a TRAP on the CPU names launch, block and thread. `log` is what the kernels printed, at most
+    16 KiB; `energy` is None where nothing measures it."""
 
     status: JobStatus
     outputs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     device_us: int = 0
     reason: str = ""
     log: str = ""
+    energy: Energy | None = None
 
 
 OnStep = Callable[[Mapping[str, bytes]], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""How fast an engine is, for offers: one arithmetic and one copying kernel through the same door as every job.
+"""How fast an engine is, for offers: two arithmetic kernels and a copying one through the same door as every job.
 
 Each kernel runs twice with different repeats and the difference counts, so start, page faults and compiling cancel out.
 """
@@ -16,10 +16,8 @@ from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Argument, Buffer, Launch, Manifest, Role
 
 _THREADS: Final = 256
-_FMA_BLOCKS: Final = 64
 _FMA_CHAINS: Final = 8
 _FMA_LOOPS: Final = 2_048
-_COPY_BYTES: Final = 16 * limits.MIB
 _REPEATS: Final = (1, 9)
 _DEVICE_MS_MAX: Final = 10_000
 
@@ -46,44 +44,65 @@ ret;
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Speed:
-    """Millions of single-precision operations, and of bytes read and written, per second."""
+    """Millions of single- and of double-precision operations, and of bytes read and written, per second."""
 
     mflops_f32: int
+    mflops_f64: int
     mbytes_per_s: int
 
 
-async def measure(engine: Engine) -> Speed:
-    """Well under a second. Raises KernelError when the engine cannot run the two kernels."""
-    flops = 2 * _FMA_CHAINS * _FMA_LOOPS * _THREADS * _FMA_BLOCKS
-    fma_us = await _launch_us(engine, _fma_ptx(), "fma", _FMA_BLOCKS, 4 * _THREADS * _FMA_BLOCKS)
-    copy_us = await _launch_us(engine, _COPY_PTX, "copy", _COPY_BYTES // 8 // _THREADS, _COPY_BYTES)
-    return Speed(mflops_f32=int(flops / fma_us), mbytes_per_s=int(2 * _COPY_BYTES / copy_us))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a device is given at a time: enough to fill it for a while. `blocks` of arithmetic; bytes copied."""
+
+    blocks: int
+    copy_bytes: int
 
 
-def _fma_ptx() -> str:
+PROCESSORS: Final = Effort(64, 16 * limits.MIB)
+GPU: Final = Effort(4_096, 256 * limits.MIB)
+"""Some thirty blocks of 256 threads for each multiprocessor of the largest: over a millisecond a launch."""
+
+
+async def measure(engine: Engine, effort: Effort = PROCESSORS) -> Speed:
+    """Well under a second. Raises KernelError when the engine cannot run the kernels."""
+    flops = 2 * _FMA_CHAINS * _FMA_LOOPS * _THREADS * effort.blocks
+    f32_us = await _launch_us(engine, _fma_ptx(_F32), "fma", effort.blocks, 4 * _THREADS * effort.blocks)
+    f64_us = await _launch_us(engine, _fma_ptx(_F64), "fma", effort.blocks, 8 * _THREADS * effort.blocks)
+    copy_us = await _launch_us(engine, _COPY_PTX, "copy", effort.copy_bytes // 8 // _THREADS, effort.copy_bytes)
+    return Speed(int(flops / f32_us), int(flops / f64_us), int(2 * effort.copy_bytes / copy_us))
+
+
+_F32: Final = ("f32", "0f3F000000", "0f3F800000", 4)
+_F64: Final = ("f64", "0d3FE0000000000000", "0d3FF0000000000000", 8)
+"""PTX's name of a type, its 0.5 and its 1, and its bytes."""
+
+
+def _fma_ptx(kind: tuple[str, str, str, int]) -> str:
     """Independent chains x = x * 0.5 + 1 in a loop: nothing but the multiply-add units is busy."""
+    name, half, one, size_bytes = kind
     chains = [f"%f{i}" for i in range(1, _FMA_CHAINS + 1)]
-    body = "".join(f"fma.rn.f32 {x}, {x}, 0f3F000000, 0f3F800000;\n" for x in chains)
-    total = "".join(f"add.rn.f32 %f1, %f1, {x};\n" for x in chains[1:])
+    body = "".join(f"fma.rn.{name} {x}, {x}, {half}, {one};\n" for x in chains)
+    total = "".join(f"add.rn.{name} %f1, %f1, {x};\n" for x in chains[1:])
     return f"""
 .visible .entry fma(.param .u64 fma_to, .param .u64 fma_from)
 {{
 .reg .pred %p<2>;
 .reg .b32 %r<6>;
-.reg .f32 %f<{_FMA_CHAINS + 1}>;
+.reg .{name} %f<{_FMA_CHAINS + 1}>;
 .reg .b64 %rd<4>;
 ld.param.u64 %rd1, [fma_to];
 mov.u32 %r1, %ctaid.x;
 mov.u32 %r2, %tid.x;
 mad.lo.s32 %r3, %r1, {_THREADS}, %r2;
-{"".join(f"cvt.rn.f32.s32 {x}, %r3;{chr(10)}" for x in chains)}mov.u32 %r4, 0;
+{"".join(f"cvt.rn.{name}.s32 {x}, %r3;{chr(10)}" for x in chains)}mov.u32 %r4, 0;
 $L_loop:
 {body}add.s32 %r4, %r4, 1;
 setp.lt.s32 %p1, %r4, {_FMA_LOOPS};
 @%p1 bra $L_loop;
-{total}mul.wide.s32 %rd2, %r3, 4;
+{total}mul.wide.s32 %rd2, %r3, {size_bytes};
 add.s64 %rd3, %rd1, %rd2;
-st.global.f32 [%rd3], %f1;
+st.global.{name} [%rd3], %f1;
 ret;
 }}
 """

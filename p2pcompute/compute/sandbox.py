@@ -1,7 +1,8 @@
 """The jail around everything that handles a stranger's code: one call, for good, or an error.
 
 Four layers that do not lean on each other: resource limits, `no_new_privs`, Landlock (no file, no network), seccomp
-(no system call but a few). The order matters: each takes away what the next no longer needs.
+(no system call but a few). The order matters: each takes away what the next no longer needs. A process whose libraries
+start threads jails itself in two halves: files before the threads, which inherit that, calls after them, for all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import platform
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from p2pcompute.compute import landlock, seccomp, syscalls
@@ -62,6 +63,12 @@ def worker_profile(*, memory_bytes: int) -> Profile:
     return Profile("worker", syscalls.WORKER, {"RLIMIT_AS": memory_bytes, "RLIMIT_NOFILE": 16})
 
 
+def cuda_profile(*, data_bytes: int) -> Profile:
+    """For a CUDA engine. Address space cannot be bounded, since the driver reserves it by the terabyte; memory of the
+    process's own (`data_bytes`, heap and private mappings) can."""
+    return Profile("cuda", syscalls.CUDA, {"RLIMIT_DATA": data_bytes, "RLIMIT_NOFILE": 1024})
+
+
 def available() -> SandboxReport:
     """Ask the kernel what it has; changes nothing."""
     missing = []
@@ -81,21 +88,35 @@ def apply(profile: Profile, *, required: bool = True) -> None:
     kernel has but refuses is an error even then. Must run before the process has a second thread, since Landlock binds
     only the calling one, and after everything that needs a file (imports, libraries) was loaded.
     """
+    confine_files((), required=required)
+    confine_calls(profile, required=required)
+
+
+def confine_files(grants: Iterable[landlock.Grant], *, required: bool = True) -> None:
+    """The first half: no file and no network but what is granted, for this thread and all it will start. Raises as
+    `apply` does."""
     if len(os.listdir("/proc/self/task")) != 1:
         raise SandboxError("the process already has threads, which the sandbox would not bind")
-    limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0, **profile.limits}
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise SandboxError(f"the kernel refuses no_new_privs: {os.strerror(ctypes.get_errno())}")
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if required or landlock.abi_version() >= 1:
-        landlock.deny_everything()
+        landlock.restrict(grants)
+
+
+def confine_calls(profile: Profile, *, required: bool = True) -> None:
+    """The second half: limits, and no system call but the profile's, for all threads. Raises as `apply` does."""
+    _prctl(_PR_SET_DUMPABLE, 0)
     try:
-        for name, value in limits.items():
+        for name, value in {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0, **profile.limits}.items():
             resource.setrlimit(getattr(resource, name), (value, value))
     except (ValueError, OSError) as error:
         raise SandboxError(f"the kernel refuses a resource limit: {error}") from error
     if required or seccomp.is_supported():
         seccomp.install(profile.allow)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise SandboxError(f"the kernel refuses prctl {option}: {os.strerror(ctypes.get_errno())}")
 
 
 def die_with_parent(parent_pid: int) -> None:

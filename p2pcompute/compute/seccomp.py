@@ -1,4 +1,4 @@
-"""Seccomp filters, assembled in Python and installed by prctl.
+"""Seccomp filters, assembled in Python and installed for all threads of the process.
 
 A filter is a classic BPF program over `struct seccomp_data` (linux/seccomp.h): number at byte 0, architecture at 4,
 six 64-bit arguments from byte 16. What no rule allows fails with EPERM, so that a library which merely tries something
@@ -33,8 +33,9 @@ _ARCH_OFFSET_BYTES: Final = 4
 _ARGUMENTS_OFFSET_BYTES: Final = 16
 _X32_BIT: Final = 0x4000_0000
 _PR_GET_SECCOMP: Final = 21
-_PR_SET_SECCOMP: Final = 22
-_SECCOMP_MODE_FILTER: Final = 2
+_SECCOMP_CALL: Final = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER: Final = 1
+_FLAG_ALL_THREADS: Final = 1  # SECCOMP_FILTER_FLAG_TSYNC
 INSTRUCTIONS_MAX: Final = 4096
 """BPF_MAXINSNS of linux/bpf_common.h."""
 
@@ -90,7 +91,7 @@ def is_supported() -> bool:
 
 
 def install(rules: Iterable[Allow]) -> None:
-    """Confine the calling thread for good; `no_new_privs` must be set. Raises SandboxError."""
+    """Confine every thread of this process for good; `no_new_privs` must be set. Raises SandboxError."""
 
     class SockFprog(ctypes.Structure):
         _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
@@ -99,5 +100,9 @@ def install(rules: Iterable[Allow]) -> None:
     buffer = ctypes.create_string_buffer(code, len(code))
     program = SockFprog(len(code) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
+    call = _SECCOMP_CALL[platform.machine()]
+    status = libc.syscall(call, _SET_MODE_FILTER, _FLAG_ALL_THREADS, ctypes.byref(program))
+    if status > 0:
+        raise SandboxError(f"thread {status} has a system call filter of its own")
+    if status < 0:
         raise SandboxError(f"the kernel refuses the system call filter: {os.strerror(ctypes.get_errno())}")

@@ -1,7 +1,8 @@
-"""System call numbers and the allow-lists of the two jails, as data.
+"""System call numbers and the allow-lists of the jails, as data.
 
-Everything absent from a profile's list is refused by the kernel. Neither list holds open, socket, connect, execve,
-ptrace, kill, or any call that names a file: what a jailed process may touch it already holds as a descriptor.
+Everything absent from a profile's list is refused by the kernel. No list holds socket, connect, execve, ptrace, kill,
+or what acts on another process. Those of the compiler and the CPU engine hold no call that names a file either: what
+such a process may touch it already holds as a descriptor. The CUDA driver opens files as it goes; Landlock says which.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from typing import Final
 
 CLONE_THREAD: Final = 0x0001_0000
 PR_SET_NAME: Final = 15
+F_DUPFD: Final = 0
 F_GETFD: Final = 1
+F_SETFD: Final = 2
 F_GETFL: Final = 3
+F_SETFL: Final = 4
 F_DUPFD_CLOEXEC: Final = 1030
 
 
@@ -35,7 +39,10 @@ class Allow:
     value: int = 0
 
 
-# asm/unistd_64.h and asm-generic/unistd.h of Linux 6.18. `poll` and `time` do not exist on aarch64.
+ONLY_X86_64: Final = frozenset({"poll", "time", "open", "stat", "lstat", "access", "readlink", "epoll_wait"})
+"""Calls of old that aarch64 never had."""
+
+# asm/unistd_64.h and asm-generic/unistd.h of Linux 6.18.
 MACHINES: Final[dict[str, Machine]] = {
     "x86_64": Machine(
         audit_arch=0xC000_003E,
@@ -48,6 +55,13 @@ MACHINES: Final[dict[str, Machine]] = {
             "sched_getaffinity": 204, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229,
             "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "ppoll": 271, "set_robust_list": 273,
             "getrandom": 318, "membarrier": 324, "rseq": 334, "clone3": 435,
+            "open": 2, "stat": 4, "lstat": 6, "ioctl": 16, "pread64": 17, "pwrite64": 18, "access": 21, "msync": 26,
+            "mincore": 27, "dup": 32, "uname": 63, "ftruncate": 77, "getcwd": 79, "readlink": 89, "getrlimit": 97,
+            "sysinfo": 99, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "statfs": 137,
+            "fstatfs": 138, "mlock": 149, "munlock": 150, "getdents64": 217, "epoll_wait": 232, "epoll_ctl": 233,
+            "mbind": 237, "set_mempolicy": 238, "get_mempolicy": 239, "openat": 257, "newfstatat": 262,
+            "readlinkat": 267, "faccessat": 269, "epoll_pwait": 281, "eventfd2": 290, "epoll_create1": 291,
+            "pipe2": 293, "prlimit64": 302, "getcpu": 309, "memfd_create": 319, "statx": 332, "faccessat2": 439,
         },
     ),
     "aarch64": Machine(
@@ -61,6 +75,13 @@ MACHINES: Final[dict[str, Machine]] = {
             "getpid": 172, "gettid": 178, "sendto": 206, "recvfrom": 207, "sendmsg": 211, "recvmsg": 212, "brk": 214,
             "munmap": 215, "mremap": 216, "clone": 220, "mmap": 222, "mprotect": 226, "madvise": 233,
             "getrandom": 278, "membarrier": 283, "rseq": 293, "clone3": 435,
+            "getcwd": 17, "eventfd2": 19, "epoll_create1": 20, "epoll_ctl": 21, "epoll_pwait": 22, "dup": 23,
+            "ioctl": 29, "statfs": 43, "fstatfs": 44, "ftruncate": 46, "faccessat": 48, "openat": 56, "pipe2": 59,
+            "getdents64": 61, "pread64": 67, "pwrite64": 68, "readlinkat": 78, "newfstatat": 79, "uname": 160,
+            "getrlimit": 163, "getcpu": 168, "getppid": 173, "getuid": 174, "geteuid": 175, "getgid": 176,
+            "getegid": 177, "sysinfo": 179, "msync": 227, "mlock": 228, "munlock": 229, "mincore": 232, "mbind": 235,
+            "get_mempolicy": 236, "set_mempolicy": 237, "prlimit64": 261, "memfd_create": 279, "statx": 291,
+            "faccessat2": 439,
         },
     ),
 }  # fmt: skip
@@ -87,3 +108,24 @@ WORKER: Final = (
 )
 """The CPU engine: the compiler's calls, its socket, and threads of its own process (`clone` without CLONE_THREAD,
 which is fork, stays refused)."""
+
+_NAMED_FILES = ("open", "openat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2",
+                "readlink", "readlinkat", "getdents64", "getcwd", "statfs", "fstatfs")  # fmt: skip
+_EVENTS = ("eventfd2", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "pipe2", "dup")
+_OWN_MEMORY = ("mincore", "msync", "mlock", "munlock", "mbind", "get_mempolicy", "set_mempolicy", "memfd_create",
+               "ftruncate", "pread64", "pwrite64")  # fmt: skip
+_WHOAMI = ("getuid", "geteuid", "getgid", "getegid", "getppid", "uname", "sysinfo", "getcpu", "getrlimit")
+
+CUDA: Final = (
+    *WORKER,
+    *(Allow(name) for name in (*_NAMED_FILES, *_EVENTS, *_OWN_MEMORY, *_WHOAMI)),
+    Allow("prlimit64", argument=0, value=0),
+    Allow("fcntl", argument=1, value=F_DUPFD),
+    Allow("fcntl", argument=1, value=F_SETFD),
+    Allow("fcntl", argument=1, value=F_SETFL),
+    Allow("ioctl", argument=1, mask=0xFF00, value=ord("F") << 8),  # nv-ioctl-numbers.h: NV_IOCTL_MAGIC
+    Allow("ioctl", argument=1, mask=0xFFFF_FF00, value=0),  # uvm_ioctl.h: UVM_IOCTL_BASE
+    Allow("ioctl", argument=1, mask=0xFFFF_FF00, value=0x3000_0000),  # uvm_linux_ioctl.h: UVM_INITIALIZE
+)
+"""The CUDA engine: what NVIDIA's libraries should need once a context exists. Of ioctl only what the headers of the
+open kernel modules number, of fcntl nothing that sends signals to whom one names."""

@@ -1,16 +1,13 @@
 """The CPU engine's worker: one jailed process that compiles and runs a stranger's kernels.
 
-Run as `python -m p2pcompute.compute.worker DESCRIPTOR PARENT_PID THREADS MEMORY_BYTES JAIL` by cpu.py. The main thread
-runs jobs; a second one listens, so that an abort arrives while a kernel runs and the process ends when its parent does.
+Run as `python -m p2pcompute.compute.worker DESCRIPTOR PARENT_PID THREADS MEMORY_BYTES JAIL` by cpu.py.
 """
 
 from __future__ import annotations
 
 import collections
 import os
-import queue
 import sys
-import threading
 import time
 from typing import Final
 
@@ -19,12 +16,13 @@ import numpy as np
 from blake3 import blake3
 
 from p2pcompute.compute import binding, blockwork, jobs, ptx, sandbox, shared
-from p2pcompute.compute.channel import ChannelClosedError, ChildChannel
-from p2pcompute.compute.ptx.launch import canonical_form
-from p2pcompute.errors import P2PComputeError, PtxError, SandboxError, UsageError
+from p2pcompute.compute.artifact import find_entry, load_artifact, warm_text
+from p2pcompute.compute.channel import ChildChannel
+from p2pcompute.compute.serving import Serving
+from p2pcompute.errors import SandboxError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
-from p2pcompute.wire.manifest import Launch, Manifest, decode_manifest
+from p2pcompute.wire.manifest import Launch, Manifest
 
 _JIT_BYTES: Final = 2 * limits.GIB
 """Address space for LLVM and Python on top of the job's memory."""
@@ -32,33 +30,21 @@ _THREAD_BYTES: Final = 160 * limits.MIB
 """Address space of one more thread: 8 MiB of stack and the 128 MiB that malloc reserves for its arena, barely used."""
 _PROGRAMS_MAX: Final = 16
 """Compiled programs kept for the next job with the same PTX."""
-_WARM_PTX: Final = """.version 8.4
-.target sm_75
-.address_size 64
-.visible .entry warm()
-{
-ret;
-}
-"""
 
 
 class Program:
     """One PTX text: parsed once, its kernels compiled once for each block shape."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: bytes) -> None:
         """Raises PtxError unless `text` is canonical PTX."""
-        self.module = ptx.parse(text)
-        if canonical_form(self.module)[0] != text:
-            raise PtxError("the PTX is not in canonical form; engines load nothing else")
+        self.module = load_artifact(text)
         self._kernels: dict[tuple[str, tuple[int, int, int], bool], ptx.CompiledKernel] = {}
 
     def kernel(self, launch: Launch, *, is_logged: bool = False) -> ptx.CompiledKernel:
         """Raises PtxError for an unknown entry or an instruction the engine lacks."""
         key = (launch.entry, launch.block, is_logged)
         if key not in self._kernels:
-            if launch.entry not in self.module.entries:
-                known = ", ".join(sorted(self.module.entries)[:8])
-                raise PtxError(f"the PTX has no entry {launch.entry[:64]!r}; it has {known}")
+            find_entry(self.module, launch.entry)
             self._kernels[key] = ptx.compile_entry(self.module, launch.entry, launch.block, is_logged=is_logged)
         return self._kernels[key]
 
@@ -67,46 +53,15 @@ class Worker:
     """Runs one job after the other."""
 
     def __init__(self, channel: ChildChannel, threads: int) -> None:
-        self._channel = channel
+        self.serving = Serving(channel, ptx.Abort)
         self._threads = threads
-        self._abort = ptx.Abort()
-        self._proceed = threading.Semaphore(0)
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
-        self._inbox: queue.SimpleQueue[tuple[jobs.Job | jobs.Blocks, list[int]]] = queue.SimpleQueue()
 
-    def serve(self) -> None:
-        """Never returns: the process ends with the channel."""
-        threading.Thread(target=self._listen, daemon=True).start()
-        while True:
-            job, descriptors = self._inbox.get()
-            try:
-                manifest = decode_manifest(job.manifest)
-                if isinstance(job, jobs.Blocks):
-                    done = self._answer(job, manifest, descriptors)
-                else:
-                    done = self._run(job, manifest, descriptors[0])
-            except P2PComputeError as error:
-                done = jobs.Done(JobStatus.REFUSED, 0, jobs.sentence(str(error)))
-            except MemoryError:
-                done = jobs.Done(JobStatus.REFUSED, 0, "the job needs more memory than the engine may use")
-            self._channel.send(jobs.encode(done))
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                frame, descriptors = self._channel.receive()
-                order = jobs.decode_order(frame)
-                if isinstance(order, jobs.Job | jobs.Blocks):
-                    self._abort = ptx.Abort()
-                    self._inbox.put((order, descriptors))
-                elif isinstance(order, jobs.Proceed):
-                    self._proceed.release()
-                else:
-                    self._abort.set()
-        except ChannelClosedError:
-            os._exit(0)
-        finally:
-            os._exit(1)
+    def work(self, order: jobs.Job | jobs.Blocks, manifest: Manifest, descriptors: list[int]) -> jobs.Done:
+        """Raises P2PComputeError when the order cannot be carried out at all."""
+        if isinstance(order, jobs.Blocks):
+            return self._answer(order, manifest, descriptors)
+        return self._run(order, manifest, descriptors[0])
 
     def _answer(self, order: jobs.Blocks, manifest: Manifest, descriptors: list[int]) -> jobs.Done:
         """Raises P2PComputeError when the question cannot be asked of this launch."""
@@ -116,9 +71,9 @@ class Worker:
         everything = np.frombuffer(memory_map, np.uint8)
         memory = ptx.Memory([everything[offset : offset + size] for offset, size in place.buffers])
         room = blockwork.Room(descriptors[1], order)
-        work = blockwork.Work(manifest, program.module, memory, order.launch, self._threads, self._abort)
+        work = blockwork.Work(manifest, program.module, memory, order.launch, self._threads, self.serving.abort)
         prepared = work.prepare(order.question, program.kernel)
-        self._channel.send(jobs.encode(jobs.Started()))
+        self.serving.say_started()
         start_ns = time.perf_counter_ns()
         result, answer = work.answer(order.question, prepared, room.blocks)
         size = room.fill(answer)
@@ -137,15 +92,9 @@ class Worker:
         everything = np.frombuffer(memory_map, np.uint8)
         arrays = [everything[offset : offset + size] for offset, size in place.buffers]
         memory = ptx.Memory(arrays)
-        prepared = []
-        for number, launch in enumerate(manifest.launches):
-            kernel = program.kernel(launch)
-            try:
-                values = binding.parameter_values(manifest, launch, memory)
-                prepared.append((kernel, ptx.pack_parameters(program.module.entries[launch.entry], values)))
-            except (PtxError, UsageError) as error:
-                raise UsageError(f"launch {number}: {error}") from error
-        self._channel.send(jobs.encode(jobs.Started()))
+        kernels = [program.kernel(launch) for launch in manifest.launches]
+        prepared = list(zip(kernels, binding.parameter_blocks(manifest, program.module, memory), strict=True))
+        self.serving.say_started()
         return self._launch(job, manifest, prepared, memory)
 
     def _launch(
@@ -153,11 +102,11 @@ class Worker:
     ) -> jobs.Done:
         """A pause while the parent reads a state counts as no device time."""
         start_ns = time.perf_counter_ns()
-        log = ""
+        threads, abort, log = self._threads, self.serving.abort, ""
         for number, (launch, (kernel, parameters)) in enumerate(zip(manifest.launches, prepared)):
             for repeat in range(launch.repeats):
                 result = kernel.launch(
-                    memory, parameters, launch.grid, launch.shared_bytes, threads=self._threads, abort=self._abort
+                    memory, parameters, launch.grid, launch.shared_bytes, threads=threads, abort=abort
                 )
                 if len(log) < jobs.LOG_BYTES_MAX:
                     log += result.log
@@ -167,24 +116,14 @@ class Worker:
                         _stopped(result, launch, number, repeat, device_us), log=jobs.printable(log)
                     )
                 if job.pauses:
-                    start_ns += self._pause()
+                    start_ns += self.serving.pause()
         device_us = (time.perf_counter_ns() - start_ns) // 1000
         return jobs.Done(JobStatus.OK, device_us, "", jobs.printable(log))
-
-    def _pause(self) -> int:
-        """Let the parent read the state; how long that took, in nanoseconds."""
-        begin_ns = time.perf_counter_ns()
-        self._channel.send(jobs.encode(jobs.Stepped()))
-        self._proceed.acquire()
-        return time.perf_counter_ns() - begin_ns
 
     def _program(self, text: bytes) -> Program:
         key = blake3(text).digest()
         if key not in self._programs:
-            try:
-                self._programs[key] = Program(text.decode("ascii"))
-            except UnicodeDecodeError as error:
-                raise PtxError("the PTX is not ASCII text") from error
+            self._programs[key] = Program(text)
             if len(self._programs) > _PROGRAMS_MAX:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
@@ -205,8 +144,7 @@ def _address_space_bytes() -> int:
 
 def _warm() -> None:
     """Load whatever the engine loads on first use, while files can still be opened."""
-    text = ptx.canonicalise(ptx.parse(_WARM_PTX))
-    module = ptx.parse(text)
+    module = load_artifact(warm_text())
     kernel = ptx.compile_entry(module, "warm", (1, 1, 1))
     parameters = ptx.pack_parameters(module.entries["warm"], [])
     kernel.launch(ptx.Memory([]), parameters, (1, 1, 1), 0, threads=1, abort=ptx.Abort())
@@ -224,7 +162,8 @@ def main(descriptor: int, parent_pid: int, threads: int, memory_bytes: int, jail
         channel.send(jobs.encode(jobs.Ready(jobs.sentence(str(error)))))
         return
     channel.send(jobs.encode(jobs.Ready()))
-    Worker(channel, threads).serve()
+    worker = Worker(channel, threads)
+    worker.serving.serve(worker.work)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from p2pcompute.errors import UsageError
+from p2pcompute.node.sharing import parse_when
 from p2pcompute.protocol.lease import CAPS
 from p2pcompute.protocol.ledger import CREDIT
 from p2pcompute.storage.files import replace_file
@@ -26,9 +27,8 @@ BLOB_BYTES_PER_S = 128 * limits.MIB
 """A gigabit line is filled by one peer, a faster one is shared."""
 BLOB_BYTES_PER_S_MIN = 2**18
 """A chunk a second: all transfers of one peer together move well within sources.STALL_S."""
-
-
 SETTLEMENT_ARGUMENTS_MAX = 64
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 Argument = Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
 
 
@@ -42,8 +42,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `credit_strangers`: risked on one at the most, on one who never paid, on all beyond what they paid, in a day.
     `settle_at`: of cheques between this node and another, before value is to leave for them; 0: it never is.
     `settlement`: the command, and its arguments, that has value leave for this node's cheques.
-    `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never paid here;
-    `renewals`: in a row."""
+    `engine`: `cpu`, `cuda`, or `auto` for GPUs where there are any; `gpus`: UUIDs of those to sell, all when empty.
+    `when`: `always`, `idle`, hours like `22:00-07:00`, or several with commas; `idle_s`, `resume_s`, `cpu_percent_max`,
+    `gpu_percent_max`, `celsius_max` and `watts_max` are those of sharing.Bounds; `patience_s`: so long an interrupted
+    job may wait. `leases_per_requester` and `leases_strangers`: slots held without work by one, and by all who never
+    paid here; `renewals`: in a row."""
 
     network: Label = DEFAULT_NETWORK
     listen: tuple[str, ...] = (f"/ip4/0.0.0.0/tcp/{DEFAULT_PORT}",)
@@ -57,6 +60,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     jurisdictions: Labels = ()
     watts: Count = 0
     gco2_per_kwh: Count = 0
+    engine: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: tuple[Label, ...] = ()
+    when: str = "always"
+    idle_s: Seconds = 300
+    resume_s: Seconds = 30
+    patience_s: Seconds = 60
+    cpu_percent_max: Annotated[int, msgspec.Meta(ge=0, le=100)] = 25
+    gpu_percent_max: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
+    celsius_max: Annotated[int, msgspec.Meta(ge=0, le=150)] = 0
+    watts_max: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
     slots: Annotated[int, msgspec.Meta(ge=1, le=limits.SLOTS_MAX)] = 1
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = msgspec.field(default_factory=lambda: os.cpu_count() or 1)
     memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=limits.MEMORY_BYTES_MAX)] = 4 * limits.GIB
@@ -98,7 +111,8 @@ def parse_config(text: str, name: str) -> Config:
 
 
 def _checked(config: Config) -> Config:
-    """Peers that are named must be. Raises UsageError for an address without its peer's id."""
+    """Peers that are named must be, and hours hours. Raises UsageError."""
+    parse_when(config.when)
     for name in ("direct", "relays"):
         for text in getattr(config, name):
             if parse_address(text).peer is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import os
 import platform
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ from p2pcompute.errors import P2PComputeError
 from p2pcompute.node import custody
 from p2pcompute.node.config import Config, load_config
 from p2pcompute.node.control import RemoteNode
+from p2pcompute.node.doctor_gpu import examine_gpus
+from p2pcompute.node.finding import Finding
+from p2pcompute.node.usage import Inputs
 from p2pcompute.storage.home import Home, Layout
 from p2pcompute.storage.keystore import Keystore
 from p2pcompute.storage.passphrase import find_passphrase
@@ -27,20 +31,8 @@ from p2pcompute.transport.address import parse_address
 
 KERNEL: Final = 'extern "C" __global__ void probe(int *x) { x[threadIdx.x] = threadIdx.x; }'
 ENGINE_BYTES: Final = 64 * 2**20
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """`found` says what is; `fix`, empty when all is well, what to do. A `hint` is no fault."""
-
-    what: str
-    found: str
-    fix: str = ""
-    hint: bool = False
-
-    @property
-    def ok(self) -> bool:
-        return not self.fix or self.hint
+COMPILER_PACKAGES: Final = "nvidia-cuda-nvrtc-cu12==12.4.127 nvidia-cuda-runtime-cu12==12.4.127"
+"""The compiler, and headers that it is given (pyproject.toml)."""
 
 
 async def examine(root: Path) -> AsyncIterator[Finding]:
@@ -49,7 +41,9 @@ async def examine(root: Path) -> AsyncIterator[Finding]:
     yield _sandbox()
     yield await _compiler()
     yield await _engine()
-    yield _gpu()
+    async for finding in examine_gpus():
+        yield finding
+    yield _input()
     layout = Layout(root)
     if not layout.marker.exists():
         yield Finding("home", f"there is no home at {root}", f"p2pcompute init --home {root}")
@@ -95,7 +89,8 @@ async def _compiler() -> Finding:
         async with Compiler() as compiler:
             compiled = await compiler.compile({"probe.cu": KERNEL}, "probe.cu")
     except P2PComputeError as error:
-        return Finding("compiler", str(error), "pip install --force-reinstall nvidia-cuda-nvrtc-cu12==12.4.127")
+        fix = f"{sys.executable} -m pip install --force-reinstall {COMPILER_PACKAGES}"
+        return Finding("compiler", str(error), fix)
     return Finding("compiler", f"works, toolchain {compiled.toolchain[:16]}")
 
 
@@ -108,15 +103,6 @@ async def _engine() -> Finding:
     finally:
         await engine.aclose()
     return Finding("CPU engine", f"{speed.mflops_f32 / 1000:.1f} GFLOP/s, copies {speed.mbytes_per_s / 1000:.1f} GB/s")
-
-
-def _gpu() -> Finding:
-    version = Path("/proc/driver/nvidia/version")
-    try:
-        line = version.read_text().splitlines()[0]
-    except (OSError, IndexError):
-        return Finding("GPU", "no NVIDIA driver is loaded", "nothing, unless this machine has a GPU", hint=True)
-    return Finding("GPU", line.removeprefix("NVRM version: ").strip())
 
 
 def _home(root: Path) -> Finding:
@@ -189,3 +175,12 @@ def _bootstraps(config: Config) -> list[Finding]:
             fix = "ask its operator, or name another one: p2pcompute config set bootstrap ADDRESS"
             found.append(Finding("bootstrap", f"{text}: {error}", fix))
     return found
+
+
+def _input() -> Finding:
+    """How the node would notice that its owner is there."""
+    with contextlib.closing(Inputs()) as inputs:
+        sources = ", ".join(inputs.sources)
+    if not sources:
+        return Finding("idle", "nothing here tells when somebody uses the machine", "serve --when HOURS", hint=True)
+    return Finding("idle", f"use by its owner shows at {sources}")

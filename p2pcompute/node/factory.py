@@ -13,17 +13,16 @@ import trio
 
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.compute.cpu import CpuEngine
-from p2pcompute.compute.measure import measure
-from p2pcompute.compute.ptx import CANONICAL_VERSION
 from p2pcompute.compute.sandbox import available
-from p2pcompute.compute.source import toolchain_id
 from p2pcompute.errors import HomeError, SandboxError, UsageError
 from p2pcompute.node.api import LocalNode, NodeApi
 from p2pcompute.node.config import Config, load_config, with_changes
 from p2pcompute.node.control import RemoteNode, serve_control
 from p2pcompute.node.engines import Engine
+from p2pcompute.node.fleet import muster
 from p2pcompute.node.keyring import Keyring, Passphrase, create_keyring, load_keyring
 from p2pcompute.node.peer import Peer, open_peer
+from p2pcompute.node.selling import appraise, open_nvml, sell
 from p2pcompute.node.service import open_service
 from p2pcompute.storage.home import Home, Layout
 from p2pcompute.storage.keystore import Keystore
@@ -138,27 +137,19 @@ async def open_provider(
     drains. `wrap` replaces each engine by one of the caller's own around it."""
     layout = Layout(root)
     config = with_changes(load_config(layout.config), dict(changes))
-    with Home.open(root) as home:
+    with Home.open(root) as home, open_nvml() as (nvml, missing):
         keyring = _keyring(home, passphrase, config)
-        threads = max(1, config.threads // config.slots)
-        cpus = [CpuEngine(threads=threads, memory_bytes_max=config.memory_bytes) for _ in range(config.slots)]
         report = available()
         if not report.is_full:
-            raise SandboxError(f"this machine cannot jail strangers' kernels: {report.level}")
-        engines = [wrap(cpu) if wrap is not None else cpu for cpu in cpus]
-        async with open_peer(home, keyring, config, engines) as peer, open_service() as nursery:
+            raise SandboxError(f"this machine cannot jail strangers' kernels: {'; '.join(report.missing)}")
+        fleet = muster(config, nvml, missing)
+        engines = [wrap(engine) if wrap is not None else engine for engine in fleet.engines]
+        checkers = [cpu_engine(config.memory_bytes)] if fleet.gpus else []
+        async with open_peer(home, keyring, config, engines, checkers) as peer, open_service() as nursery:
             node = LocalNode(peer)
             await nursery.start(serve_control, node, layout.control_socket)
-            speed = await measure(cpus[0])
-            peer.offer(
-                CpuEngine.name,
-                CpuEngine.numeric_class,
-                isolation=report.level,
-                mflops=speed.mflops_f32,
-                copy_mb_s=speed.mbytes_per_s,
-                compute_capability=CpuEngine.compute_capability,
-                toolchain=toolchain_id(CANONICAL_VERSION),
-            )
+            peer.remarks += [f"not sold: {passed}" for passed in fleet.passed]
+            await nursery.start(sell, peer, fleet, await appraise(fleet), nvml)
             try:
                 yield peer, node
             finally:

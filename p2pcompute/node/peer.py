@@ -25,7 +25,7 @@ from p2pcompute.node.service import open_service
 from p2pcompute.node.sources import PROTOCOL
 from p2pcompute.node.workshop import Workshop
 from p2pcompute.protocol import kademlia
-from p2pcompute.protocol.commands import Publish, Withdraw
+from p2pcompute.protocol.commands import Pause, Publish, Withdraw
 from p2pcompute.protocol.core import RPC_CHANNEL, PeerCore
 from p2pcompute.protocol.gossip import CHANNEL, OLDER_CHANNELS, Gossip
 from p2pcompute.protocol.lease import Caps
@@ -63,6 +63,10 @@ class Peer:
         self.home, self.keyring, self.config, self.runtime, self.blobs = home, keyring, config, runtime, blobs
         self.transport, self.routing = transport, routing
         self.sightings, self.verdicts = Sightings(), Verdicts()
+        self.paused = ""
+        """Why nothing is sold at present; empty while there is no reason."""
+        self.remarks: list[str] = []
+        """What its owner should know of how it started: sentences."""
 
     @property
     def core(self) -> PeerCore:
@@ -89,7 +93,7 @@ class Peer:
         """The addresses of this peer changed: a standing offer and its provider records are told anew."""
         self.runtime.emit(Emit("node.moved", {"addresses": self.addresses()}))
         terms = self.core.provider.terms
-        if terms is not None and not self.core.provider.draining:
+        if terms is not None and self.core.public:
             addresses = self.addresses()[: limits.ADDRESSES_MAX]
             self.runtime.command(Publish(msgspec.structs.replace(terms, addresses=addresses), self.config.price_floor))
         self.routing.moved()
@@ -102,22 +106,27 @@ class Peer:
         isolation: str,
         mflops: int,
         copy_mb_s: int,
+        mflops_f64: int = 0,
         compute_capability: int = 0,
         toolchain: str = "",
+        model: str = "",
+        memory_bytes: int = 0,
+        slots: int = 0,
     ) -> None:
-        """Publish what this peer's engine can do, at the configured price."""
+        """Publish what this peer's engines can do, at the configured price. Empty and zero: this machine's processor,
+        memory and slots as configured."""
         c = self.config
         terms = Offer(
             delegation=self.keyring.delegation,
             addresses=self.addresses()[: limits.ADDRESSES_MAX],
             engine=engine,
-            model=_cpu_model(),
+            model=model or _cpu_model(),
             numeric_class=numeric_class,
             isolation=isolation,
             region=c.region,
-            memory_bytes_max=c.memory_bytes,
+            memory_bytes_max=memory_bytes or c.memory_bytes,
             device_ms_max=c.device_ms_max,
-            slots=c.slots,
+            slots=slots or c.slots,
             mflops=mflops,
             copy_mb_s=copy_mb_s,
             price_per_device_s=c.price_per_device_s,
@@ -128,8 +137,24 @@ class Peer:
             jurisdictions=c.jurisdictions,
             watts=c.watts,
             gco2_per_kwh=c.gco2_per_kwh,
+            mflops_f64=mflops_f64,
         )
         self.runtime.command(Publish(terms, c.price_floor))
+
+    def pause(self, why: str) -> None:
+        """Take the offer back and no new work until `resume`. `why`: the end of a sentence; while paused, only that may
+        change."""
+        if not self.paused:
+            self.runtime.command(Pause(True))
+            self.runtime.emit(Emit("node.paused", {"reason": why}))
+        self.paused = why
+
+    def resume(self) -> None:
+        """Sell again what `offer` said, unless its owner withdrew it. Does nothing when not paused."""
+        if self.paused:
+            self.paused = ""
+            self.runtime.command(Pause(False))
+            self.runtime.emit(Emit("node.resumed", {}))
 
     async def drain(self, timeout_s: float) -> None:
         """Take the offer back and let running jobs end."""
@@ -151,19 +176,23 @@ def _cpu_model() -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Sequence[Engine]) -> AsyncIterator[Peer]:
-    """A peer that listens, has replayed its journal and is joining the mesh, for as long as the block runs.
+async def open_peer(
+    home: Home, keyring: Keyring, config: Config, engines: Sequence[Engine], checkers: Sequence[Engine] = ()
+) -> AsyncIterator[Peer]:
+    """A peer that listens, has replayed its journal and is joining the mesh, for as long as the block runs. `checkers`
+    recompute single blocks, where `engines` cannot.
 
     Raises LocalError when it cannot listen, HomeError when its journal or blobs are damaged.
     """
     from p2pcompute.transport.libp2p import Libp2pTransport
 
-    pool = Engines(engines)
+    pool, checking = Engines(engines), Engines(checkers)
     blobs = BlobStore(home.layout.blobs, merkle.blob_root, config.blob_bytes)
     try:
         async with open_committer(home.journal) as committer:
+            rate, others = config.blob_bytes_per_s, checking if checkers else None
             payments = Command(config.settlement, config.network) if config.settlement else None
-            runtime = Runtime(committer, Workshop(blobs, pool, config.blob_bytes_per_s), payments=payments)
+            runtime = Runtime(committer, Workshop(blobs, pool, rate, checkers=others), payments=payments)
             transport = Libp2pTransport(
                 keyring.node.seed,
                 listen=config.listen,
@@ -200,6 +229,7 @@ async def open_peer(home: Home, keyring: Keyring, config: Config, engines: Seque
     finally:
         with trio.CancelScope(shield=True):
             await pool.aclose()
+            await checking.aclose()
 
 
 def _lan(transport: Libp2pTransport) -> tuple[str, ...]:

@@ -40,12 +40,21 @@ class _Granted:
 class Workshop:
     """Fetches and serves blobs, runs jobs, and keeps what somebody still needs."""
 
-    def __init__(self, blobs: BlobStore, engines: Engines, blob_bytes_per_s: int, clock: Clock | None = None) -> None:
-        """`blob_bytes_per_s`: to each peer that fetches from here, in the long run."""
+    def __init__(
+        self,
+        blobs: BlobStore,
+        engines: Engines,
+        blob_bytes_per_s: int,
+        clock: Clock | None = None,
+        *,
+        checkers: Engines | None = None,
+    ) -> None:
+        """`blob_bytes_per_s`: to each peer that fetches from here, in the long run. `checkers` recompute single blocks;
+        without them the engines do."""
         self._blobs, self._engines, self._clock = blobs, engines, clock or SystemClock()
         self._server = exchange.BlobServer(blobs, self._may_read, blob_bytes_per_s, self._may_have)
         self._bans = exchange.Bans()
-        self._inspector = Inspector(engines, blobs)
+        self._inspector = Inspector(checkers or engines, blobs)
         self._grants: dict[bytes, OrderedDict[str, _Granted]] = {}
         """Peer -> token -> grant."""
         self._pinned_until_ms: dict[str, int] = {}

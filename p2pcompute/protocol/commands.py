@@ -63,6 +63,13 @@ class Withdraw:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Pause:
+    """No offer and no new work for a while; `paused` False ends it. An offer that was withdrawn stays so."""
+
+    paused: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ban:
     """No more business with this operator; an empty reason lifts the ban."""
 
@@ -94,4 +101,4 @@ class Announce:
     document: bytes
 
 
-Command = Submit | StopJob | CloseSession | Publish | Withdraw | Ban | Accuse | ValueArrived | Announce
+Command = Submit | StopJob | CloseSession | Publish | Withdraw | Pause | Ban | Accuse | ValueArrived | Announce

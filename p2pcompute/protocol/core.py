@@ -32,7 +32,6 @@ from p2pcompute.protocol.machine import (
     Ok,
     Outcome,
     PeerInfo,
-    Persist,
     Reply,
     Ruling,
     SendOutcome,
@@ -41,6 +40,7 @@ from p2pcompute.protocol.machine import (
 )
 from p2pcompute.protocol.post import Post
 from p2pcompute.protocol.provider import Provider
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.requester import Requester
 from p2pcompute.protocol.settlement import Redeemer
@@ -139,6 +139,8 @@ class PeerCore:
             self.redeemer,
         )
         self._heard: list[Effect] = []
+        self.public = False
+        """Whether the owner wants the offer seen by all; not so while closed."""
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -194,11 +196,16 @@ class PeerCore:
             case c.Publish():
                 self.provider.open_for_business(command.terms)
                 self.provider.leasing.proposer.floor = command.floor
+                self.public = True
                 return [*self._review(now), *self._publish_offer(now)]
             case c.Withdraw():
                 if command.drain:
                     self.provider.drain()
+                self.public = False
                 return self._withdraw_offer(now)
+            case c.Pause():
+                self.provider.leasing.paused = command.paused
+                return self._withdraw_offer(now) if command.paused else self._publish_offer(now)
             case c.Announce():
                 ruling, document, events = self.book.judge(now, command.document)
                 if ruling is not Ruling.ACCEPT or document is None:
@@ -213,7 +220,7 @@ class PeerCore:
 
     def _publish_offer(self, now: Now) -> list[Effect]:
         terms = self.provider.terms
-        if terms is None or self.provider.draining:
+        if terms is None or self.provider.closed or not self.public:
             return []
         offer = self.post.write(now, terms, lifetime_ms=limits.OFFER_LIFETIME_MS)
         return [*self._announce(now, offer, offer.signer), SetTimer("core.offer", now.mono_ms + OFFER_RENEW_MS)]
@@ -267,7 +274,7 @@ class PeerCore:
 
     def _review(self, now: Now) -> list[Effect]:
         """Look whether this is the place for us, and go where it is."""
-        member, sells = self._membership, self.provider.terms is not None and not self.provider.draining
+        member, sells = self._membership, self.provider.terms is not None and not self.provider.closed
         before, held = member.home, self.book.count(member.home) if member.home is not None else 0
         if not member.review(now.mono_ms, sells=sells, held=held, depth=self._heard_depth()):
             return []
@@ -515,7 +522,7 @@ class PeerCore:
             return []
         operator = self.operator_of(statement.signer)
         document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
-        durable = Persist(records.encode_record(records.Proved(document.raw)))
+        durable = persist(records.Proved(document.raw))
         banned = self._shun(operator, OFFENCES[type(statement.body)])
         return [durable, *banned, *self._announce(now, document, statement.signer)]
 

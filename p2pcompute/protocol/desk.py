@@ -13,8 +13,9 @@ from p2pcompute.protocol.bidding import Announce, Bidder
 from p2pcompute.protocol.job import COMMITTED, Job, Replica
 from p2pcompute.protocol.jobs import Jobs
 from p2pcompute.protocol.ledger import Ledger
-from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, SetTimer
+from p2pcompute.protocol.machine import Effect, Emit, Now, SetTimer
 from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.settlement import Redeemer
 from p2pcompute.wire import documents as d
@@ -135,8 +136,3 @@ class Desk:
     def hush(job: Job) -> list[Effect]:
         """No timer of a job that is over."""
         return [SetTimer(f"job.{what}:{job.name}", None) for what in ("deadline", "commit", "late", "round", "rest")]
-
-
-def persist(record: records.AnyRecord) -> Persist:
-    """A record on its way to the journal."""
-    return Persist(records.encode_record(record))

@@ -9,11 +9,12 @@ from p2pcompute.protocol import matching, pricing, records, verification
 from p2pcompute.protocol import session as session_module
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.candidates import Candidates
-from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk, persist
+from p2pcompute.protocol.desk import LETTER_MS, REQUEST_MS, Desk
 from p2pcompute.protocol.durations import Durations, kind_of_work
 from p2pcompute.protocol.job import OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.machine import Effect, Grant, Missed, Now, Outcome, SetTimer
 from p2pcompute.protocol.post import Tag
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.recruiting import PULL_MS, Recruiter
 from p2pcompute.protocol.session import Sessions
 from p2pcompute.wire import documents as d

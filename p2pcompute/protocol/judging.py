@@ -8,10 +8,11 @@ from typing import Final
 from p2pcompute.errors import RemoteError
 from p2pcompute.protocol import pricing, records, sampling, verification
 from p2pcompute.protocol.comparing import Comparing, must_show
-from p2pcompute.protocol.desk import LETTER_MS, VERDICT_MS, Desk, persist
+from p2pcompute.protocol.desk import LETTER_MS, VERDICT_MS, Desk
 from p2pcompute.protocol.disputes import Disputes
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, Job, Replica
 from p2pcompute.protocol.machine import Effect, Finding, Inspect, InspectOutcome, JobOutcome, JobStatus, Now, RunJob
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.verification import LEAVES_PER_SAMPLE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument

@@ -14,8 +14,9 @@ from p2pcompute.protocol.bidding import Proposer
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.lease import Caps, Lease
 from p2pcompute.protocol.ledger import Ledger
-from p2pcompute.protocol.machine import Effect, Emit, Now, Persist
+from p2pcompute.protocol.machine import Effect, Emit, Now
 from p2pcompute.protocol.post import Post
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.reservation import NONE, Slots
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -34,11 +35,6 @@ Answered = tuple[list[Effect], AnyDocument | None, list[Effect]]
 Refusal = tuple[d.DeclineCode, str]
 
 
-def persist(record: records.AnyRecord) -> Persist:
-    """A record on its way to the journal."""
-    return Persist(records.encode_record(record))
-
-
 class Leasing:
     """Who holds which slot. A lease that ended is forgotten: what it leaves is the chain of its slot."""
 
@@ -46,12 +42,17 @@ class Leasing:
         self._post, self._ledger, self._caps = post, ledger, caps
         self.terms: d.Offer | None = None
         self.proposer = Proposer(post)
-        self.draining = False
+        self.draining = self.paused = False
         self.slots = Slots(0)
         self._quotes: OrderedDict[bytes, tuple[AnyDocument, bytes, int]] = OrderedDict()
         """Quote, who asked, and the most that a task as asked for may cost."""
         self._leases: dict[bytes, Lease] = {}
         self._answers: OrderedDict[bytes, AnyDocument] = OrderedDict()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no new work: for good, or for a while."""
+        return self.draining or self.paused
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ class Leasing:
 
     def propose(self, now: Now, book: Book) -> list[Effect]:
         """Answer demands, while there is a slot for them."""
-        idle = not self.draining and self.slots.free() is not None
+        idle = not self.closed and self.slots.free() is not None
         return self.proposer.propose(now, book, self.terms) if idle else []
 
     def expire(self, now: Now) -> None:
@@ -143,7 +144,7 @@ class Leasing:
 
     def _probe_fault(self, now: Now, probe: AnyDocument, terms: d.Offer | None) -> Refusal | None:
         body: d.Probe = probe.body
-        if terms is None or self.draining:
+        if terms is None or self.closed:
             return d.DeclineCode.DRAINING, "takes no new work"
         try:
             operator = self._post.operator_of(probe.signer, body.delegation, Capability.REQUEST, now)
@@ -198,7 +199,7 @@ class Leasing:
         quote, asker, ceiling = self._quotes.get(body.quote, (None, b"", 0))
         if quote is None or asker != request.signer or not quote.alive(now.wall_ms):
             return [], self.decline(now, request, d.DeclineCode.UNKNOWN_QUOTE, "no such quote, or it ran out"), []
-        if self.draining:
+        if self.closed:
             return [], self.decline(now, request, d.DeclineCode.DRAINING, "takes no new work"), []
         fault = self.credit_fault(now, request.signer, ceiling) or self._slot_fault(request.signer)
         slot = self.slots.free()
@@ -227,7 +228,7 @@ class Leasing:
         lease = self.of(renew.body.reservation, renew.signer)
         if lease is None:
             return [], self.decline(now, renew, d.DeclineCode.UNKNOWN_RESERVATION, "no such reservation"), []
-        if self.draining:
+        if self.closed:
             return [], self.decline(now, renew, d.DeclineCode.DRAINING, "takes no new work"), []
         if lease.renewals >= self._caps.renewals:
             text = f"renewed {lease.renewals} times without work"

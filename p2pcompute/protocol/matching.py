@@ -72,6 +72,7 @@ QUANTITIES: Final = {
     "device time": ("device_ms_max", "device_ms"),
     "compute capability": ("compute_capability", "compute_capability"),
     "throughput": ("mflops", "mflops"),
+    "double precision": ("mflops_f64", "mflops_f64"),
     "copy rate": ("copy_mb_s", "copy_mb_s"),
 }
 """Constraint -> the field of the offer that must be at least the field of the need."""
@@ -236,6 +237,7 @@ NEAREST: Final[Mapping[str, Nearest]] = {
     "device time": (_numbers("device_ms_max"), max, "{} ms".format),
     "compute capability": (_numbers("compute_capability"), max, lambda tenths: f"{tenths / 10}"),
     "throughput": (_numbers("mflops"), max, "{} MFLOP/s".format),
+    "double precision": (_numbers("mflops_f64"), max, "{} MFLOP/s".format),
     "copy rate": (_numbers("copy_mb_s"), max, "{} MB/s".format),
     "power": (_numbers("watts"), min, "{} W".format),
     "carbon": (_numbers("gco2_per_kwh"), min, "{} g of CO2 per kWh".format),

@@ -16,7 +16,7 @@ from p2pcompute.errors import DecodeError
 from p2pcompute.protocol import pricing, records, slices, verification
 from p2pcompute.protocol.engagement import TOLD, TRANSITIONS, VERDICT_WAIT_MS, Engagement
 from p2pcompute.protocol.lease import Caps, Lease
-from p2pcompute.protocol.leasing import LETTER_MS, Answered, Leasing, Refusal, persist
+from p2pcompute.protocol.leasing import LETTER_MS, Answered, Leasing, Refusal
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import (
     CancelJob,
@@ -35,6 +35,7 @@ from p2pcompute.protocol.machine import (
 )
 from p2pcompute.protocol.post import Post, Tag
 from p2pcompute.protocol.receipts import Chain
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
@@ -101,7 +102,7 @@ class Provider:
         self.leasing.open(terms)
 
     def drain(self) -> None:
-        """No new work; what runs goes on."""
+        """No new work from now on; what runs goes on."""
         self.leasing.draining = True
 
     @property
@@ -110,8 +111,9 @@ class Provider:
         return self.leasing.terms
 
     @property
-    def draining(self) -> bool:
-        return self.leasing.draining
+    def closed(self) -> bool:
+        """Whether it takes no new work, for good or for a while."""
+        return self.leasing.closed
 
     def replay(self, record: records.AnyRecord) -> None:
         """Rebuild from one journal record."""

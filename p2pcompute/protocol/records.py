@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from p2pcompute.errors import HomeError
+from p2pcompute.protocol.machine import Persist
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.wire.documents import RootReveal
 from p2pcompute.wire.policy import Policy
@@ -245,6 +246,11 @@ _decoder: msgspec.msgpack.Decoder[AnyRecord] = msgspec.msgpack.Decoder(AnyRecord
 def encode_record(record: AnyRecord) -> bytes:
     """Bytes for the journal."""
     return _encode(record)
+
+
+def persist(record: AnyRecord) -> Persist:
+    """A record on its way to the journal."""
+    return Persist(encode_record(record))
 
 
 def decode_record(data: bytes) -> AnyRecord:

@@ -15,13 +15,14 @@ from p2pcompute.protocol.bidding import Announce
 from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.commands import Submit
-from p2pcompute.protocol.desk import LETTER_MS, Desk, persist
+from p2pcompute.protocol.desk import LETTER_MS, Desk
 from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.machine import Effect, Emit, InspectOutcome, JobOutcome, Now, Outcome, Reply, SetTimer
 from p2pcompute.protocol.post import Post, Tag
+from p2pcompute.protocol.records import persist
 from p2pcompute.protocol.reputation import Reputation
 from p2pcompute.protocol.sampling import stored_fault
 from p2pcompute.protocol.session import Session

@@ -14,8 +14,9 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import ValueArrived
 from p2pcompute.protocol.ledger import Ledger
-from p2pcompute.protocol.machine import Effect, Emit, Now, Persist, Redeem, SetTimer
+from p2pcompute.protocol.machine import Effect, Emit, Now, Redeem, SetTimer
 from p2pcompute.protocol.post import Post
+from p2pcompute.protocol.records import persist
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument
 
@@ -62,7 +63,7 @@ class Redeemer:
         if not self._settle_at or owed <= self._settle_at or payee in self._open:
             return []
         intent = self._open[payee] = Intent(self._newest[payee], owed)
-        record = Persist(records.encode_record(records.Redeeming(intent.cheque.raw, owed)))
+        record = persist(records.Redeeming(intent.cheque.raw, owed))
         return [record, Emit("settlement.begun", {"peer": payee, "amount": owed}), _told(intent)]
 
     # -- the command -------------------------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ class Redeemer:
             again = SetTimer(f"settlement.{payee.hex()}", now.mono_ms + pause_ms)
             return [Emit("settlement.failed", {**facts, "attempts": intent.attempts, "reason": fault}), again]
         self._book(payee, key)
-        record = Persist(records.encode_record(records.Redeemed(key)))
+        record = persist(records.Redeemed(key))
         return [record, Emit("settlement.done", facts), *self.consider(payee)]
 
     def on_timer(self, payee: bytes) -> list[Effect]:
@@ -106,7 +107,7 @@ class Redeemer:
         if self._ledger.is_booked(peer, reference):
             raise UsageError(f"a transfer {reference!r} of this peer was booked before")
         self._ledger.receive(peer, amount, reference)
-        record = Persist(records.encode_record(records.ValueCame(peer, amount, reference)))
+        record = persist(records.ValueCame(peer, amount, reference))
         return [record, Emit("settlement.came", {"peer": peer, "amount": amount})]
 
     # -- the journal -------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from typing import Final
 
 from p2pcompute.errors import KernelError
 from p2pcompute.protocol import receipts, records, slices
-from p2pcompute.protocol.desk import RETRY_MS, SETTLING_ATTEMPTS_MAX, Desk, persist
+from p2pcompute.protocol.desk import RETRY_MS, SETTLING_ATTEMPTS_MAX, Desk
 from p2pcompute.protocol.job import Job, Replica
 from p2pcompute.protocol.machine import Effect, Fetch, Missed, Now, Ok, Outcome, SetTimer
+from p2pcompute.protocol.records import persist
 from p2pcompute.wire import documents as d
 from p2pcompute.wire import limits
 from p2pcompute.wire.documents import AnyDocument

@@ -73,10 +73,10 @@ Labels = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.LABELS_MAX)
 class Offer(Body, frozen=True):
     """A provider's ask. The newest sequence of a (signer, epoch) replaces all earlier ones.
 
-    `compute_capability` is ten times that of CUDA, `toolchain` the id of the compiler whose PTX this provider can make
-    again, `jurisdictions` tags of laws it is under. `price_per_gb` is for 10^9 bytes that travel. Power in watts and
-    grams of CO2 per kilowatt-hour are its own word; 0 and "" state nothing. (The defaults are for who writes an
-    offer: on the wire every field stands.)
+    `mflops` is of single precision, `mflops_f64` of double; `compute_capability` is ten times that of CUDA, `toolchain`
+    the id of the compiler whose PTX this provider can make again, `jurisdictions` tags of laws it is under.
+    `price_per_gb` is for 10^9 bytes that travel. Power in watts and grams of CO2 per kilowatt-hour are its own word; 0
+    and "" state nothing. (The defaults are for who writes an offer: on the wire every field stands.)
     """
 
     delegation: Raw
@@ -99,6 +99,7 @@ class Offer(Body, frozen=True):
     jurisdictions: Labels = ()
     watts: Count = 0
     gco2_per_kwh: Count = 0
+    mflops_f64: Count = 0
 
 
 Names = Annotated[tuple[Label, ...], msgspec.Meta(max_length=limits.NEEDS_LISTED_MAX)]
@@ -142,6 +143,7 @@ class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operators: Keys = ()
     operators_denied: Keys = ()
     rank_by: RankBy = RankBy.DEVICE_SECOND
+    mflops_f64: Count = 0
 
 
 class Cancel(Body, frozen=True):

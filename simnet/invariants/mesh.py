@@ -114,7 +114,7 @@ class BooksConverge(Invariant):
             if not is_signed(listing.offer.raw):
                 raise Violation(f"{node.name} holds an offer that its provider did not sign")
         mine = core.book.get(node.peer)
-        if core.provider.terms is None or core.provider.draining:
+        if core.provider.terms is None or core.provider.closed:
             return
         if mine is None or node.now.wall_ms - mine.offer.issued_at > RENEWED_MS + STALE_MS:
             raise Violation(f"{node.name} is open for business and its own book does not have its offer of today")
@@ -123,7 +123,7 @@ class BooksConverge(Invariant):
         for node in self.world.providers:
             if node.kind.honest and node.core is not None and node.terms is not None:
                 listing = node.core.book.get(node.peer)
-                stands = listing is not None and not node.core.provider.draining
+                stands = listing is not None and not node.core.provider.closed
                 self._latest[node.peer] = listing.offer if listing is not None and stands else None
 
     def _groups(self) -> Iterator[list[tuple[Site, PeerCore]]]:

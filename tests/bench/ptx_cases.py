@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from p2pcompute.compute import compiler, ptx
+from p2pcompute.compute import ptx
 
 HERE: Final = Path(__file__).parent
 FLAGS: Final = ("-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-w")
@@ -44,10 +44,19 @@ class Case:
         return [_aligned(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
 
 
+def names() -> list[str]:
+    """The kernels of the list, in its order."""
+    return [row["name"] for row in _rows()]
+
+
 def read(names: Sequence[str] | None = None) -> list[Case]:
     """The list, or these kernels of it."""
-    rows = tomllib.loads((HERE / "ptx_kernels.toml").read_text())["kernel"]
-    return [_case(row) for row in rows if names is None or row["name"] in names]
+    return [_case(row) for row in _rows() if names is None or row["name"] in names]
+
+
+def _rows() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = tomllib.loads((HERE / "ptx_kernels.toml").read_text())["kernel"]
+    return rows
 
 
 def _case(row: Mapping[str, Any]) -> Case:
@@ -92,6 +101,8 @@ def _aligned(array: Array) -> Array:
 
 async def ptx_texts(cases: Sequence[Case]) -> dict[str, str]:
     """The canonical PTX of each kernel, through the project's own compiler."""
+    from p2pcompute.compute import compiler  # brings trio, which a machine lent for its GPU may lack
+
     async with compiler.Compiler(jail=False) as nvrtc:
         texts = {}
         for case in cases:

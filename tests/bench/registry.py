@@ -20,11 +20,14 @@ NAMES: Final = (
     "sampling",
     "verify",
     "market",
+    "gpu",
 )
 NEED_JS: Final = ("gossip",)
 """Those that compare with js-libp2p: ./dev bench installs it."""
 NEED_PEERS: Final = ("ptx",)
 """Those that compare with PoCL and numba: ./dev bench installs them."""
+NEED_GPU: Final = ("gpu",)
+"""Those that say in one sentence that there is no GPU: --all leaves them out there, and says so."""
 COMPARISONS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -70,7 +73,9 @@ def load(name: str) -> Benchmark:
 
 
 def verdict(figures: Figures, key: str, goal: tuple[str, float]) -> str:
-    """`met` or `missed`."""
+    """`met` or `missed`, or `not measured` where a benchmark says that it could not."""
     value = figures[key]
+    if value is None:
+        return "not measured"
     assert isinstance(value, int | float)
     return "met" if COMPARISONS[goal[0]](value, goal[1]) else "missed"

@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench import __main__ as command
 from tests.bench import progress, ptx, registry, timing
+from tests.gpu import client
 
 VERSUS: Final = ("worst_vs_pocl", "worst_vs_numba")
 
@@ -17,7 +18,9 @@ def _marks(name: str) -> list[pytest.MarkDecorator]:
     return [*marks, pytest.mark.bench_peers] if name in registry.NEED_PEERS else marks
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in registry.NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_marks(name)) for name in registry.NAMES if name not in registry.NEED_GPU]
+)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # stock py-libp2p leaves sockets open
 def test_a_benchmark_gives_every_figure_that_has_a_goal(name: str) -> None:
     benchmark = registry.load(name)
@@ -93,3 +96,17 @@ def test_a_benchmark_without_its_peers_ends_in_one_sentence(
 def test_an_unknown_benchmark_is_named() -> None:
     with pytest.raises(KeyError, match="no benchmark 'x'"):
         registry.load("x")
+
+
+def test_all_goes_on_without_a_gpu_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "NODES", ())
+    monkeypatch.setattr(registry, "NAMES", ("gpu",))
+    assert command.main(["--all"]) == 0
+    assert command.main(["gpu"]) == 1
+    assert capsys.readouterr().err.count("needs an NVIDIA GPU, and this machine has none\n") == 2
+
+
+def test_what_could_not_be_measured_is_no_miss() -> None:
+    assert registry.verdict({"sgemm_ratio": None}, "sgemm_ratio", (">=", 0.7)) == "not measured"

@@ -29,9 +29,13 @@ LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 
 @contextlib.asynccontextmanager
 async def open_market(
-    root: Path, wraps: Sequence[EngineWrap | None], *, prices: Sequence[int] | None = None
+    root: Path,
+    wraps: Sequence[EngineWrap | None],
+    *,
+    prices: Sequence[int] | None = None,
+    engines: Sequence[str] | None = None,
 ) -> AsyncIterator[tuple[AsyncClient, list[Peer]]]:
-    """One provider per element of `wraps` (None: honest), all known to the client's book."""
+    """One provider per element of `wraps` (None: honest), all known to the client's book. `engines`: as configured."""
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(root / "client"))
         addresses = (await client.node.status())["addresses"]
@@ -44,6 +48,7 @@ async def open_market(
                 "listen": LOOPBACK,
                 "bootstrap": tuple(addresses),
                 "threads": 1,
+                "engine": engines[i] if engines else "cpu",
                 "price_per_device_s": prices[i] if prices else 1_000_000 + i,
             }
             peer, _ = await stack.enter_async_context(factory.open_provider(home, "", changes, wrap=wrap))

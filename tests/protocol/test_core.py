@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2pcompute.protocol import budget, core, reputation
-from p2pcompute.protocol.commands import Publish, Withdraw
+from p2pcompute.protocol.commands import Pause, Publish, Withdraw
 from p2pcompute.protocol.gossip import Thresholds
 from p2pcompute.protocol.machine import Connect, Emit, Ok, PeerInfo, Reply, Request, Ruling, SetTimer
 from p2pcompute.wire import documents as d
@@ -135,6 +135,28 @@ def test_a_draining_provider_is_not_published_again() -> None:
     p.core.on_command(stage.now, Withdraw(drain=True))
     assert p.core.on_command(stage.now, Publish(terms())) == []
     assert p.core.book.get(p.peer) is None
+
+
+def test_a_paused_provider_has_no_offer_until_it_resumes() -> None:
+    stage, p = provider()
+    p.core.on_command(stage.now, Pause(True))
+    assert p.core.book.get(p.peer) is None
+    assert p.core.on_timer(stage.now, "core.offer") == []
+    assert p.core.on_command(stage.now, Publish(terms(mflops=7))) == []
+    p.core.on_command(stage.now, Pause(False))
+    listing = p.core.book.get(p.peer)
+    assert listing is not None
+    assert listing.offer.body.mflops == 7
+
+
+@pytest.mark.parametrize("drain", [False, True])
+def test_an_offer_that_was_withdrawn_does_not_come_back_with_the_end_of_a_pause(drain: bool) -> None:
+    stage, p = provider()
+    p.core.on_command(stage.now, Pause(True))
+    p.core.on_command(stage.now, Withdraw(drain=drain))
+    assert p.core.on_command(stage.now, Pause(False)) == []
+    assert p.core.book.get(p.peer) is None
+    assert p.core.provider.closed is drain
 
 
 def test_a_lonely_peer_dials_providers_from_its_book(monkeypatch: pytest.MonkeyPatch) -> None:

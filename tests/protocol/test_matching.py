@@ -71,6 +71,7 @@ def test_the_banned_are_never_ranked() -> None:
 OFFERED: dict[str, object] = {
     "compute_capability": 75,
     "mflops": 1_000,
+    "mflops_f64": 30,
     "copy_mb_s": 500,
     "isolation": "jail",
     "toolchain": "nvrtc",
@@ -91,6 +92,7 @@ ME = key_of("offered").public
         ({"device_ms": 60_000}, {"device_ms": 60_001}, "device time"),
         ({"compute_capability": 75}, {"compute_capability": 76}, "compute capability"),
         ({"mflops": 1_000}, {"mflops": 1_001}, "throughput"),
+        ({"mflops_f64": 30}, {"mflops_f64": 31}, "double precision"),
         ({"copy_mb_s": 500}, {"copy_mb_s": 501}, "copy rate"),
         ({"isolation": "jail"}, {}, ""),
         ({"isolation": "none"}, {}, ""),

@@ -325,6 +325,8 @@ def test_nothing_is_quoted_before_there_are_terms_or_while_draining() -> None:
     desk = Desk()
     desk.core.provider.drain()
     assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
+    desk.core.provider.leasing.draining, desk.core.provider.leasing.paused = False, True
+    assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
     desk.actor.boot()
     assert code(desk.ask(desk.probe())) is d.DeclineCode.DRAINING
 

@@ -360,11 +360,19 @@ def _comparisons() -> Iterator[Case]:
         yield plain(f"slct.{name}.s32", name, (name, name, "s32"), lambda a, b, c: b if c >> 31 else a)
 
 
+def _holds(target: str, source: str) -> bool:
+    """Whether an integer type has every value of another."""
+    wider = bits(target) > bits(source)
+    return wider if target[0] == "s" and source[0] == "u" else target[0] == source[0] and bits(target) >= bits(source)
+
+
 def _conversions() -> Iterator[Case]:
     small = ("u8", "s8", *INTEGERS)
     for target, source in product(small, small):
         wrap = _integer(lambda a: a, source, result=target)
         yield plain(f"cvt.{target}.{source}", target, (source,), wrap)
+        if _holds(target, source):
+            continue  # PTX ISA 9.7.9.22: no .sat where nothing can overflow
         clamp = _integer(lambda a, t=target: oracle.integer_to_integer(a, t, saturate=True), source, result=target)
         yield plain(f"cvt.sat.{target}.{source}", target, (source,), clamp)
     for source, target, mode in product(ieee.FORMATS, small, ieee.WHOLE):
