@@ -14,7 +14,7 @@ from simnet.wheel import Phase, Wheel
 WALL_START_MS: Final = 1_800_000_000_000
 """Virtual Unix time at the start of every world."""
 DIAL_MS: Final = 5_000
-"""How long a dial waits that nobody answers (node.runtime.DIAL_S)."""
+"""How long a dial waits that nobody answers (node.dialling.DIAL_S)."""
 DEAD_MS: Final = 25_000
 """A connection over which nothing comes for so long is dropped (transport.libp2p, IDLE_S + PONG_S)."""
 

@@ -73,6 +73,7 @@ class Node(Site):
         self._last_record = -1
         self._replies: dict[int, Callable[[bytes | None], None]] = {}
         self._running: dict[str, int] = {}
+        self._dialling: dict[bytes, list[Callable[[bool], None]]] = {}
         self._held: list[tuple[Callable[..., None], tuple[object, ...]]] = []
         self._busy = self._timer_moved = False
         self.core = self.make_core()
@@ -206,7 +207,7 @@ class Node(Site):
                 case Emit():
                     self.emit(effect)
                 case Connect():
-                    self.network.connect(self, effect.peer, lambda up: None)
+                    self._reach(effect.peer, lambda up: None)
                 case Find():
                     self._find(effect.topic)
                 case Serve():
@@ -355,9 +356,24 @@ class Node(Site):
         if self.core is not None and effect.peer in self.core.peers:
             go(True)
         elif effect.addresses:
-            self.network.connect(self, effect.peer, go)
+            self._reach(effect.peer, go)
         else:
             settle(Missed.CLOSED)
+
+    def _reach(self, peer: bytes, then: Callable[[bool], None]) -> None:
+        """Dial, once for all who ask meanwhile (node.dialling)."""
+        if peer in self._dialling:
+            self._dialling[peer].append(then)
+            return
+        self._dialling[peer] = [then]
+        life = self._life
+
+        def over(up: bool) -> None:
+            if self._lives(life):
+                for one in self._dialling.pop(peer):
+                    one(up)
+
+        self.network.connect(self, peer, over)
 
     # -- blobs and jobs ------------------------------------------------------------------------------------------------
 
