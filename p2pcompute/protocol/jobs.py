@@ -81,11 +81,6 @@ class Jobs:
                 return job, replica
         return None
 
-    def commitment_for(self, document: AnyDocument) -> AnyDocument | None:
-        """The commitment that this signer made before for the assignment that a document is about."""
-        found = self.find(document.body.assignment, document.signer)
-        return found[1].commitment if found is not None else None
-
     def partners(self) -> set[bytes]:
         """Providers that work for us."""
         return {replica.peer for job in self for replica in job.team if not job.over}

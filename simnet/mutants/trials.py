@@ -184,7 +184,7 @@ TRIALS: Final[dict[str, Trial]] = {
     "two faces": Trial(
         Scenario(providers=8, characters=_mixed(two_faced=3), work=Work(tasks=2), linger_ms=70_000), seeds=2
     ),
-    "squatter": Trial(Scenario(providers=5, characters=_mixed(squatter=1), work=Work(tasks=2)), seeds=1),
+    "squatter": Trial(Scenario(providers=6, characters=_mixed(squatter=2), work=Work(tasks=2)), seeds=1),
     "partition": Trial(
         Scenario(providers=8, work=Work(tasks=2), linger_ms=60_000),
         plan=(

@@ -307,6 +307,15 @@ def test_more_work_for_a_liar_is_found() -> None:
         invariant.on_event(at_ms + 1_000, world.requester, Emit("job.assigned", {"operator": fields["operator"]}))
 
 
+def test_a_liar_that_is_not_banned_is_found() -> None:
+    world, _ = ended()
+    at_ms, _, _, fields = next(e for e in world.events if e[2] == "job.verdict" and e[3]["judgement"] == "OUTVOTED")
+    invariant = INVARIANTS["liars-are-out"](world)
+    core_of(world.requester).reputation.pardon(fields["operator"])  # type: ignore[arg-type]
+    with pytest.raises(Violation, match="does not ban it"):
+        invariant.on_event(at_ms, world.requester, Emit("job.verdict", fields))
+
+
 BY_THE_SECOND = [
     (outlive, "books-converge", "ran out"),
     (forge_offer, "books-converge", "did not sign"),
