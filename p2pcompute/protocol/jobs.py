@@ -144,9 +144,10 @@ class Jobs:
             self.claims.see(work_of(job.manifest, replica.device), self.counted_us(job, replica, group))
 
     def _doubt(self, operator: bytes) -> None:
-        """Its word was taken for these before it was caught."""
+        """Its word alone was taken for these before it was caught."""
         for job in self._jobs.values():
-            if not job.checked and any(r.operator == operator for r in job.within("judged", "owed", "paying", "paid")):
+            theirs = [r for r in job.within("judged", "owed", "paying", "paid") if r.operator == operator]
+            if any(r.verdict is not None and r.verdict.body.agreeing == 1 for r in theirs):
                 job.doubt = "the one provider that computed it was later caught with a wrong result"
 
     # -- journal -----------------------------------------------------------------------------------------------------
