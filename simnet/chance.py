@@ -46,9 +46,9 @@ BAD_REQUESTERS: Final = (
 BAD_PROVIDERS: Final = tuple(
     name
     for name in CHARACTERS
-    if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar", "padder")
+    if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar", "padder", "naysayer")
 )
-"""Small worlds end before a padder pads."""
+"""Small worlds end before a padder pads, or a naysayer says no."""
 REFEREED: Final = 0.25
 SKEW_MS_MAX: Final = 800
 """A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""

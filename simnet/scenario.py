@@ -46,6 +46,8 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 400
     output_kb: Count = 4
     outputs: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    traps: Share = 0
+    """The share of tasks whose kernel traps, on every machine."""
     stops: Share = 0
     """The share of tasks that their users stop after `stop_after_ms`."""
     stop_after_ms: Count = 500

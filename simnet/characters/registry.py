@@ -8,7 +8,18 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
 from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
-from simnet.characters.liars import Colluder, Faker, Hydra, LazyCopier, Liar, Milker, Padder, Sleeper, SubtleLiar
+from simnet.characters.liars import (
+    Colluder,
+    Faker,
+    Hydra,
+    LazyCopier,
+    Liar,
+    Milker,
+    Naysayer,
+    Padder,
+    Sleeper,
+    SubtleLiar,
+)
 from simnet.characters.swindlers import Deadbeat, Hoarder, LossInventor, Skimper, Squatter, Sybil, Withholder
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
@@ -20,6 +31,7 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "milker": Milker,
     "sleeper": Sleeper,
     "padder": Padder,
+    "naysayer": Naysayer,
     "lazy-copier": LazyCopier,
     "gang": Colluder,
     "hydra": Hydra,

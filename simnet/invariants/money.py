@@ -75,8 +75,8 @@ class SlotsShared(Invariant):
 
 
 class PaidOnce(Invariant):
-    """A requester's last cheque to a provider is the sum of its receipts that are held; the provider has it; no
-    assignment is charged twice."""
+    """A requester's last cheque to a provider is the sum of its receipts that are held, also for a kernel that failed;
+    the provider has it; no assignment is charged twice."""
 
     name = "paid-once"
 
@@ -99,6 +99,7 @@ class PaidOnce(Invariant):
 
     def _check(self, requester: Site) -> None:
         failed = {record.job for record in of_kind(requester, records.JobEnded) if record.error}
+        failed -= {record.job for record in of_kind(requester, records.Judged) if _is_at_fault(record)}
         lost = {record.assignment for record in of_kind(requester, records.ReplicaLost)}
         held: dict[bytes, int] = {}
         whole: set[bytes] = set()
@@ -121,6 +122,11 @@ class PaidOnce(Invariant):
             got = covered(of_kind(provider, records.Covered), requester)
             if provider.kind.honest and got != promised.get(provider.peer, 0):
                 raise Violation(f"{provider.name} was promised {promised.get(provider.peer, 0)} and got {got}")
+
+
+def _is_at_fault(judged: records.Judged) -> bool:
+    """Whether it says that the kernel failed: that is paid, though there is no result."""
+    return any(opened(verdict).body.judgement is d.Judgement.KERNEL_AT_FAULT for _, verdict in judged.verdicts)
 
 
 class ValueConserved(Invariant):

@@ -25,6 +25,7 @@ from simnet.invariants.money import (
 )
 from simnet.invariants.results import ColludersBounded, LiarsAreOut, NothingLeaks, NoWrongResult
 from simnet.invariants.tasks import Liveness, NoAcknowledgedTaskLost, NoTaskLost, StopIsFinal, WithinBudget
+from simnet.invariants.trust import WordEarned
 from simnet.site import Site
 from simnet.world import World
 
@@ -40,6 +41,7 @@ INVARIANTS: Final[dict[str, type[Invariant]]] = {
         ColludersBounded,
         NothingLeaks,
         LiarsAreOut,
+        WordEarned,
         NoHonestConvicted,
         ContradictionsTold,
         SeveralAsked,

@@ -12,7 +12,7 @@ from p2pcompute.protocol.trust import WINDOW
 from p2pcompute.wire.policy import Scheme
 from simnet.invariants.base import Invariant, Violation, of_kind
 from simnet.invariants.draws import Draws
-from simnet.site import Site, right_outputs
+from simnet.site import Site, right_outputs, traps
 from simnet.world import Task, World
 
 CONFIDENCE: Final = 0.999
@@ -24,6 +24,8 @@ CAUGHT: Final = ("made two commitments for one assignment", "its opening does no
 
 def is_right(task: Task) -> bool:
     """Whether a task ended with what honest engines compute."""
+    if traps(task.manifest):
+        return False
     near = task.requester.network.near
     return tuple(near.get(root, root) for root in task.roots) == tuple(root for root, _ in right_outputs(task.manifest))
 

@@ -78,6 +78,14 @@ ORDER: Final = (
     "storm",
     "offers run out",
     "partition",
+    "slices",
+    "half paid",
+    "referee",
+    "named",
+    "padders",
+    "traps",
+    "samples",
+    "naysayers",
 )
 """The trials, those first that show most for what they cost."""
 SWAPPED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {

@@ -239,6 +239,26 @@ TRIALS: Final[dict[str, Trial]] = {
         ),
         seeds=1,
     ),
+    "traps": Trial(
+        Scenario(providers=5, characters=_mixed(liar=1), work=Work(tasks=4, traps=0.6, every_ms=1_000)),
+        plan=(Crash("requester", 6_000, disk=LOST),),
+    ),
+    "naysayers": Trial(
+        Scenario(
+            providers=6,
+            characters=_mixed(naysayer=1, sleeper=1),
+            price_step=0,
+            work=Work(tasks=60, every_ms=400, kernels=1, verify="adaptive", traps=0.2),
+        ),
+        seeds=2,
+    ),
+    "samples": Trial(
+        Scenario(
+            providers=6,
+            characters=_mixed(liar=1, faker=1),
+            work=Work(tasks=8, every_ms=800, verify="sample", samples=44, blocks=1_000, traps=0.4),
+        ),
+    ),
     "named": Trial(
         Scenario(
             providers=5,

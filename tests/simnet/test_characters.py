@@ -29,7 +29,7 @@ from simnet.world import World
 
 REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
-TASKS = {"sleeper": 24, "padder": 24}
+TASKS = {"sleeper": 24, "padder": 24, "naysayer": 24}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
 
@@ -139,6 +139,12 @@ def padder(it: Lived) -> bool:
     """It claims more than any run takes."""
     most_us = 1_000 * it.world.scenario.work.run_ms_max
     return any(x.body.device_us > most_us for x in it.sent(Kind.ROOT_REVEAL)) and not it.lies()
+
+
+def naysayer(it: Lived) -> bool:
+    """First it has results, and then none any more."""
+    said = [x.body.status is d.OutcomeStatus.TRAP for x in it.sent(Kind.ROOT_REVEAL)]
+    return said == sorted(said) and len(set(said)) == 2
 
 
 def lazy_copier(it: Lived) -> bool:
@@ -294,6 +300,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "milker": milker,
     "sleeper": milker,
     "padder": padder,
+    "naysayer": naysayer,
     "lazy-copier": lazy_copier,
     "gang": gang,
     "hydra": hydra,

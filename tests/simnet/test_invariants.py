@@ -15,6 +15,7 @@ from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.lease import Lease
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit, Ruling
+from p2pcompute.protocol.trust import Kind
 from p2pcompute.wire import documents as d
 from simnet.characters import CHARACTERS
 from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
@@ -244,6 +245,15 @@ def swell(world: World) -> None:
         core_of(node).hoard = bytes(9 * 2**20)  # type: ignore[attr-defined]
 
 
+def trust_blindly(world: World) -> None:
+    jobs = core_of(world.requester).requester.jobs
+    jobs.trust.confirm(Kind(b"o" * 32, "cpu simulated", b"k" * 32), 1)
+
+
+def doubt_blindly(world: World) -> None:
+    next(iter(core_of(world.requester).requester.jobs)).doubt = "out of spite"
+
+
 PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "lost task": (lose_task, "no-task-lost", "never ended"),
     "failed task": (fail_task, "no-task-lost", "failed"),
@@ -255,6 +265,8 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "honest peer banned": (ban_honest, "no-honest-convicted", "banned provider"),
     "honest peer graylisted": (graylist_honest, "no-honest-convicted", "reads nothing of"),
     "honest peer blamed": (blame_honest, "no-honest-convicted", "passed on for invalid"),
+    "trust in one who did nothing": (trust_blindly, "word-earned", "were earned"),
+    "doubt of one who did nothing": (doubt_blindly, "word-earned", "nobody was caught"),
     "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
     "price out of thin air": (overcharge, "fair-price", "and gets 1000000"),
     "debt without end": (lend_without_end, "debt-bounded", "its credit is 0"),
@@ -548,6 +560,26 @@ def test_a_proof_against_somebody_honest_is_found() -> None:
     core.book._proofs[world.providers[0].peer] = core.post.write(world.requester.now, d.Cancel(), lifetime_ms=1_000)
     with pytest.raises(Violation, match="holds a proof against provider0"):
         watch.end()
+
+
+def test_a_word_that_is_believed_of_one_that_was_caught_is_found() -> None:
+    world = next(TRIALS["naysayers"].worlds())
+    world.run()
+    one = INVARIANTS["word-earned"](world)
+    one.at_end()
+    doubtful = [job for job in core_of(world.requester).requester.jobs if job.doubt]
+    assert doubtful
+    doubtful[0].doubt = ""
+    with pytest.raises(Violation, match="believes one that was caught"):
+        one.at_end()
+
+
+def test_doubt_of_a_word_that_counts_is_found() -> None:
+    world, _ = ended()
+    *_, fields = next(e for e in world.events if e[2] == "job.revealed")
+    core_of(world.requester).reputation.pardon(fields["operator"])  # type: ignore[arg-type]
+    with pytest.raises(Violation, match="does not believe one that it trusts"):
+        INVARIANTS["word-earned"](world).on_event(1, world.requester, Emit("job.unconfirmed", fields))
 
 
 def test_a_price_for_a_claim_that_nobody_else_had_is_found() -> None:
