@@ -39,6 +39,9 @@ BAD_REQUESTERS: Final = (
     "hoarder",
     "skimper",
     "loss-inventor",
+    "understater",
+    "haggler",
+    "crammer",
     "spammer",
     "forger",
     "replayer",
@@ -46,7 +49,8 @@ BAD_REQUESTERS: Final = (
 BAD_PROVIDERS: Final = tuple(
     name
     for name in CHARACTERS
-    if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar", "padder", "naysayer")
+    if name not in ("honest", "liar", "padder", "naysayer")
+    and (name not in BAD_REQUESTERS or name in ("spammer", "forger", "replayer"))
 )
 """Small worlds end before a padder pads, or a naysayer says no."""
 REFEREED: Final = 0.25

@@ -54,6 +54,9 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     named: Count = 0
     """How many honest operators, those of the first providers, are named as the only ones that may compute; 0: anybody
     may."""
+    session: Count = 0
+    """With how many providers a requester keeps leases, on which its tasks come one after the other; 0: each task
+    reserves anew."""
     price_max: int = 0
     """The highest price per device-second, in micro-credits; 0: any."""
     budget: int = 10**12

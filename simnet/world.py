@@ -260,6 +260,8 @@ class World:
             stored=(tuple(range(work.outputs)),) if work.policy.keeps_states else (),
             budget=work.budget,
             needs=Needs(price_per_device_s_max=work.price_max, operators=self.named),
+            session=task.requester.peer[:16] if work.session else b"",
+            session_providers=work.session,
         )
 
     @property

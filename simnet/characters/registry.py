@@ -20,7 +20,18 @@ from simnet.characters.liars import (
     Sleeper,
     SubtleLiar,
 )
-from simnet.characters.swindlers import Deadbeat, Hoarder, LossInventor, Skimper, Squatter, Sybil, Withholder
+from simnet.characters.swindlers import (
+    Crammer,
+    Deadbeat,
+    Haggler,
+    Hoarder,
+    LossInventor,
+    Skimper,
+    Squatter,
+    Sybil,
+    Understater,
+    Withholder,
+)
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
 CHARACTERS: Final[dict[str, type[Character]]] = {
@@ -46,6 +57,9 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "hoarder": Hoarder,
     "skimper": Skimper,
     "loss-inventor": LossInventor,
+    "understater": Understater,
+    "haggler": Haggler,
+    "crammer": Crammer,
     "spammer": Spammer,
     "eclipser": Eclipser,
     "black-hole": BlackHole,

@@ -127,6 +127,19 @@ class LiarsAreOut(Invariant):
             raise Violation(f"an operator caught at {self._outvoted[key]} ms got more work at {now_ms} ms")
 
 
+class GoodWorkCounts(Invariant):
+    """Whoever was silent or failed is asked like others again when a result of it agrees: it rests no more (C5)."""
+
+    name = "good-work-counts"
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        agreed = event.name == "job.verdict" and event.fields["judgement"] in ("AGREED", "KERNEL_AT_FAULT")
+        if not agreed or not node.kind.honest or node.core is None:
+            return
+        if node.core.reputation.rests(event.fields["operator"], node.now.mono_ms):  # type: ignore[arg-type]
+            raise Violation(f"{node.name} has one rest whose result agreed just now")
+
+
 class ColludersBounded(Invariant):
     """Where chance alone draws the replicas (all prices are equal), a gang gets no more wrong results accepted than
     999 in 1,000 worlds would let it, given its share of the operators that were not banned when each task came."""

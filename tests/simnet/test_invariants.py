@@ -12,13 +12,14 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import Withdraw
 from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.gossip.codec import encode_message
 from p2pcompute.protocol.lease import Lease
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit, Ruling
 from p2pcompute.protocol.trust import Kind
 from p2pcompute.wire import documents as d
 from simnet.characters import CHARACTERS
-from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
+from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, leases
 from simnet.invariants.base import of_kind, opened
 from simnet.invariants.bounds import LIMITS, TABLES, deep_bytes
 from simnet.invariants.contact import SeveralAsked
@@ -245,6 +246,50 @@ def swell(world: World) -> None:
         core_of(node).hoard = bytes(9 * 2**20)  # type: ignore[attr-defined]
 
 
+def work_for_less(world: World) -> None:
+    p = busy(world)
+    body = opened(next(of_kind(p, records.Accepted)).assignment).body
+    cheap = core_of(p).post.write(p.now, msgspec.structs.replace(body, price_per_device_s=1), lifetime_ms=1)
+    p.disk.records.append(records.encode_record(records.Accepted(cheap.raw)))
+
+
+def work_twice(world: World) -> None:
+    p = busy(world)
+    p.disk.records.append(records.encode_record(next(of_kind(p, records.Accepted))))
+
+
+def renew_for_ever(world: World) -> None:
+    p = busy(world)
+    held = next(of_kind(p, records.Reserved))
+    for n in range(1, 10):
+        body = msgspec.structs.replace(opened(held.reservation).body, n=n)
+        renewed = core_of(p).post.write(p.now, body, lifetime_ms=1)
+        before = opened(held.reservation).id
+        held = msgspec.structs.replace(held, renews=before, reservation=renewed.raw)
+        p.disk.records.append(records.encode_record(held))
+
+
+def renew_no_more(world: World) -> None:
+    p = busy(world)
+    reservation = opened(next(of_kind(p, records.Reserved)).reservation).id
+    renew = core_of(world.requester).post.write(p.now, d.Renew(reservation, 1), lifetime_ms=1)
+    decline = core_of(p).post.write(p.now, d.Decline(renew.id, d.DeclineCode.RENEWED_TOO_OFTEN, ""), lifetime_ms=1)
+    for tap in world.network.taps:
+        tap(p, world.requester, "answer", decline.raw, renew.raw)
+
+
+def risk_more_than_there_is(world: World) -> None:
+    core_of(busy(world)).ledger._risk += 1
+
+
+def pass_on_again(world: World) -> None:
+    p, author = world.providers[0], world.requester
+    for sequence in (1, 2):
+        message = encode_message(author.peer, "topic", b"old news", sequence, author.key.sign)
+        for tap in world.network.taps:
+            tap(p, world.requester, "gossip", message.part, b"")
+
+
 def trust_blindly(world: World) -> None:
     jobs = core_of(world.requester).requester.jobs
     jobs.trust.confirm(Kind(b"o" * 32, "cpu simulated", b"k" * 32), 1)
@@ -265,6 +310,12 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "honest peer banned": (ban_honest, "no-honest-convicted", "banned provider"),
     "honest peer graylisted": (graylist_honest, "no-honest-convicted", "reads nothing of"),
     "honest peer blamed": (blame_honest, "no-honest-convicted", "passed on for invalid"),
+    "price below the quote": (work_for_less, "quotes-kept", "works at 1, and asked for"),
+    "one assignment too many": (work_twice, "quotes-kept", "more often than it is good for"),
+    "one renewal too many": (renew_for_ever, "leases-renewed", "9 times without work"),
+    "a renewal too few": (renew_no_more, "leases-renewed", "0 times, and then no more"),
+    "risk where there is none": (risk_more_than_there_is, "strangers-bounded", "beyond what was paid"),
+    "old news": (pass_on_again, "news-once", "passed the same document on twice"),
     "trust in one who did nothing": (trust_blindly, "word-earned", "were earned"),
     "doubt of one who did nothing": (doubt_blindly, "word-earned", "nobody was caught"),
     "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
@@ -430,11 +481,20 @@ def test_a_run_without_a_slot_is_found() -> None:
 
 
 def test_many_slots_for_a_requester_without_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(money, "UNASSIGNED_MAX", 0)
+    monkeypatch.setattr(leases, "UNASSIGNED_MAX", 0)
     world = World(Scenario(providers=4), 1)
     watch = Watch(world, ["slots-shared"])
     world.run()
     with pytest.raises(Violation, match="that has no work for them"):
+        watch.end()
+
+
+def test_many_slots_for_strangers_without_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "STRANGERS_MAX", 0)
+    world = World(Scenario(providers=4), 1)
+    watch = Watch(world, ["slots-shared"])
+    world.run()
+    with pytest.raises(Violation, match="for those who never paid"):
         watch.end()
 
 
@@ -614,6 +674,53 @@ def test_more_work_at_once_than_the_credit_is_found() -> None:
         leasing._leases[bytes([number])] = Lease(world.requester.peer, later, 1, 1, 1, ceiling, 1)
     with pytest.raises(Violation, match="under way for one whose credit"):
         one.at_end()
+
+
+def test_more_for_strangers_than_the_cap_is_found() -> None:
+    world, _ = ended()
+    p, most = busy(world), 10**9
+    leasing = core_of(p).provider.leasing
+    document = next(opened(record.reservation) for record in of_kind(p, records.Reserved))
+    p.credit = Credit(most, most, most)
+    one = INVARIANTS["strangers-bounded"](world)
+    for stranger in (b"1" * 32, b"2" * 32):
+        one.on_event(1, p, Emit("provider.reserved", {"requester": b"1" * 32}))
+        leasing._leases[stranger] = Lease(stranger, document, 1, 1, 1, most, 1)
+    with pytest.raises(Violation, match="and its cap is"):
+        one.on_event(1, p, Emit("provider.reserved", {"requester": b"1" * 32}))
+
+
+def test_a_dear_task_on_a_lease_for_a_cheap_one_counts_as_what_it_is() -> None:
+    trial = TRIALS["understater"]
+    world = next(trial.worlds())
+    one, found = INVARIANTS["work-bounded"](world), False
+
+    def look(now_ms: int, node: Site, event: Emit) -> None:
+        nonlocal found
+        if event.name == "provider.assigned" and not found and node.core is not None:
+            leases = list(node.core.provider.leasing._leases.values())
+            working = next(lease for lease in leases if lease.state == "working")
+            dear, working.price_ceiling = working.price_ceiling, 1
+            more = Lease(working.requester, working.reservation, 1, 1, 1, node.credit.first, 1)
+            node.core.provider.leasing._leases[b"more"] = more
+            with pytest.raises(Violation, match="under way for one whose credit"):
+                one.on_second(now_ms)
+            del node.core.provider.leasing._leases[b"more"]
+            working.price_ceiling, found = dear, True
+
+    world.observers.append(look)
+    world.run()
+    assert found
+
+
+def test_rest_after_good_work_is_found() -> None:
+    world, _ = ended()
+    _, _, _, fields = next(e for e in world.events if e[2] == "job.verdict" and e[3]["judgement"] == "AGREED")
+    one = INVARIANTS["good-work-counts"](world)
+    one.on_event(1, world.requester, Emit("job.verdict", fields))
+    core_of(world.requester).reputation.slow(fields["operator"], world.requester.now.mono_ms)  # type: ignore[arg-type]
+    with pytest.raises(Violation, match="agreed just now"):
+        one.on_event(1, world.requester, Emit("job.verdict", fields))
 
 
 def test_data_beyond_the_credit_is_found() -> None:
