@@ -70,7 +70,7 @@ class Judging:
         if job.policy.scheme is Scheme.RESTRICTED:
             return self._examine(now, job, revealed[0])
         count = verification.tally(job.votes(), job.quorum)
-        failed = count.agreed is not None and count.agreed[0] is not d.OutcomeStatus.OK
+        failed = any(opening.status is not d.OutcomeStatus.OK for _, opening in job.votes())
         # that a kernel failed is no single operator's word to give, and who was caught meanwhile has none any more
         weak = failed or (job.policy.scheme is Scheme.ADAPTIVE and self._is_banned(revealed[0]))
         if weak and job.quorum < job.policy.quorum:
