@@ -435,10 +435,10 @@ class PeerCore:
         if isinstance(document.body, d.Commitment | d.Failure):
             found = self.requester.jobs.find(document.body.assignment, document.signer)
             first = found[1].commitment if found is not None else None
-            answered = self.requester.on_request(now, peer, request_id, document)
-            if found is None or first is None or not contradict(first, document):
-                return answered
-            return [*answered, *self._accuse(now, prove(first, document), document, found[1].operator)]
+            accused: list[Effect] = []
+            if found is not None and first is not None and contradict(first, document):
+                accused = self._accuse(now, prove(first, document), document, found[1].operator)
+            return [*accused, *self.requester.on_request(now, peer, request_id, document)]
         if isinstance(document.body, d.Proposal):
             return self.requester.on_proposal(now, request_id, document)
         if type(document.body) in self.provider.handlers:

@@ -327,7 +327,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "who commits twice is let off",
         "Two commitments for one assignment are no reason for a ban.",
         "turncoat",
-        (PeerCore, "on_request", "self._accuse(now, prove(first, document), document, found[1].operator)", "()"),
+        (PeerCore, "on_request", "self._accuse(now, prove(first, document), document, found[1].operator)", "[]"),
     ),
     _mutant(
         "a commitment can be replaced",
