@@ -39,16 +39,20 @@ BAD_REQUESTERS: Final = (
     "hoarder",
     "skimper",
     "loss-inventor",
+    "understater",
+    "crammer",
     "spammer",
     "forger",
     "replayer",
 )
+"""No haggler, which reserves all there is, one after the other, and so keeps all few slots of a small world."""
 BAD_PROVIDERS: Final = tuple(
     name
     for name in CHARACTERS
-    if name not in ("honest", "deadbeat", "hoarder", "skimper", "loss-inventor", "liar", "padder")
+    if name not in ("honest", "liar", "padder", "naysayer", "haggler")
+    and (name not in BAD_REQUESTERS or name in ("spammer", "forger", "replayer"))
 )
-"""Small worlds end before a padder pads."""
+"""Small worlds end before a padder pads, or a naysayer says no."""
 REFEREED: Final = 0.25
 SKEW_MS_MAX: Final = 800
 """A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""
@@ -71,7 +75,7 @@ def scenario_of(seed: int) -> Scenario:
         ),
         links=Links(loss=rng.choice((0.0, 0.0, 0.05, 0.2)), latency=rng.choice(("uniform", "heavy"))),
     )
-    scenario = msgspec.structs.replace(scenario, work=_believed(seed, scenario.work))
+    scenario = msgspec.structs.replace(scenario, work=_varied(seed, _believed(seed, scenario.work)))
     return _refereed(seed, _populated(seed, scenario))
 
 
@@ -84,6 +88,13 @@ def _believed(seed: int, work: Work) -> Work:
     if verify == "adaptive":
         return msgspec.structs.replace(work, verify=verify, replicas=2, kernels=1)
     return msgspec.structs.replace(work, tolerant=rng.random() < 0.2)
+
+
+def _varied(seed: int, work: Work) -> Work:
+    """In a fifth of the worlds some kernels trap, in another fifth tasks share leases."""
+    rng = random.Random(f"varied/{seed}")
+    traps = rng.choice((0.0,) * 4 + (0.5,))
+    return msgspec.structs.replace(work, traps=traps, session=rng.choice((0,) * 4 + (work.replicas,)))
 
 
 def _populated(seed: int, scenario: Scenario) -> Scenario:

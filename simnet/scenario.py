@@ -46,12 +46,17 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_ms_max: Annotated[int, msgspec.Meta(ge=1)] = 400
     output_kb: Count = 4
     outputs: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    traps: Share = 0
+    """The share of tasks whose kernel traps, on every machine."""
     stops: Share = 0
     """The share of tasks that their users stop after `stop_after_ms`."""
     stop_after_ms: Count = 500
     named: Count = 0
     """How many honest operators, those of the first providers, are named as the only ones that may compute; 0: anybody
     may."""
+    session: Count = 0
+    """With how many providers a requester keeps leases, on which its tasks come one after the other; 0: each task
+    reserves anew."""
     price_max: int = 0
     """The highest price per device-second, in micro-credits; 0: any."""
     budget: int = 10**12

@@ -55,6 +55,10 @@ DELEGATION_MS: Final = 30 * 24 * 3600 * 1000
 CREDIT: Final = Credit(10**9, 10**9, 10**12)
 VERIFIED_MAX: Final = 1_000_000
 OPENED_MAX: Final = 65_536
+TRAP: Final = "trap"
+"""A kernel of this name traps on every machine."""
+TRAPPED: Final = "the kernel trapped: its first block, in its first thread"
+"""What honest engines say of it."""
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 Observe = Callable[["Site", Emit], None]
@@ -65,6 +69,11 @@ def right_outputs(manifest: bytes) -> tuple[tuple[bytes, int], ...]:
     """(root, size in bytes) of what every honest engine computes for a manifest, in this world: a function of its bytes
     alone."""
     return tuple((merkle.blob_root(data), len(data)) for data in output_bytes(manifest))
+
+
+def traps(manifest: bytes) -> bool:
+    """Whether every honest engine traps in it."""
+    return decode_manifest(manifest).launches[0].entry == TRAP
 
 
 def output_bytes(manifest: bytes) -> list[bytes]:
@@ -255,11 +264,15 @@ class Site(abc.ABC):
         if decode_manifest(manifest).is_tolerant:
             outputs = self._near_outputs(outputs)
         outcome = JobOutcome(JobStatus.OK, outputs, device_us=1_000 * took_ms)
+        if traps(manifest):
+            outcome = msgspec.structs.replace(outcome, status=JobStatus.TRAP, reason=TRAPPED)
         claimed = getattr(self.core, "result", None)
         if claimed is not None:
             outcome = claimed(manifest, outcome)
+        if outcome.status is not JobStatus.OK:
+            outcome = msgspec.structs.replace(outcome, outputs=())
         self.blobs.update({root: None for root, _ in outcome.outputs})
-        if snapshots:  # tasks here have one step and no buffers but outputs
+        if snapshots and outcome.status is JobStatus.OK:  # tasks here have one step and no buffers but outputs
             outcome = msgspec.structs.replace(outcome, states=(tuple(root for root, _ in outcome.outputs),))
         return took_ms + queue_ms, outcome
 
@@ -274,6 +287,8 @@ class Site(abc.ABC):
         source = self.network.nodes.get(effect.peer)
         if not isinstance(source, Site) or not source.up or not source.gives_pieces(self.peer, effect.states[-1]):
             return 1, InspectOutcome(Finding.UNAVAILABLE, reason="pieces of its states are not to be had")
+        if traps(effect.manifest):
+            return self.work_ms(effect.manifest), InspectOutcome(Finding.AT_FAULT, 1, reason=TRAPPED)
         x, y, z = decode_manifest(effect.manifest).launches[0].grid
         right, seen = right_outputs(effect.manifest), dict[int, None]()
         for point in effect.points:

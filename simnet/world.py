@@ -25,7 +25,7 @@ from simnet.links import REGIONS
 from simnet.network import Network
 from simnet.node import Node
 from simnet.scenario import Scenario, requester_names
-from simnet.site import Site, ptx_text
+from simnet.site import TRAP, Site, ptx_text
 from simnet.trace import Trace
 from simnet.wheel import Phase, Wheel
 
@@ -201,6 +201,7 @@ class World:
         work, ptx = self.scenario.work, ptx_text(self.seed, self._kernel(number))
         kind: dict[str, Any] = {"comparison": Comparison.TOLERANCE, "ulp_max": 4} if work.tolerant else {}
         outputs = ["out", *(f"out{i}" for i in range(1, work.outputs))]
+        entry = TRAP if random.Random(f"{self.seed}/trap/{number}").random() < work.traps else "k"
         return encode_manifest(
             Manifest(
                 name=f"task{number}",
@@ -209,7 +210,7 @@ class World:
                 ptx_root=merkle.blob_root(ptx),
                 ptx_size_bytes=len(ptx),
                 buffers=tuple(Buffer(name, "f32", (256 * work.output_kb,), Role.OUT, **kind) for name in outputs),
-                launches=(Launch("k", (work.blocks, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
+                launches=(Launch(entry, (work.blocks, 1, 1), (32, 1, 1), tuple(Argument(name) for name in outputs)),),
                 device_ms_max=DEVICE_MS,
                 memory_bytes_max=2**20,
             )
@@ -259,6 +260,8 @@ class World:
             stored=(tuple(range(work.outputs)),) if work.policy.keeps_states else (),
             budget=work.budget,
             needs=Needs(price_per_device_s_max=work.price_max, operators=self.named),
+            session=task.requester.peer[:16] if work.session else b"",
+            session_providers=work.session,
         )
 
     @property

@@ -440,9 +440,12 @@ class PeerCore:
         if document.signer != peer or not document.alive(now.wall_ms):
             return [Reply(request_id, None)]
         if isinstance(document.body, d.Commitment | d.Failure):
-            first = self.requester.jobs.commitment_for(document)
-            answered = self.requester.on_request(now, peer, request_id, document)
-            return [*answered, *self._compare(now, first, document)]
+            found = self.requester.jobs.find(document.body.assignment, document.signer)
+            first = found[1].commitment if found is not None else None
+            accused: list[Effect] = []
+            if found is not None and first is not None and contradict(first, document):
+                accused = self._accuse(now, prove(first, document), document, found[1].operator)
+            return [*accused, *self.requester.on_request(now, peer, request_id, document)]
         if isinstance(document.body, d.Proposal):
             return self.requester.on_proposal(now, request_id, document)
         if type(document.body) in self.provider.handlers:
@@ -495,35 +498,29 @@ class PeerCore:
     def _see(self, now: Now, statement: AnyDocument) -> list[Effect]:
         """Look whether a reservation or receipt contradicts one that we were given before."""
         proof = self._witness.see(statement) if statement.signer != self.post.env.me else None
-        return self._accuse(now, proof, statement) if proof is not None else []
-
-    def _compare(self, now: Now, first: AnyDocument | None, second: AnyDocument) -> list[Effect]:
-        """Look whether two commitments contradict each other."""
-        if first is None or not contradict(first, second):
+        if proof is None or self.book.is_convicted(statement.signer):  # it may be pardoned, and shown again
             return []
-        return self._accuse(now, prove(first, second), second)
+        return self._accuse(now, proof, statement, self.operator_of(statement.signer))
 
     def _accuse_by(self, now: Now, proof: d.EquivocationProof) -> list[Effect]:
         """The owner brings a proof. Raises DecodeError or SignatureError when it proves nothing."""
         offender_of(self.post, proof)
         statement = self.post.open(proof.first)
-        told = self._accuse(now, proof, statement)
-        return told or self._shun(self.operator_of(statement.signer), OFFENCES[type(statement.body)])
+        return self._accuse(now, proof, statement, self.operator_of(statement.signer))
 
     def operator_of(self, key: bytes) -> bytes:
         """Who is behind a key, as far as its offer says; else the key itself."""
         listing = self.book.get(key)
         return listing.operator if listing is not None else key
 
-    def _accuse(self, now: Now, proof: d.EquivocationProof, statement: AnyDocument) -> list[Effect]:
-        """Everybody is told, once, that its signer stated two things of which one is not true, and we deal with its
-        operator no more."""
+    def _accuse(self, now: Now, proof: d.EquivocationProof, statement: AnyDocument, operator: bytes) -> list[Effect]:
+        """We deal no more with the operator of one who stated two things of which one is not true, and everybody is
+        told, once."""
+        banned = self._shun(operator, OFFENCES[type(statement.body)])
         if self.book.is_convicted(statement.signer):
-            return []
-        operator = self.operator_of(statement.signer)
+            return banned
         document = self.post.write(now, proof, lifetime_ms=limits.PROOF_LIFETIME_MS)
         durable = persist(records.Proved(document.raw))
-        banned = self._shun(operator, OFFENCES[type(statement.body)])
         return [durable, *banned, *self._announce(now, document, statement.signer)]
 
     def _believe(self, effects: list[Effect]) -> list[Effect]:

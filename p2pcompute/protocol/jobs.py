@@ -81,11 +81,6 @@ class Jobs:
                 return job, replica
         return None
 
-    def commitment_for(self, document: AnyDocument) -> AnyDocument | None:
-        """The commitment that this signer made before for the assignment that a document is about."""
-        found = self.find(document.body.assignment, document.signer)
-        return found[1].commitment if found is not None else None
-
     def partners(self) -> set[bytes]:
         """Providers that work for us."""
         return {replica.peer for job in self for replica in job.team if not job.over}
@@ -149,9 +144,10 @@ class Jobs:
             self.claims.see(work_of(job.manifest, replica.device), self.counted_us(job, replica, group))
 
     def _doubt(self, operator: bytes) -> None:
-        """Its word was taken for these before it was caught."""
+        """Its word alone was taken for these before it was caught."""
         for job in self._jobs.values():
-            if not job.checked and any(r.operator == operator for r in job.within("judged", "owed", "paying", "paid")):
+            theirs = [r for r in job.within("judged", "owed", "paying", "paid") if r.operator == operator]
+            if any(r.verdict is not None and r.verdict.body.agreeing == 1 for r in theirs):
                 job.doubt = "the one provider that computed it was later caught with a wrong result"
 
     # -- journal -----------------------------------------------------------------------------------------------------

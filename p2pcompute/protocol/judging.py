@@ -71,8 +71,10 @@ class Judging:
         if job.policy.scheme is Scheme.RESTRICTED:
             return self._examine(now, job, revealed[0])
         count = verification.tally(job.votes(), job.quorum)
-        failed = count.agreed is not None and count.agreed[0] is not d.OutcomeStatus.OK
-        if failed and job.quorum < job.policy.quorum:  # that a kernel failed is no single operator's word to give
+        failed = any(opening.status is not d.OutcomeStatus.OK for _, opening in job.votes())
+        # that a kernel failed is no single operator's word to give, and who was caught meanwhile has none any more
+        weak = failed or (job.policy.scheme is Scheme.ADAPTIVE and self._is_banned(revealed[0]))
+        if weak and job.quorum < job.policy.quorum:
             job.replicate()
             return [self._desk.event(job, "job.unconfirmed", revealed[0])]
         if job.policy.scheme is Scheme.SAMPLE and not job.checked:
@@ -87,6 +89,9 @@ class Judging:
             judged = [(r, verification.judge(r.reveal.body, agreed)) for r in revealed if r.reveal is not None]
             return self._pronounce(now, job, judged)
         return self._disagree(job, count.best)
+
+    def _is_banned(self, replica: Replica) -> bool:
+        return self._desk.reputation.demerits(replica.operator) < 0
 
     def _disagree(self, job: Job, best: int) -> list[Effect]:
         """As many more replicas as the largest group lacks to the quorum."""
@@ -200,6 +205,7 @@ class Judging:
         kernel failed."""
         assert replica.reveal is not None
         assert replica.assignment is not None
+        replica.is_examined |= self._is_banned(replica)
         if not replica.is_examined and replica.reveal.body.status is d.OutcomeStatus.OK:
             return self._pronounce(now, job, [(replica, d.Judgement.AGREED)])
         replica.step("inspect")

@@ -16,6 +16,7 @@ from p2pcompute.protocol.book import Book
 from p2pcompute.protocol.candidates import Candidates
 from p2pcompute.protocol.commands import Submit
 from p2pcompute.protocol.desk import LETTER_MS, Desk
+from p2pcompute.protocol.equivocation import OFFENCES, contradict
 from p2pcompute.protocol.hiring import Hiring
 from p2pcompute.protocol.job import COMMITTED, LIVE, OPENED, PENDING, Job, Replica
 from p2pcompute.protocol.judging import Judging
@@ -212,12 +213,14 @@ class Requester:
         return [*lost, *self._advance(now, job)]
 
     def _on_second_commitment(self, now: Now, job: Job, replica: Replica, document: AnyDocument) -> list[Effect]:
+        """Neither counts. Two of one epoch are held against their operator, see `PeerCore`; in another one a home that
+        was restored does not know of the first."""
         assert replica.commitment is not None
         if replica.commitment.id == document.id or replica.state not in COMMITTED:
             return []
-        reason = "made two commitments for one assignment"
-        lost = self._desk.ban(replica.operator, reason) + self._desk.lose(now, job, replica, reason)
-        return [*lost, *self._advance(now, job)]
+        forgot = "was restored from a backup, and commits again"
+        reason = OFFENCES[d.Commitment] if contradict(replica.commitment, document) else forgot
+        return [*self._desk.lose(now, job, replica, reason), *self._advance(now, job)]
 
     def on_response(self, now: Now, tag: Tag, outcome: Outcome, answer: AnyDocument | None) -> list[Effect]:
         """`answer` is the opened document, signed by `tag.peer`; None for an acknowledgement or none at all."""

@@ -19,6 +19,7 @@ from p2pcompute.protocol.machine import (
     Ok,
     Outcome,
     PeerInfo,
+    Reply,
     Request,
     SendOutcome,
     SetTimer,
@@ -84,7 +85,7 @@ class Character:
         return effects
 
     def answer(self, now: Now, peer: bytes, frame: bytes, effects: list[Effect]) -> list[Effect]:
-        """What comes of a request, given what an honest core would do."""
+        """What comes of a request that can be read, given what an honest core would do."""
         return effects
 
     def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
@@ -142,7 +143,8 @@ class Character:
 
     def on_request(self, now: Now, peer: bytes, request_id: int, frame: bytes) -> list[Effect]:
         effects = self.core.on_request(now, peer, request_id, frame)
-        return self.out(now, self.answer(now, peer, frame, effects))
+        is_unread = any(isinstance(e, Reply) and e.frame is None for e in effects)
+        return self.out(now, effects if is_unread else self.answer(now, peer, frame, effects))
 
     def on_response(self, now: Now, request_id: int, outcome: Outcome) -> list[Effect]:
         peer = self._asked.pop(request_id, None)

@@ -107,6 +107,17 @@ class Padder(Milker):
         return JobOutcome(JobStatus.OK, honest.outputs, 10 * honest.device_us)
 
 
+class Naysayer(Milker):
+    """Is honest until its word counts unchecked, and says from then on that every kernel failed."""
+
+    patience = CONFIRMATIONS_MIN
+
+    def result(self, manifest: bytes, honest: JobOutcome) -> JobOutcome:
+        if self._earned < self.patience:
+            return honest
+        return JobOutcome(JobStatus.TRAP, (), honest.device_us, honest.reason or "it cannot be done")
+
+
 class Colluder(Character):
     """One of a gang that agreed beforehand on one and the same wrong answer for every task."""
 

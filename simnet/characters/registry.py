@@ -8,8 +8,30 @@ from typing import Final
 from p2pcompute.errors import UsageError
 from simnet.characters.base import Character, Honest
 from simnet.characters.equivocators import DoubleBooker, Forker, Turncoat, TwoFaced
-from simnet.characters.liars import Colluder, Faker, Hydra, LazyCopier, Liar, Milker, Padder, Sleeper, SubtleLiar
-from simnet.characters.swindlers import Deadbeat, Hoarder, LossInventor, Skimper, Squatter, Sybil, Withholder
+from simnet.characters.liars import (
+    Colluder,
+    Faker,
+    Hydra,
+    LazyCopier,
+    Liar,
+    Milker,
+    Naysayer,
+    Padder,
+    Sleeper,
+    SubtleLiar,
+)
+from simnet.characters.swindlers import (
+    Crammer,
+    Deadbeat,
+    Haggler,
+    Hoarder,
+    LossInventor,
+    Skimper,
+    Squatter,
+    Sybil,
+    Understater,
+    Withholder,
+)
 from simnet.characters.vandals import BlackHole, Eclipser, Forger, Replayer, Spammer
 
 CHARACTERS: Final[dict[str, type[Character]]] = {
@@ -20,6 +42,7 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "milker": Milker,
     "sleeper": Sleeper,
     "padder": Padder,
+    "naysayer": Naysayer,
     "lazy-copier": LazyCopier,
     "gang": Colluder,
     "hydra": Hydra,
@@ -34,6 +57,9 @@ CHARACTERS: Final[dict[str, type[Character]]] = {
     "hoarder": Hoarder,
     "skimper": Skimper,
     "loss-inventor": LossInventor,
+    "understater": Understater,
+    "haggler": Haggler,
+    "crammer": Crammer,
     "spammer": Spammer,
     "eclipser": Eclipser,
     "black-hole": BlackHole,

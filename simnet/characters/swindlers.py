@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import abc
+
 import msgspec
 
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.machine import Effect, Fetch, Grant, Now, Reply, Request
 from p2pcompute.wire import documents as d
-from p2pcompute.wire.documents import Kind
+from p2pcompute.wire.documents import AnyDocument, Kind
 from simnet.characters.base import Character, kind_of
 
 
@@ -32,6 +34,52 @@ class Skimper(Character):
         price = next(x.body.price for x in held if x.id == body.receipt)
         short = self.core.post.write(now, d.Cheque(body.payee, price, body.receipt), lifetime_ms=3_600_000)
         return msgspec.structs.replace(request, frame=short.raw)
+
+
+class _Misstater(Character, abc.ABC):
+    """Writes other documents than an honest core would."""
+
+    def __init__(self, core: PeerCore, site: object) -> None:
+        super().__init__(core, site)  # type: ignore[arg-type]
+        self._honest_write = core.post.write
+        core.post.write = self._write  # type: ignore[method-assign]
+
+    def _write(self, now: Now, body: msgspec.Struct, *, lifetime_ms: int) -> AnyDocument:
+        return self._honest_write(now, self.misstated(body), lifetime_ms=lifetime_ms)
+
+    @abc.abstractmethod
+    def misstated(self, body: msgspec.Struct) -> msgspec.Struct:
+        """What it writes in place of this."""
+
+
+class Understater(_Misstater):
+    """Asks for a moment of device time, and assigns tasks that may take long."""
+
+    def misstated(self, body: msgspec.Struct) -> msgspec.Struct:
+        return msgspec.structs.replace(body, device_ms_max=1) if isinstance(body, d.Probe) else body
+
+
+class Haggler(_Misstater):
+    """Assigns for half of the price of a device-second that it was quoted."""
+
+    def misstated(self, body: msgspec.Struct) -> msgspec.Struct:
+        if not isinstance(body, d.Assignment):
+            return body
+        return msgspec.structs.replace(body, price_per_device_s=body.price_per_device_s // 2)
+
+
+class Crammer(Character):
+    """Assigns two tasks at once on every reservation."""
+
+    def out(self, now: Now, effects: list[Effect]) -> list[Effect]:
+        return [more for e in effects for more in self._twice(now, e)]
+
+    def _twice(self, now: Now, effect: Effect) -> list[Effect]:
+        if not isinstance(effect, Request) or kind_of(effect.frame) != Kind.ASSIGNMENT:
+            return [effect]
+        body: d.Assignment = self.core.post.open(effect.frame).body
+        second = self.core.post.write(now, body, lifetime_ms=3_600_000)
+        return [effect, self.ask(effect.peer, second.raw)]
 
 
 class LossInventor(Character):

@@ -134,8 +134,8 @@ class Forger(Character):
 
 
 class Replayer(Character):
-    """Says again what it or others once said: its own old requests, and offers that their signers replaced or took
-    back."""
+    """Says again what it or others once said: its own old requests, offers that their signers replaced or took back,
+    and that they took them back."""
 
     undercuts = True
     every_ms = 500
@@ -156,6 +156,10 @@ class Replayer(Character):
         victims = self.some_peers(2)
         push = bytes((sync.PUSH,)) + msgspec.msgpack.encode(list(self._offers))
         out: list[Effect] = [self.ask(peer, push) for peer in victims]
+        for number, cancel in enumerate(self.core.book._cancels.values()):
+            data, sequence = self.core.book._standing[cancel][0], (now.wall_ms << 16) + number
+            message = encode_message(self.site.peer, self.core.topics[0], data, sequence, self.site.key.sign)
+            out.append(Send(tuple(victims), CHANNEL, message.part))
         if self._requests and victims:
             out.append(self.ask(victims[0], self._requests[self.site.rng.randrange(len(self._requests))]))
         return out

@@ -64,11 +64,12 @@ class Draws:
         return colluders >= self._world.scenario.work.quorum and colluders > max(others, default=0)
 
     def opposed(self, job: bytes, roots: Roots) -> bool:
-        """Whether an honest operator stated something else and stayed."""
+        """Whether an honest operator stated another result and stayed. That the kernel failed, which has no roots, no
+        referee decides (V30)."""
         return any(
             self._is_honest(one) and (job, one) not in self._lost
             for stated, operators in self.stated(job).items()
-            if stated != roots
+            if stated and stated != roots
             for one in operators
         )
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from p2pcompute.protocol import records
 from p2pcompute.protocol.core import PeerCore
+from p2pcompute.protocol.job import Job
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument, Kind
 from simnet.characters.base import kind_of
@@ -149,7 +150,13 @@ def _accounts(core: PeerCore) -> object:
 
 
 def _jobs(core: PeerCore) -> object:
-    return {job.name[:8]: job.state for job in core.requester.jobs}
+    return {job.name[:8]: (job.state, job.code, job.error, _is_here(job)) for job in core.requester.jobs}
+
+
+def _is_here(job: Job) -> bool:
+    """Whether the outputs are here. That they came is journaled by what follows: the first cheque, the end."""
+    told = job.state == "done" or any(r.cheque is not None for r in job.team)
+    return job.fetched and told and job.state != "failed"
 
 
 def _replicas(core: PeerCore) -> object:
@@ -157,7 +164,7 @@ def _replicas(core: PeerCore) -> object:
     return {
         short(r.assignment): [
             r.state if r.state in settled else "open",
-            *(short(x) for x in (r.commitment, r.verdict, r.receipt, r.cheque)),
+            *(short(x) for x in (r.commitment, r.verdict, r.receipt, *r.parts, r.cheque)),
         ]
         for job in core.requester.jobs
         for r in job.team

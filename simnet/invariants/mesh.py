@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Final
 
 from p2pcompute.protocol.book import order_of
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.gossip import Gossip
+from p2pcompute.protocol.gossip.codec import Message, decode_rpc
 from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import codec
 from p2pcompute.wire.documents import AnyDocument
 from simnet.invariants.base import Invariant, Violation
 from simnet.invariants.draws import Draws
+from simnet.network import Endpoint
 from simnet.site import NETWORK, Site, network_verify
 from simnet.world import World
 
@@ -74,6 +77,47 @@ class NoHonestConvicted(Invariant):
             if task.requester is node and self.draws.convicting(task.id)
             for stated in self.draws.stated(task.id).values()
         )
+
+
+class NewsOnce(Invariant):
+    """No honest node passes on what it passed on before, in whatever message it comes again. (Of networks with up to
+    100 nodes.)"""
+
+    name = "news-once"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._passed: dict[str, dict[tuple[str, bytes], bytes]] = {}
+        """Node -> (topic, document) -> the message in which it passed it on."""
+        self._broken: list[Violation] = []
+        if len(world.nodes) <= LOOKED_AT:
+            world.network.taps.append(self._tap)
+
+    def _tap(self, source: Endpoint, target: Endpoint, way: str, frame: bytes | None, about: bytes) -> None:
+        if way != "gossip" or frame is None or not isinstance(source, Site) or not source.kind.honest:
+            return
+        passed = self._passed.setdefault(source.name, {})
+        for message in messages(frame):
+            own = message.source == source.peer
+            if not own and passed.setdefault((message.topic, message.data), message.part) != message.part:
+                self._broken.append(Violation(f"{source.name} passed the same document on twice"))
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        if event.name == "node.crashed":  # it begins anew with an empty book
+            self._passed.pop(node.name, None)
+
+    def on_second(self, now_ms: int) -> None:
+        if self._broken:
+            raise self._broken[0]
+
+    def at_end(self) -> None:
+        self.on_second(self.world.wheel.now_ms)
+
+
+@functools.lru_cache(maxsize=4_096)
+def messages(frame: bytes) -> tuple[Message, ...]:
+    """What a frame publishes: most of them go to several neighbours."""
+    return tuple(decode_rpc(frame).messages)
 
 
 class BooksConverge(Invariant):

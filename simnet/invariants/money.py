@@ -5,78 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Final
 
 from p2pcompute.protocol import receipts, records, verification
 from p2pcompute.protocol.claims import work_of
 from p2pcompute.protocol.core import PeerCore
 from p2pcompute.protocol.job import Job, Replica
-from p2pcompute.protocol.machine import Emit
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument
 from simnet.invariants.base import Invariant, Violation, of_kind, opened, written
 from simnet.site import NETWORK, Site, network_verify
 
-UNASSIGNED_MAX: Final = 8
-"""P5 of docs/spec/provider.md."""
-
-
-class NoDoubleBooking(Invariant):
-    """No two reservations of one provider share (epoch, slot, n); each names the one before it and counts one on."""
-
-    name = "no-double-booking"
-
-    def at_end(self) -> None:
-        for provider in self.world.providers:
-            if provider.kind.honest:
-                self._check(provider)
-
-    @staticmethod
-    def _check(provider: Site) -> None:
-        links: dict[tuple[bytes, int, int], bytes] = {}
-        last: dict[int, bytes] = {}
-        numbers: dict[int, int] = {}
-        for record in of_kind(provider, records.Reserved):
-            doc = opened(record.reservation)
-            key = doc.epoch, doc.body.slot, doc.body.n
-            if links.setdefault(key, doc.id) != doc.id:
-                raise Violation(f"{provider.name} promised slot {doc.body.slot} twice as number {doc.body.n}")
-            if doc.body.previous != last.get(doc.body.slot, bytes(32)):
-                raise Violation(f"{provider.name}'s reservation {doc.body.n} does not follow the one before")
-            if doc.body.n != numbers.get(doc.body.slot, 0):
-                raise Violation(f"{provider.name}'s reservations of slot {doc.body.slot} leave {doc.body.n} out")
-            last[doc.body.slot] = doc.id
-            numbers[doc.body.slot] = doc.body.n + 1
-
-
-class SlotsShared(Invariant):
-    """A provider runs no more at once than it has slots, holds one for everything that it runs, and lets no requester
-    keep more than 8 of them without work for them (P5)."""
-
-    name = "slots-shared"
-
-    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
-        if event.name in ("provider.reserved", "provider.running") and node.kind.honest and node.core is not None:
-            self._check(node, node.core)
-
-    @staticmethod
-    def _check(node: Site, core: PeerCore) -> None:
-        running = sum(e.state in ("fetching", "running") for e in core.provider._engagements.values())
-        if node.terms is not None and running > node.terms.slots:
-            raise Violation(f"{node.name} runs {running} tasks at once in {node.terms.slots} slots")
-        if running > core.provider.busy_slots:
-            raise Violation(f"{node.name} runs {running} tasks and holds {core.provider.busy_slots} slots for them")
-        idle: dict[bytes, int] = {}
-        for lease in core.provider.leasing._leases.values():
-            if lease.state == "held" and lease.reservation.expires_at > node.now.wall_ms:
-                idle[lease.requester] = idle.get(lease.requester, 0) + 1
-        if max(idle.values(), default=0) > UNASSIGNED_MAX:
-            raise Violation(f"{node.name} keeps {max(idle.values())} slots for one requester that has no work for them")
-
 
 class PaidOnce(Invariant):
-    """A requester's last cheque to a provider is the sum of its receipts that are held; the provider has it; no
-    assignment is charged twice."""
+    """A requester's last cheque to a provider is the sum of its receipts that are held, also for a kernel that failed;
+    the provider has it; no assignment is charged twice."""
 
     name = "paid-once"
 
@@ -99,6 +41,7 @@ class PaidOnce(Invariant):
 
     def _check(self, requester: Site) -> None:
         failed = {record.job for record in of_kind(requester, records.JobEnded) if record.error}
+        failed -= {record.job for record in of_kind(requester, records.Judged) if _is_at_fault(record)}
         lost = {record.assignment for record in of_kind(requester, records.ReplicaLost)}
         held: dict[bytes, int] = {}
         whole: set[bytes] = set()
@@ -121,6 +64,11 @@ class PaidOnce(Invariant):
             got = covered(of_kind(provider, records.Covered), requester)
             if provider.kind.honest and got != promised.get(provider.peer, 0):
                 raise Violation(f"{provider.name} was promised {promised.get(provider.peer, 0)} and got {got}")
+
+
+def _is_at_fault(judged: records.Judged) -> bool:
+    """Whether it says that the kernel failed: that is paid, though there is no result."""
+    return any(opened(verdict).body.judgement is d.Judgement.KERNEL_AT_FAULT for _, verdict in judged.verdicts)
 
 
 class ValueConserved(Invariant):

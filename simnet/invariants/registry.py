@@ -10,21 +10,21 @@ from p2pcompute.protocol.machine import Emit
 from simnet.invariants.base import Invariant, Violation
 from simnet.invariants.bounds import MemoryBounded
 from simnet.invariants.contact import ContradictionsTold, SeveralAsked
-from simnet.invariants.exposure import SlicesBounded, WorkBounded
+from simnet.invariants.exposure import SlicesBounded, StrangersBounded, WorkBounded
 from simnet.invariants.journals import DurableFirst, JournalTellsAll
-from simnet.invariants.mesh import BooksConverge, NoHonestConvicted
+from simnet.invariants.leases import LeasesRenewed, NoDoubleBooking, QuotesKept, SlotsShared
+from simnet.invariants.mesh import BooksConverge, NewsOnce, NoHonestConvicted
 from simnet.invariants.money import (
     DebtBounded,
     FairPrice,
-    NoDoubleBooking,
     PaidOnce,
     ReceiptsVerify,
     SettledOnce,
-    SlotsShared,
     ValueConserved,
 )
-from simnet.invariants.results import ColludersBounded, LiarsAreOut, NothingLeaks, NoWrongResult
+from simnet.invariants.results import ColludersBounded, GoodWorkCounts, LiarsAreOut, NothingLeaks, NoWrongResult
 from simnet.invariants.tasks import Liveness, NoAcknowledgedTaskLost, NoTaskLost, StopIsFinal, WithinBudget
+from simnet.invariants.trust import WordEarned
 from simnet.site import Site
 from simnet.world import World
 
@@ -40,22 +40,28 @@ INVARIANTS: Final[dict[str, type[Invariant]]] = {
         ColludersBounded,
         NothingLeaks,
         LiarsAreOut,
+        WordEarned,
+        GoodWorkCounts,
         NoHonestConvicted,
         ContradictionsTold,
         SeveralAsked,
         NoDoubleBooking,
         SlotsShared,
+        LeasesRenewed,
+        QuotesKept,
         WithinBudget,
         PaidOnce,
         ValueConserved,
         SettledOnce,
         DebtBounded,
         WorkBounded,
+        StrangersBounded,
         SlicesBounded,
         FairPrice,
         ReceiptsVerify,
         DurableFirst,
         JournalTellsAll,
+        NewsOnce,
         BooksConverge,
         MemoryBounded,
     )

@@ -12,18 +12,20 @@ from p2pcompute.protocol.trust import WINDOW
 from p2pcompute.wire.policy import Scheme
 from simnet.invariants.base import Invariant, Violation, of_kind
 from simnet.invariants.draws import Draws
-from simnet.site import Site, right_outputs
+from simnet.site import Site, right_outputs, traps
 from simnet.world import Task, World
 
 CONFIDENCE: Final = 0.999
 MILKED_MAX: Final = 2 * (WINDOW - 1)
 """Tasks between two checks: V12 of docs/spec/verification.md."""
 CAUGHT: Final = ("made two commitments for one assignment", "its opening does not match its commitment")
-"""What protocol.requester says of those whom R6 and V3 ban."""
+"""Of those whom R6 and V3 ban."""
 
 
 def is_right(task: Task) -> bool:
     """Whether a task ended with what honest engines compute."""
+    if traps(task.manifest):
+        return False
     near = task.requester.network.near
     return tuple(near.get(root, root) for root in task.roots) == tuple(root for root, _ in right_outputs(task.manifest))
 
@@ -105,22 +107,37 @@ class NothingLeaks(Invariant):
 
 
 class LiarsAreOut(Invariant):
-    """Whoever was outvoted, committed twice or opened what it had not committed to gets no further work from that
-    requester: nothing is assigned to it afterwards."""
+    """Whoever was outvoted, committed twice or opened what it had not committed to is banned by that requester there
+    and then, and gets no further work: nothing is assigned to it afterwards."""
 
     name = "liars-are-out"
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._outvoted: dict[tuple[str, object], int] = {}
+        self._outvoted: dict[tuple[str, bytes], int] = {}
 
     def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
-        key = node.name, event.fields.get("operator")
+        key: tuple[str, bytes] = node.name, event.fields.get("operator", b"")  # type: ignore[assignment]
         caught = event.name == "job.lost" and event.fields["reason"] in CAUGHT
         if caught or (event.name == "job.verdict" and event.fields["judgement"] in ("OUTVOTED", "REFUTED")):
             self._outvoted.setdefault(key, now_ms)
+            if node.kind.honest and node.core is not None and node.core.reputation.demerits(key[1]) >= 0:
+                raise Violation(f"{node.name} caught an operator and does not ban it")
         elif event.name == "job.assigned" and self._outvoted.get(key, now_ms) < now_ms:
             raise Violation(f"an operator caught at {self._outvoted[key]} ms got more work at {now_ms} ms")
+
+
+class GoodWorkCounts(Invariant):
+    """Whoever was silent or failed is asked like others again when a result of it agrees: it rests no more (C5)."""
+
+    name = "good-work-counts"
+
+    def on_event(self, now_ms: int, node: Site, event: Emit) -> None:
+        agreed = event.name == "job.verdict" and event.fields["judgement"] in ("AGREED", "KERNEL_AT_FAULT")
+        if not agreed or not node.kind.honest or node.core is None:
+            return
+        if node.core.reputation.rests(event.fields["operator"], node.now.mono_ms):  # type: ignore[arg-type]
+            raise Violation(f"{node.name} has one rest whose result agreed just now")
 
 
 class ColludersBounded(Invariant):

@@ -327,7 +327,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "who commits twice is let off",
         "Two commitments for one assignment are no reason for a ban.",
         "turncoat",
-        (R, "_on_second_commitment", "self._desk.ban(replica.operator, reason) + ", ""),
+        (PeerCore, "on_request", "self._accuse(now, prove(first, document), document, found[1].operator)", "[]"),
     ),
     _mutant(
         "a commitment can be replaced",
@@ -336,8 +336,8 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         (
             R,
             "_on_second_commitment",
-            "lost = self._desk.ban(replica.operator, reason) + self._desk.lose(now, job, replica, reason)",
-            "replica.commitment, lost = document, []",
+            "return [*self._desk.lose(now, job, replica, reason), *self._advance(now, job)]",
+            "replica.commitment = document; return self._advance(now, job)",
         ),
     ),
     _mutant(
@@ -380,7 +380,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
         "the deadline for commitments is not kept",
         "A replica that never commits is waited for without end.",
         "squatter",
-        (H, "on_commit_by", "if now.wall_ms >= r.terms.commit_by", "if False"),
+        (H, "watch_commit_by", "if due else []", "if False else []"),
     ),
     _mutant(
         "outputs are fetched from one replica only",

@@ -10,7 +10,19 @@ from typing import Final
 from p2pcompute.protocol import leasing, shards
 from simnet.chance import plan_of, scenario_of
 from simnet.disk import CrashState
-from simnet.faults import Absence, Crash, CrashAtRecord, Partition, Plan, Quit, Restore, SlowDisk, Storm, Straggle
+from simnet.faults import (
+    Absence,
+    Crash,
+    CrashAtRecord,
+    Partition,
+    Pause,
+    Plan,
+    Quit,
+    Restore,
+    SlowDisk,
+    Storm,
+    Straggle,
+)
 from simnet.invariants import bounds
 from simnet.links import Links
 from simnet.scenario import Scenario, Work
@@ -126,6 +138,50 @@ TRIALS: Final[dict[str, Trial]] = {
         ),
         seeds=1,
     ),
+    "understater": Trial(
+        Scenario(
+            providers=2,
+            slots=8,
+            credit_first=80_000_000,
+            requester_characters=_mixed(understater=1),
+            work=Work(tasks=6, arrival="burst", run_ms_min=2_000, run_ms_max=4_000),
+            until_ms=20_000,
+        ),
+        seeds=1,
+    ),
+    "haggler": Trial(
+        Scenario(
+            providers=3, requesters=2, requester_characters=_mixed(haggler=1), work=Work(tasks=4), until_ms=30_000
+        ),
+        seeds=1,
+    ),
+    "crammer": Trial(
+        Scenario(
+            providers=3, requesters=2, requester_characters=_mixed(crammer=1), work=Work(tasks=4), until_ms=30_000
+        ),
+        seeds=1,
+    ),
+    "hoarders": Trial(
+        Scenario(
+            providers=2,
+            slots=32,
+            requesters=3,
+            credit_first=10**9,
+            requester_characters=_mixed(hoarder=3),
+            work=Work(tasks=90, arrival="burst"),
+            until_ms=6_000,
+        ),
+        seeds=1,
+    ),
+    "session": Trial(
+        Scenario(providers=4, requesters=2, slots=1, work=Work(tasks=14, every_ms=900, session=2)),
+        plan=(Crash("requester", 9_000, disk=LOST),),
+        seeds=1,
+    ),
+    "rare tasks": Trial(
+        Scenario(providers=3, work=Work(tasks=8, every_ms=30_000, arrival="poisson", session=2), until_ms=600_000),
+        plan=(Crash("provider1", 45_000, disk=LOST),),
+    ),
     "long runs": Trial(
         Scenario(
             providers=3,
@@ -169,7 +225,7 @@ TRIALS: Final[dict[str, Trial]] = {
         seeds=2,
     ),
     "replayer": Trial(
-        Scenario(providers=5, characters=_mixed(replayer=1), work=Work(tasks=2), linger_ms=30_000),
+        Scenario(providers=5, characters=_mixed(replayer=1), work=Work(tasks=2), linger_ms=130_000, until_ms=200_000),
         plan=(Quit("provider3", 4_000),),
         seeds=1,
     ),
@@ -184,7 +240,7 @@ TRIALS: Final[dict[str, Trial]] = {
     "two faces": Trial(
         Scenario(providers=8, characters=_mixed(two_faced=3), work=Work(tasks=2), linger_ms=70_000), seeds=2
     ),
-    "squatter": Trial(Scenario(providers=5, characters=_mixed(squatter=1), work=Work(tasks=2)), seeds=1),
+    "squatter": Trial(Scenario(providers=6, characters=_mixed(squatter=2), work=Work(tasks=2)), seeds=1),
     "partition": Trial(
         Scenario(providers=8, work=Work(tasks=2), linger_ms=60_000),
         plan=(
@@ -214,6 +270,11 @@ TRIALS: Final[dict[str, Trial]] = {
         plan=(Partition(at_ms=3_920, for_ms=15_000, nodes="provider0"), Restore("requester", 3_940)),
         seeds=1,
     ),
+    "half paid, asleep": Trial(
+        Scenario(providers=3, credit=500_000, work=Work(tasks=1, output_kb=1_024), until_ms=400_000),
+        plan=(Pause(at_ms=3_920, for_ms=200_000, nodes="provider0"),),
+        seeds=1,
+    ),
     "backups": Trial(
         Scenario(providers=3, slots=8, work=Work(tasks=2, run_ms_min=200)),
         plan=(Straggle(at_ms=0, for_ms=60_000, nodes="provider1", factor=30.0),),
@@ -238,6 +299,26 @@ TRIALS: Final[dict[str, Trial]] = {
             work=Work(tasks=60, every_ms=400, kernels=1, verify="adaptive"),
         ),
         seeds=1,
+    ),
+    "traps": Trial(
+        Scenario(providers=5, characters=_mixed(liar=1), work=Work(tasks=4, traps=0.6, every_ms=1_000)),
+        plan=(Crash("requester", 6_000, disk=LOST),),
+    ),
+    "naysayers": Trial(
+        Scenario(
+            providers=6,
+            characters=_mixed(naysayer=1, sleeper=1),
+            price_step=0,
+            work=Work(tasks=60, every_ms=400, kernels=1, verify="adaptive", traps=0.2),
+        ),
+        seeds=2,
+    ),
+    "samples": Trial(
+        Scenario(
+            providers=6,
+            characters=_mixed(liar=1, faker=1),
+            work=Work(tasks=8, every_ms=800, verify="sample", samples=44, blocks=1_000, traps=0.4),
+        ),
     ),
     "named": Trial(
         Scenario(

@@ -95,8 +95,8 @@ def going_deaf(actor: Actor) -> Callable[[d.AnyDocument], bytes]:
     return last_word
 
 
-def resigned(actor: Actor, document: d.AnyDocument, **changes: object) -> bytes:
-    author = d.Author(NETWORK, actor.peer, document.epoch, actor.key.sign)
+def resigned(actor: Actor, document: d.AnyDocument, *, epoch: bytes = b"", **changes: object) -> bytes:
+    author = d.Author(NETWORK, actor.peer, epoch or document.epoch, actor.key.sign)
     author.seen(document.sequence)
     body = replace(document.body, **changes)
     return author.write(document.issued_at, body, lifetime_ms=document.expires_at - document.issued_at).raw
@@ -319,13 +319,18 @@ def opened_commitment(record: Any) -> d.AnyDocument:
     return opened(record.commitment)
 
 
-def test_two_commitments_for_one_assignment_end_in_a_ban() -> None:
+def committed_once() -> tuple[Any, Actor, Actor, Actor, d.AnyDocument]:
+    """A stage on which one replica has committed, and the other never will; and that commitment."""
     stage, r, (twice, q, third) = scene(3)
     swallowing(q, RunJob)
     stage.submit(r)
     stage.run(lambda: bool(r.event("job.committed")), for_ms=10_000)
     (held,) = r.records(records.CommitmentHeld)
-    first = opened(held.commitment)  # type: ignore[union-attr]
+    return stage, r, twice, third, opened(held.commitment)  # type: ignore[union-attr]
+
+
+def test_two_commitments_for_one_assignment_end_in_a_ban() -> None:
+    stage, r, twice, third, first = committed_once()
     second = resigned(twice, first, root=b"?" * 32)
     r.do(r.core.on_request(stage.now, twice.peer, 10**6, first.raw))
     assert not r.event("job.lost")
@@ -333,6 +338,24 @@ def test_two_commitments_for_one_assignment_end_in_a_ban() -> None:
     stage.settle()
     assert r.event("job.lost")[0].fields["reason"] == "made two commitments for one assignment"
     assert list(r.core.reputation.banned()) == [twice.operator.public]
+    assert third.peer in engaged(r)
+
+
+def test_the_operator_of_one_who_commits_twice_is_banned_also_when_its_offer_is_gone() -> None:
+    stage, r, twice, _, first = committed_once()
+    r.core.book._remove(twice.peer)
+    r.do(r.core.on_request(stage.now, twice.peer, 10**6, resigned(twice, first, root=b"?" * 32)))
+    assert list(r.core.reputation.banned()) == [twice.operator.public]
+
+
+def test_a_second_commitment_from_a_restored_home_is_no_lie() -> None:
+    """Its backup was made while it was at work: it computes again, in another epoch."""
+    stage, r, twice, third, first = committed_once()
+    second = resigned(twice, first, epoch=b"restored", root=b"?" * 32)
+    r.do(r.core.on_request(stage.now, twice.peer, 10**6, second))
+    stage.settle()
+    assert r.event("job.lost")[0].fields["reason"] == "was restored from a backup, and commits again"
+    assert not r.core.reputation.banned()
     assert third.peer in engaged(r)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pcompute.errors import UsageError
+from p2pcompute.protocol.commands import Ban
 from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.protocol.matching import Needs
@@ -97,6 +98,24 @@ def test_where_nothing_can_be_said_here_the_next_task_makes_up_for_it() -> None:
         if play(stage, r, needs, number).team[0].is_examined:
             break
     assert play(stage, r, needs, 200).team[0].is_examined
+
+
+def test_what_somebody_computes_who_is_banned_meanwhile_is_computed_here_too() -> None:
+    stage, r, row, needs = scene()
+    for number in range(CONFIRMATIONS_MIN):
+        play(stage, r, needs, number)
+    before = len(r.event("job.examined"))
+    for number in range(100, 100 + WINDOW):
+        stage.submit(r, job=number.to_bytes(16, "big"), policy=restricted(), needs=needs)
+        stage.run(lambda n=number: bool(job_of(r, n).within("running")), for_ms=5_000)  # type: ignore[misc]
+        if not job_of(r, number).team[0].is_examined:
+            break
+        stage.run(lambda n=number: job_of(r, n).at_rest)  # type: ignore[misc]
+        before = len(r.event("job.examined"))
+    r.do(r.core.on_command(stage.now, Ban(row[1].operator.public, "caught elsewhere")))
+    stage.run(lambda: job_of(r, number).at_rest)
+    assert len(r.event("job.examined")) == before + 1
+    assert [x.state for x in job_of(r, number).team] == ["paid"]
 
 
 def test_without_operators_nothing_is_restricted() -> None:

@@ -220,6 +220,20 @@ def test_that_a_kernel_failed_is_replicated() -> None:
     assert not r.inspections
 
 
+def test_a_restart_does_not_inspect_who_has_no_states() -> None:
+    """One says that the kernel failed, another was asked beside it, and the requester forgets why."""
+    stage, r, (failing, *_) = scene(3)
+    failing.compute = ending(JobStatus.TRAP, "out of bounds")
+    stage.submit(r, policy=POLICY, stored=STORED)
+    stage.run(lambda: len(r.records(records.CommitmentHeld)) == 2)
+    assert not r.records(records.Judged)
+    r.crash()
+    stage.run(lambda: job_of(r).at_rest)
+    assert failing.peer not in {i.peer for i in r.inspections}
+    assert (job_of(r).state, job_of(r).checked) == ("done", True)
+    assert [x.state for x in job_of(r).team] == ["rejected", "paid", "paid"]
+
+
 def test_an_opening_without_its_states_ends_the_operators_business() -> None:
     stage, r, (p, _) = scene()
     p.compute = lambda manifest: JobOutcome(JobStatus.OK, right(manifest), 1_000, states=((b"z" * 32,),))

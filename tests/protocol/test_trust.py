@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pcompute.protocol import trust
-from p2pcompute.protocol.commands import StopJob
+from p2pcompute.protocol.commands import Ban, StopJob
 from p2pcompute.protocol.job import Job
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.protocol.trust import CONFIRMATIONS_MIN, FORGET_MS, WINDOW, Kind, Trust, credibility
@@ -186,3 +186,18 @@ def test_a_check_whose_replica_is_lost_is_made_up_for() -> None:
             break
         stage.run(lambda n=number: job_of(r, n).at_rest)  # type: ignore[misc]
     assert play(stage, r, range(200, 203)) == [2, 1, 1]
+
+
+def test_who_is_banned_while_it_works_alone_is_compared_with_another() -> None:
+    stage, r, (cheap, _) = scene()
+    play(stage, r, range(CONFIRMATIONS_MIN))
+    for number in range(100, 100 + WINDOW):
+        stage.submit(r, job=number.to_bytes(16, "big"), policy=adaptive())
+        stage.run(lambda n=number: bool(job_of(r, n).within("running")), for_ms=5_000)  # type: ignore[misc]
+        if not job_of(r, number).checked:
+            break
+        stage.run(lambda n=number: job_of(r, n).at_rest)  # type: ignore[misc]
+    r.do(r.core.on_command(stage.now, Ban(cheap.operator.public, "caught elsewhere")))
+    stage.run(lambda: job_of(r, number).at_rest)
+    assert [x.state for x in job_of(r, number).team] == ["paid", "paid"]
+    assert {x.verdict.body.agreeing for x in job_of(r, number).team if x.verdict is not None} == {2}

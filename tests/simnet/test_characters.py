@@ -16,6 +16,7 @@ from p2pcompute.protocol import records, sync
 from p2pcompute.protocol.gossip.codec import decode_rpc
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.documents import AnyDocument, Kind
+from p2pcompute.wire.manifest import decode_manifest
 from simnet.characters import CHARACTERS, sentence_of
 from simnet.characters.base import kind_of
 from simnet.characters.equivocators import DoubleBooker
@@ -27,9 +28,9 @@ from simnet.scenario import Scenario, Work
 from simnet.site import NETWORK, network_verify, right_outputs
 from simnet.world import World
 
-REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor")
+REQUESTERS = ("deadbeat", "hoarder", "skimper", "loss-inventor", "understater", "haggler", "crammer")
 SHARES = {"sybil": 3, "gang": 2, "hydra": 2, "lazy-copier": 2}
-TASKS = {"sleeper": 24, "padder": 24}
+TASKS = {"sleeper": 24, "padder": 24, "naysayer": 24}
 PLAN = (Absence(at_ms=3_000, for_ms=2_000, nodes="provider0"),)
 """Somebody takes an offer back and makes a new one, so that there are old ones to say again."""
 
@@ -141,6 +142,12 @@ def padder(it: Lived) -> bool:
     return any(x.body.device_us > most_us for x in it.sent(Kind.ROOT_REVEAL)) and not it.lies()
 
 
+def naysayer(it: Lived) -> bool:
+    """First it has results, and then none any more."""
+    said = [x.body.status is d.OutcomeStatus.TRAP for x in it.sent(Kind.ROOT_REVEAL)]
+    return said == sorted(said) and len(set(said)) == 2
+
+
 def lazy_copier(it: Lived) -> bool:
     asked = [who for who, _, way, f, _ in it.wire if way == "request" and who in it.names and is_(f or b"", ASK)]
     return bool(it.lies()) and bool(asked)
@@ -233,6 +240,27 @@ def loss_inventor(it: Lived) -> bool:
     return bool(denied) and bool(innocent) and bool(it.sent(Kind.CHEQUE))
 
 
+def understater(it: Lived) -> bool:
+    asked = {x.body.device_ms_max for x in it.sent(Kind.PROBE)}
+    manifests = [it.world.manifest(number) for number in range(len(it.world.tasks))]
+    least = min(decode_manifest(manifest).device_ms_max for manifest in manifests)
+    return bool(asked) and max(asked) < least and bool(it.sent(Kind.ASSIGNMENT))
+
+
+def haggler(it: Lived) -> bool:
+    """It would pay less than anybody asks."""
+    least = min(p.terms.price_per_device_s for p in it.world.providers if p.terms is not None)
+    assigned = [x.body.price_per_device_s for x in it.sent(Kind.ASSIGNMENT)]
+    return bool(assigned) and max(assigned) < least
+
+
+def crammer(it: Lived) -> bool:
+    crammed: dict[bytes, set[bytes]] = {}
+    for x in it.sent(Kind.ASSIGNMENT):
+        crammed.setdefault(x.body.reservation, set()).add(x.id)
+    return bool(crammed) and all(len(assignments) > 1 for assignments in crammed.values())
+
+
 def spammer(it: Lived) -> bool:
     gossip = [to for who, to, way, _, _ in it.wire if way == "gossip" and who in it.names]
     requests = [to for who, to, way, _, _ in it.wire if way == "request" and who in it.names]
@@ -294,6 +322,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "milker": milker,
     "sleeper": milker,
     "padder": padder,
+    "naysayer": naysayer,
     "lazy-copier": lazy_copier,
     "gang": gang,
     "hydra": hydra,
@@ -308,6 +337,9 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
     "skimper": skimper,
     "hoarder": hoarder,
     "loss-inventor": loss_inventor,
+    "understater": understater,
+    "haggler": haggler,
+    "crammer": crammer,
     "spammer": spammer,
     "eclipser": eclipser,
     "black-hole": black_hole,

@@ -67,9 +67,9 @@ def type_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 
 
 def test_run_sums_a_world_up(type_: Type) -> None:
-    code, out, err = type_("run", "chance", "--seed", "7")
+    code, out, err = type_("run", "chance", "--seed", "2")
     assert code == 0
-    assert "4 of 4 tasks done" in out
+    assert "3 of 3 tasks done" in out
     assert "all invariants hold" in err
 
 

@@ -11,31 +11,21 @@ import pytest
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol import records
 from p2pcompute.protocol.commands import Withdraw
-from p2pcompute.protocol.core import PeerCore
-from p2pcompute.protocol.lease import Lease
+from p2pcompute.protocol.gossip.codec import encode_message
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Emit, Ruling
+from p2pcompute.protocol.trust import Kind
 from p2pcompute.wire import documents as d
 from simnet.characters import CHARACTERS
-from simnet.invariants import INVARIANTS, Invariant, Violation, Watch, money
+from simnet.invariants import INVARIANTS, Invariant, Violation, Watch
 from simnet.invariants.base import of_kind, opened
 from simnet.invariants.bounds import LIMITS, TABLES, deep_bytes
-from simnet.invariants.contact import SeveralAsked
 from simnet.invariants.results import ColludersBounded, is_right, win_chance, wins_max
-from simnet.mutants.trials import TRIALS
 from simnet.node import Node
 from simnet.scenario import Scenario, Work
 from simnet.site import Site
 from simnet.world import World
-
-
-def ended(seed: int = 5) -> tuple[World, Watch]:
-    """An undisturbed world with one liar; a test may spoil it."""
-    made = World(Scenario(providers=4, characters={"liar": 1}), seed)
-    watch = Watch(made)
-    made.run()
-    watch.end()
-    return made, watch
+from tests.simnet.undisturbed import busy, core_of, ended
 
 
 def drop(node: Node, kind: type[Any]) -> None:
@@ -43,16 +33,6 @@ def drop(node: Node, kind: type[Any]) -> None:
     held = node.disk.records
     at = max(i for i, data in enumerate(held) if isinstance(records.decode_record(data), kind))
     del held[at]
-
-
-def core_of(node: Node) -> PeerCore:
-    assert node.core is not None
-    return node.core
-
-
-def busy(world: World) -> Node:
-    """A provider that was paid."""
-    return next(p for p in world.providers if any(of_kind(p, records.Covered)))
 
 
 def rebook(world: World, **changes: int) -> None:
@@ -244,6 +224,59 @@ def swell(world: World) -> None:
         core_of(node).hoard = bytes(9 * 2**20)  # type: ignore[attr-defined]
 
 
+def work_for_less(world: World) -> None:
+    p = busy(world)
+    body = opened(next(of_kind(p, records.Accepted)).assignment).body
+    cheap = core_of(p).post.write(p.now, msgspec.structs.replace(body, price_per_device_s=1), lifetime_ms=1)
+    p.disk.records.append(records.encode_record(records.Accepted(cheap.raw)))
+
+
+def work_twice(world: World) -> None:
+    p = busy(world)
+    p.disk.records.append(records.encode_record(next(of_kind(p, records.Accepted))))
+
+
+def renew_for_ever(world: World) -> None:
+    p = busy(world)
+    held = next(of_kind(p, records.Reserved))
+    for n in range(1, 10):
+        body = msgspec.structs.replace(opened(held.reservation).body, n=n)
+        renewed = core_of(p).post.write(p.now, body, lifetime_ms=1)
+        before = opened(held.reservation).id
+        held = msgspec.structs.replace(held, renews=before, reservation=renewed.raw)
+        p.disk.records.append(records.encode_record(held))
+
+
+def renew_no_more(world: World) -> None:
+    p = busy(world)
+    reservation = opened(next(of_kind(p, records.Reserved)).reservation).id
+    renew = core_of(world.requester).post.write(p.now, d.Renew(reservation, 1), lifetime_ms=1)
+    decline = core_of(p).post.write(p.now, d.Decline(renew.id, d.DeclineCode.RENEWED_TOO_OFTEN, ""), lifetime_ms=1)
+    for tap in world.network.taps:
+        tap(p, world.requester, "answer", decline.raw, renew.raw)
+
+
+def risk_more_than_there_is(world: World) -> None:
+    core_of(busy(world)).ledger._risk += 1
+
+
+def pass_on_again(world: World) -> None:
+    p, author = world.providers[0], world.requester
+    for sequence in (1, 2):
+        message = encode_message(author.peer, "topic", b"old news", sequence, author.key.sign)
+        for tap in world.network.taps:
+            tap(p, world.requester, "gossip", message.part, b"")
+
+
+def trust_blindly(world: World) -> None:
+    jobs = core_of(world.requester).requester.jobs
+    jobs.trust.confirm(Kind(b"o" * 32, "cpu simulated", b"k" * 32), 1)
+
+
+def doubt_blindly(world: World) -> None:
+    next(iter(core_of(world.requester).requester.jobs)).doubt = "out of spite"
+
+
 PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "lost task": (lose_task, "no-task-lost", "never ended"),
     "failed task": (fail_task, "no-task-lost", "failed"),
@@ -255,6 +288,14 @@ PLANTED: dict[str, tuple[Callable[[World], None], str, str]] = {
     "honest peer banned": (ban_honest, "no-honest-convicted", "banned provider"),
     "honest peer graylisted": (graylist_honest, "no-honest-convicted", "reads nothing of"),
     "honest peer blamed": (blame_honest, "no-honest-convicted", "passed on for invalid"),
+    "price below the quote": (work_for_less, "quotes-kept", "works at 1, and asked for"),
+    "one assignment too many": (work_twice, "quotes-kept", "more often than it is good for"),
+    "one renewal too many": (renew_for_ever, "leases-renewed", "9 times without work"),
+    "a renewal too few": (renew_no_more, "leases-renewed", "0 times, and then no more"),
+    "risk where there is none": (risk_more_than_there_is, "strangers-bounded", "beyond what was paid"),
+    "old news": (pass_on_again, "news-once", "passed the same document on twice"),
+    "trust in one who did nothing": (trust_blindly, "word-earned", "were earned"),
+    "doubt of one who did nothing": (doubt_blindly, "word-earned", "nobody was caught"),
     "one salt twice": (share_a_salt, "nothing-leaks", "a salt for two commitments"),
     "price out of thin air": (overcharge, "fair-price", "and gets 1000000"),
     "debt without end": (lend_without_end, "debt-bounded", "its credit is 0"),
@@ -305,6 +346,15 @@ def test_more_work_for_a_liar_is_found() -> None:
     invariant.on_event(at_ms, world.requester, Emit("job.verdict", fields))
     with pytest.raises(Violation, match="got more work"):
         invariant.on_event(at_ms + 1_000, world.requester, Emit("job.assigned", {"operator": fields["operator"]}))
+
+
+def test_a_liar_that_is_not_banned_is_found() -> None:
+    world, _ = ended()
+    at_ms, _, _, fields = next(e for e in world.events if e[2] == "job.verdict" and e[3]["judgement"] == "OUTVOTED")
+    invariant = INVARIANTS["liars-are-out"](world)
+    core_of(world.requester).reputation.pardon(fields["operator"])  # type: ignore[arg-type]
+    with pytest.raises(Violation, match="does not ban it"):
+        invariant.on_event(at_ms, world.requester, Emit("job.verdict", fields))
 
 
 BY_THE_SECOND = [
@@ -387,34 +437,6 @@ def test_an_opening_in_strange_hands_is_found() -> None:
     world, _ = ended()
     with pytest.raises(Violation, match="none of its business"):
         INVARIANTS["nothing-leaks"](world).on_event(1, world.requester, Emit("character.spied", {}))
-
-
-def test_more_runs_than_slots_are_found() -> None:
-    world, _ = ended()
-    p = busy(world)
-    assert p.terms is not None
-    for e in core_of(p).provider._engagements.values():
-        e.state = "running"
-    p.terms = msgspec.structs.replace(p.terms, slots=1)
-    with pytest.raises(Violation, match="tasks at once in 1 slots"):
-        INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
-
-
-def test_a_run_without_a_slot_is_found() -> None:
-    world, _ = ended()
-    p = busy(world)
-    next(e for e in core_of(p).provider._engagements.values() if e.receipt).state = "running"
-    with pytest.raises(Violation, match="runs 1 tasks and holds 0 slots"):
-        INVARIANTS["slots-shared"](world).on_event(1, p, Emit("provider.running", {}))
-
-
-def test_many_slots_for_a_requester_without_work_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(money, "UNASSIGNED_MAX", 0)
-    world = World(Scenario(providers=4), 1)
-    watch = Watch(world, ["slots-shared"])
-    world.run()
-    with pytest.raises(Violation, match="that has no work for them"):
-        watch.end()
 
 
 def test_work_for_a_stopped_task_is_found() -> None:
@@ -539,88 +561,3 @@ def test_a_proof_against_somebody_honest_is_found() -> None:
     core.book._proofs[world.providers[0].peer] = core.post.write(world.requester.now, d.Cancel(), lifetime_ms=1_000)
     with pytest.raises(Violation, match="holds a proof against provider0"):
         watch.end()
-
-
-def test_a_price_for_a_claim_that_nobody_else_had_is_found() -> None:
-    trial = TRIALS["padders"]
-    (world,) = trial.worlds()
-    world.run()
-    one = INVARIANTS["fair-price"](world)
-    one.at_end()
-    lone = [
-        r
-        for job in core_of(world.requester).requester.jobs
-        for r in job.team
-        if not job.checked and r.verdict is not None and r.reveal is not None
-    ]
-    padded = max(lone, key=lambda r: r.reveal.body.device_us if r.reveal is not None else 0)
-    assert padded.verdict is not None
-    body = msgspec.structs.replace(padded.verdict.body, price=padded.price_ceiling)
-    padded.verdict = msgspec.structs.replace(padded.verdict, body=body)
-    with pytest.raises(Violation, match="was to get"):
-        one.at_end()
-
-
-def test_more_work_at_once_than_the_credit_is_found() -> None:
-    world, _ = ended()
-    p = busy(world)
-    leasing = core_of(p).provider.leasing
-    document = next(opened(record.reservation) for record in of_kind(p, records.Reserved))
-    later = msgspec.structs.replace(document, expires_at=p.now.wall_ms + 1_000)
-    one, credit = INVARIANTS["work-bounded"](world), core_of(p).ledger.credit_of(world.requester.peer)
-    for number, ceiling in enumerate((credit, 1)):
-        one.at_end()
-        leasing._leases[bytes([number])] = Lease(world.requester.peer, later, 1, 1, 1, ceiling, 1)
-    with pytest.raises(Violation, match="under way for one whose credit"):
-        one.at_end()
-
-
-def test_data_beyond_the_credit_is_found() -> None:
-    world = next(TRIALS["slices"].worlds())
-    watch = Watch(world)
-    found: list[str] = []
-
-    def look(now_ms: int, node: Site, event: Emit) -> None:
-        if event.name != "job.part-paid" or found:
-            return
-        for p in world.providers:
-            for unpaid in core_of(p).provider._unpaid.values():
-                for e in unpaid.values():
-                    grant = p._grants.get((e.token, e.requester))
-                    if e.opening is not None and grant is not None and grant.part is not None:
-                        whole = msgspec.structs.replace(grant, roots=e.opening.output_roots, part=None)
-                        p.grant(whole)
-                        with pytest.raises(Violation, match="gave data for"):
-                            INVARIANTS["slices-bounded"](world).on_second(now_ms)
-                        p.grant(grant)
-                        found.append(p.name)
-
-    world.observers.append(look)
-    world.run()
-    watch.end()
-    assert found
-
-
-def test_who_contradicts_itself_and_is_not_convicted_is_found() -> None:
-    world = next(TRIALS["forkers"].worlds())
-    world.run()
-    one = INVARIANTS["contradictions-told"](world)
-    one.at_end()
-    core_of(world.requester).book._proofs.clear()
-    with pytest.raises(Violation, match="by one it does not convict"):
-        one.at_end()
-
-
-def test_who_asks_one_peer_of_a_shard_is_found() -> None:
-    trial = TRIALS["shards"]
-    with trial.room():
-        world = next(trial.worlds())
-        one = INVARIANTS["several-asked"](world)
-        world.run()
-        one.at_end()
-        assert isinstance(one, SeveralAsked)
-        assert max(map(len, one.asked.values())) == 3
-        for question, peers in one.asked.items():
-            one.asked[question] = dict(list(peers.items())[:2])
-        with pytest.raises(Violation, match="never asked more than 2 peers"):
-            one.at_end()

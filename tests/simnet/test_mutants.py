@@ -13,7 +13,7 @@ from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.reservation import Slots
 from simnet.mutants.campaign import Mutant, catch, check_trial
 from simnet.mutants.command import run
-from simnet.mutants.mechanical import FUNCTIONS, LEFT_OUT, SURVIVE, mechanical, mutations
+from simnet.mutants.mechanical import FUNCTIONS, LEFT_OUT, mechanical, mutations
 from simnet.mutants.patch import planted, rewritten, source_of
 from simnet.mutants.planted import PLANTED
 from simnet.mutants.trials import TRIALS
@@ -49,6 +49,8 @@ EXPECTED = {
     "a straggler is its own backup": "within-budget",
     "candidates of one peer": "several-asked",
     "what is to leave is not journaled": "journal-tells-all",
+    "who commits twice is let off": "liars-are-out",
+    "the deadline for commitments is not kept": "no-task-lost",
 }
 """What catches them, of the fast ones."""
 
@@ -117,11 +119,6 @@ def every_mutation() -> set[str]:
     }
 
 
-def test_what_survives_is_a_mutation_that_is_there_and_is_not_left_out() -> None:
-    assert set(SURVIVE) <= every_mutation() - set(LEFT_OUT)
-    assert len(set(SURVIVE)) == len(SURVIVE)
-
-
 def test_what_is_left_out_of_the_mechanical_ones_is_one_of_them_and_has_a_reason() -> None:
     every = every_mutation()
     assert set(LEFT_OUT) <= every
@@ -135,8 +132,8 @@ def test_the_command_counts_what_it_caught(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.nightly
-def test_every_mutant_is_caught_but_for_those_known_to_survive(capsys: pytest.CaptureFixture[str]) -> None:
-    run("", as_json=True)
+def test_every_mutant_is_caught(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("", as_json=True) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result.get("survivors", []) == list(SURVIVE)
-    assert result["planted"] == result["caught"] + len(SURVIVE) > 150
+    assert "survivors" not in result
+    assert result["planted"] == result["caught"] > 150
