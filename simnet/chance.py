@@ -54,6 +54,8 @@ BAD_PROVIDERS: Final = tuple(
 )
 """Small worlds end before a padder pads, or a naysayer says no."""
 REFEREED: Final = 0.25
+LAG_MS_MAX: Final = 200
+"""Two nodes that both lag still answer each other within a second, as requests have to be."""
 SKEW_MS_MAX: Final = 800
 """A quote lives for two seconds: peers whose clocks differ by more than that cannot trade."""
 
@@ -147,7 +149,7 @@ def _fault(rng: random.Random, names: tuple[str, ...]) -> AnyFault:
         Partition(at_ms=at_ms, for_ms=for_ms, nodes=some, one_way=rng.random() < 0.3),
         Storm(at_ms=at_ms, for_ms=for_ms, loss=0.2, duplicate=0.1, reorder=0.2, request_loss=0.1, jitter_ms=100),
         Storm(at_ms=at_ms, for_ms=for_ms, uplink_kb_s=rng.choice((8, 64))),
-        Lag(at_ms=at_ms, for_ms=for_ms, nodes=some, extra_ms=rng.randrange(50, 400)),
+        Lag(at_ms=at_ms, for_ms=for_ms, nodes=some, extra_ms=rng.randrange(50, LAG_MS_MAX)),
         Skew(at_ms=at_ms, for_ms=for_ms, nodes=one, by_ms=rng.randrange(-SKEW_MS_MAX, SKEW_MS_MAX)),
         SlowDisk(at_ms=at_ms, for_ms=for_ms, nodes=some, factor=rng.choice((10, 100))),
         Straggle(at_ms=at_ms, for_ms=for_ms, nodes=some, factor=10.0),
