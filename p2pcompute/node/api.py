@@ -88,8 +88,7 @@ class LocalNode:
             if not self.peer.blobs.has(root):
                 raise UsageError(f"blob {root.hex()[:16]} of task {manifest.name} is not in the store")
             self.peer.blobs.pin(root, token)
-        root, _ = self.peer.blobs.put(command.manifest)
-        self.peer.blobs.pin(root, token)
+        await trio.to_thread.run_sync(self.peer.blobs.put, command.manifest, token)
         addresses = tuple(self.peer.addresses()[: limits.ADDRESSES_MAX])
         self.peer.runtime.command(dataclasses.replace(command, addresses=addresses))
 

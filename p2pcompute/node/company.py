@@ -92,6 +92,7 @@ class Company:
         self._rng, self._backoff = rng, Backoff(rng)
         self._dialling: set[str] = set()
         self._here: set[bytes] = set()  # who was connected when notes were taken last
+        self._saving = False
         self._peer_of: dict[str, bytes] = {}  # of addresses that name no peer, once they were reached
 
     async def run(self) -> None:
@@ -107,6 +108,8 @@ class Company:
                     nursery.start_soon(self._search)
                 await self._ask_who_we_are()
                 self._take_notes()
+                if self._known.is_unsaved and not self._saving:
+                    nursery.start_soon(self._save)
                 await trio.sleep(TICK_S if wanted else RECHECK_S)
 
     def _is_lonely(self) -> bool:
@@ -177,7 +180,14 @@ class Company:
                 self._known.remember(info.address)
             elif listing is not None and listing.offer.body.addresses:
                 self._known.remember(listing.offer.body.addresses[-1])
-        self._known.save()
+
+    async def _save(self) -> None:
+        """In a thread: nothing else waits for a slow disk."""
+        self._saving = True
+        try:
+            await trio.to_thread.run_sync(self._known.save, self._known.addresses())
+        finally:
+            self._saving = False
 
     def _follow(self, info: PeerInfo) -> None:
         """A peer of the file that moved is kept where it says, unless we dialled it just where it was kept."""

@@ -117,20 +117,19 @@ class Inspector:
                     raise LocalError("this node's engine cannot run single blocks")
                 await inspection.run(engine, self._ownerships, effect.points, effect.blocks)
         except _End as end:
-            return self._keep_evidence(end, effect.token) if end.pieces else end.outcome
+            return await self._keep_evidence(end, effect.token) if end.pieces else end.outcome
         except MissingError as error:
             return InspectOutcome(Finding.UNAVAILABLE, reason=str(error))
         except P2PComputeError as error:
             return InspectOutcome(Finding.UNPROVEN, reason=str(error))
         return InspectOutcome(Finding.CLEAN)
 
-    def _keep_evidence(self, end: _End, token: str) -> InspectOutcome:
+    async def _keep_evidence(self, end: _End, token: str) -> InspectOutcome:
         """What shows the fraud to others stays in the local store, if there is room for it."""
         o = end.outcome
         try:
             evidence = encode_evidence(Evidence(o.step, o.block, o.buffer, o.byte, end.pieces))
-            root, _ = self._blobs.put(evidence)
-            self._blobs.pin(root, f"fraud:{token}")
+            root, _ = await trio.to_thread.run_sync(self._blobs.put, evidence, f"fraud:{token}")
         except LocalError:
             return o
         return msgspec.structs.replace(o, evidence=(root, len(evidence)))
@@ -204,7 +203,7 @@ class _Inspection:
         for place in places:
             was, is_now = (holding.pages.read(place, place + 1)[0] for holding in (earlier, later))
             if was != is_now:
-                self.states.check_local()
+                await trio.to_thread.run_sync(self.states.check_local)
                 where = f"byte {place} of {self.manifest.buffers[buffer].name}"
                 reason = f"step {step}: no block writes {where}, which changes from {was} to {is_now}"
                 byte = np.array([[place, place + 1]], np.int64)
@@ -298,7 +297,7 @@ class _Step:
         if faults or checked.left_out:
             what = f"{faults[0].kind.value}: {faults[0].message}" if faults else "more findings than can be told apart"
             raise _End(Finding.AT_FAULT, f"step {self._step}: block {block}: {what}", *place)
-        self._states.check_local()
+        await trio.to_thread.run_sync(self._states.check_local)
         end = " (watched for races in its first instructions only)" if not checked.is_complete else ""
         where = f"byte {byte} of {self._manifest.buffers[buffer].name}"
         reason = f"step {self._step}: block {block} leaves another {where} than the provider has{end}"

@@ -65,11 +65,14 @@ class PeersFile:
         if peer is not None:
             self._by_peer.pop(peer, None)
 
-    def save(self) -> None:
-        """Write the file, whole or not at all. A full disk costs the cache, not the node."""
-        addresses = self.addresses()
-        if addresses == self._saved:
-            return
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether there is something to save."""
+        return self.addresses() != self._saved
+
+    def save(self, addresses: tuple[str, ...]) -> None:
+        """Write these, which `addresses` gave, whole or not at all; in a thread, since it waits for the disk. A full
+        one costs the cache, not the node."""
         try:
             replace_file(self._path, (_HEAD + "".join(f"{address}\n" for address in addresses)).encode())
         except OSError as error:

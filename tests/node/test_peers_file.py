@@ -21,7 +21,7 @@ def test_what_was_met_is_read_back_the_last_one_first(path: Path) -> None:
     file = PeersFile(path)
     for index in (1, 2, 3, 1):
         file.remember(address(index))
-    file.save()
+    file.save(file.addresses())
     assert PeersFile(path).addresses() == (address(1), address(3), address(2))
 
 
@@ -58,13 +58,14 @@ def test_an_address_that_nobody_can_dial_is_not_kept(path: Path) -> None:
 def test_a_forgotten_peer_is_gone(path: Path) -> None:
     file = PeersFile(path)
     file.remember(address(1))
+    assert file.is_unsaved
     file.forget(address(1))
-    file.save()
-    assert not path.exists()
+    assert file.addresses() == ()
+    assert not file.is_unsaved
 
 
 def test_a_directory_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:
     file = PeersFile(tmp_path / "gone" / "peers.txt")
     file.remember(address(1))
-    file.save()
+    file.save(file.addresses())
     assert file.addresses() == (address(1),)
