@@ -6,6 +6,7 @@ Engines are the only thing that is not real: a run waits, and gives zeros.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import random
 import sys
@@ -174,6 +175,8 @@ async def _run(count: int, seconds: float, directory: Path) -> dict[str, float]:
             while any(len(peer.core.book) < count for peer in peers):
                 await trio.sleep(0.1)
         await _settle()
+        gc.collect()
+        gc.freeze()  # or all would stand still for a second whenever what a hundred nodes hold is looked through
         buyers = peers[: min(BUYERS, count)]
         for buyer in buyers:
             await LocalNode(buyer).put(PTX)
