@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from p2pcompute.compute import ptx
+from p2pcompute.compute.ptx.launch import canonical_form
 from p2pcompute.errors import PtxError, UsageError
 from p2pcompute.wire.manifest import Argument, Launch, Manifest
 from p2pcompute.wire.texture import Texture
@@ -28,6 +30,28 @@ def parameter_blocks(manifest: Manifest, module: ptx.Module, memory: Addresses) 
         except (PtxError, UsageError) as error:
             raise UsageError(f"launch {number}: {error}") from error
     return blocks
+
+
+def constants(manifest: Manifest, module: ptx.Module) -> Iterator[tuple[str, int, int]]:
+    """Variable, place of the buffer it holds, and how many bytes. Raises UsageError for one that the PTX does not have
+    or that is smaller than its buffer."""
+    index = {buffer.name: number for number, buffer in enumerate(manifest.buffers)}
+    for name, buffer in manifest.constants:
+        variable = module.variables.get(name)
+        if variable is None or variable.space not in ("global", "const"):
+            raise UsageError(f"the PTX has no variable {name[:64]!r}")
+        size_bytes = manifest.buffers[index[buffer]].size_bytes
+        if size_bytes > variable.size_bytes:
+            raise UsageError(f"variable {name[:64]} has {variable.size_bytes} bytes, buffer {buffer} {size_bytes}")
+        yield name, index[buffer], size_bytes
+
+
+def set_constants(manifest: Manifest, module: ptx.Module, memory: ptx.Memory) -> None:
+    """Before the first launch, and before single blocks are run. `memory` holds the manifest's buffers in order.
+    Raises as `constants` does."""
+    _, digest = canonical_form(module)
+    for name, number, size_bytes in constants(manifest, module):
+        memory.variable(module, digest, name)[:size_bytes] = memory.array(number)[:size_bytes]
 
 
 def parameter_values(manifest: Manifest, launch: Launch, memory: Addresses) -> list[bytes]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from p2pcompute.compute import binding, cuda_errors, energy, jobs, shared
 from p2pcompute.compute.cuda_device import Gpu
 from p2pcompute.compute.cuda_memory import DeviceMemory
-from p2pcompute.compute.cuda_module import functions
+from p2pcompute.compute.cuda_module import Loaded, functions
 from p2pcompute.compute.cuda_output import Printed
 from p2pcompute.compute.serving import Serving
 from p2pcompute.errors import UsageError
@@ -80,6 +80,7 @@ class Runner:
             memory.allocate(min(manifest.memory_bytes_max, self._memory_bytes_max))
             parameters = binding.parameter_blocks(manifest, loaded.module, memory)
             run = _Run(gpu, self._serving, manifest, memory, everything, pauses=pauses)
+            run.set_constants(loaded)
             return self._launch(run, list(zip(manifest.launches, called, parameters, strict=True)))
         finally:
             self._give_back(memory)
@@ -168,6 +169,15 @@ class _Run:
         """Have all buffers that a launch names on their way, and the launch wait for them."""
         names = dict.fromkeys(argument.buffer for argument in launch.arguments if argument.buffer)
         self._memory.bring(self._everything, self._place, self._gpu.stream, [self._numbers[name] for name in names])
+
+    def set_constants(self, loaded: Loaded) -> None:
+        """Variables that hold buffers from the first launch on. Raises UsageError for one that does not fit."""
+        driver, stream = self._gpu.driver, self._gpu.stream
+        for name, number, size_bytes in binding.constants(self._manifest, loaded.module):
+            self._memory.bring(self._everything, self._place, stream, [number])
+            pointer, _ = loaded.driver_module.get_global(name)
+            if size_bytes:
+                driver.memcpy_dtod_async(int(pointer), self._memory.address(number), size_bytes, stream)
 
     def launch(self, prepared: list[tuple[Launch, Any, bytes]]) -> None:
         """All of them, in order; returns when the last has ended. Raises _Stopped when the parent says so."""

@@ -65,6 +65,7 @@ def preflight(
         raise UsageError(f"the buffers have {total} bytes; the checker takes {MEMORY_BYTES_MAX}: check a smaller case")
     module = ptx.parse(ptx_text)
     memory = ptx.Memory([_array(buffer.size_bytes, inputs.get(buffer.name)) for buffer in manifest.buffers])
+    binding.set_constants(manifest, module, memory)
     notes = [interpret.BufferNote(b.name, b.is_input, DTYPES[b.dtype]) for b in manifest.buffers]
     launches = list(_launches(manifest, module, memory))
     result = interpret.check(module, memory, notes, launches, steps_max=steps_max, progress=progress)
@@ -90,6 +91,7 @@ def check_blocks(
     """
     module = ptx.parse(ptx_text)
     memory = ptx.Memory(arrays)
+    binding.set_constants(manifest, module, memory)
     notes = [interpret.BufferNote(b.name, True, DTYPES[b.dtype]) for b in manifest.buffers]
     whole = next(itertools.islice(_launches(manifest, module, memory), launch, None), None)
     if whole is None:

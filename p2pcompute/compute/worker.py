@@ -70,6 +70,7 @@ class Worker:
         program = self._program(memory_map[: place.ptx_size_bytes])
         everything = np.frombuffer(memory_map, np.uint8)
         memory = ptx.Memory([everything[offset : offset + size] for offset, size in place.buffers])
+        binding.set_constants(manifest, program.module, memory)
         room = blockwork.Room(descriptors[1], order)
         work = blockwork.Work(manifest, program.module, memory, order.launch, self._threads, self.serving.abort)
         prepared = work.prepare(order.question, program.kernel)
@@ -92,6 +93,7 @@ class Worker:
         everything = np.frombuffer(memory_map, np.uint8)
         arrays = [everything[offset : offset + size] for offset, size in place.buffers]
         memory = ptx.Memory(arrays)
+        binding.set_constants(manifest, program.module, memory)
         kernels = [program.kernel(launch) for launch in manifest.launches]
         prepared = list(zip(kernels, binding.parameter_blocks(manifest, program.module, memory), strict=True))
         self.serving.say_started()

@@ -112,7 +112,8 @@ class Source(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """The task. `ptx_root` is the blob root of the canonical PTX, the artifact that every engine loads;
     `toolchain` names the compiler and options that made it, from the first of `sources`, which may include the others,
-    with the macros `defines` and the template `instances`."""
+    with the macros `defines` and the template `instances`. `constants` are variables of the PTX, by name, that hold a
+    buffer's bytes from the first launch on, as cudaMemcpyToSymbol sets them."""
 
     name: str
     toolchain: str
@@ -125,6 +126,7 @@ class Manifest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     memory_bytes_max: int
     defines: tuple[tuple[str, str], ...] = ()
     instances: tuple[str, ...] = ()
+    constants: tuple[tuple[str, str], ...] = ()
 
     @property
     def outputs(self) -> tuple[Buffer, ...]:
@@ -202,7 +204,7 @@ def manifest_fault(m: Manifest) -> str:
         return "device_ms_max must be positive and at most a day"
     if not 0 < m.memory_bytes_max <= limits.MEMORY_BYTES_MAX:
         return "memory_bytes_max must be positive and at most 64 GiB"
-    return _buffers_fault(m) or _launches_fault(m)
+    return _buffers_fault(m) or _constants_fault(m) or _launches_fault(m)
 
 
 def _buffers_fault(m: Manifest) -> str:
@@ -232,6 +234,20 @@ def _buffers_fault(m: Manifest) -> str:
         return f"the buffers take {total} bytes, more than memory_bytes_max = {m.memory_bytes_max}"
     if not any(b.is_output for b in m.buffers):
         return "a task needs at least one output"
+    return ""
+
+
+def _constants_fault(m: Manifest) -> str:
+    if len(m.constants) > limits.CONSTANTS_MAX:
+        return f"more than {limits.CONSTANTS_MAX} variables are set"
+    if len({variable for variable, _ in m.constants}) != len(m.constants):
+        return "a variable is set twice"
+    inputs = {b.name for b in m.buffers if b.is_pure_input}
+    for variable, buffer in m.constants:
+        if not 0 < len(variable) <= limits.DEFINE_BYTES_MAX:
+            return "a variable's name is empty or too long"
+        if buffer not in inputs:
+            return f"variable {variable[:64]} is set from {buffer[:32]!r}, which is no input alone"
     return ""
 
 

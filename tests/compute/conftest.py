@@ -20,7 +20,7 @@ Compiled = Callable[[str], CompiledSource]
 def compiled() -> Compiled:
     """`compiled(name)` for each kernel of the library, and for the files that the tests bring."""
     sources = {name: kernels_cu.load(name).source for name in kernels_cu.names()}
-    for name in ("cases.cu", "cuda_cases.cu", "math_float.cu", "math_double.cu"):
+    for name in ("cases.cu", "cuda_cases.cu", "constants.cu", "math_float.cu", "math_double.cu"):
         sources[name] = (Path(__file__).parent / name).read_text(encoding="utf-8")
     done: dict[str, CompiledSource] = {}
 
