@@ -81,6 +81,7 @@ class AsyncClient:
         kernel: Kernel,
         *positional: Value,
         arguments: Mapping[str, Value] | None = None,
+        constants: Mapping[str, Array] | None = None,
         grid: Dim,
         block: Dim,
         shared_bytes: int = 0,
@@ -100,7 +101,8 @@ class AsyncClient:
         these two: p2pcompute.replicate, adaptive or sample.
 
         Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
-        options. `budget` is micro-credits, `needs` what is asked of providers beyond the kernel's own memory and time;
+        options. `constants` sets variables of the source (`__constant__` or `__device__`) before the kernel begins.
+        `budget` is micro-credits, `needs` what is asked of providers beyond the kernel's own memory and time;
         `device_s` bounds the kernel, `timeout_s` the whole job. Raises UsageError and CompileError before
         anything is sent.
         """
@@ -113,6 +115,7 @@ class AsyncClient:
             shared_bytes=shared_bytes,
             device_s=device_s,
             name=name,
+            constants=constants,
         )
         return await self.submit_task(
             task,
@@ -134,6 +137,7 @@ class AsyncClient:
         shared_bytes: int = 0,
         device_s: float = DEVICE_S_DEFAULT,
         name: str = "",
+        constants: Mapping[str, Array] | None = None,
     ) -> Task:
         """Compile and check everything that needs no peer. Raises UsageError and CompileError."""
         compiled = await self.compile(kernel)
@@ -147,6 +151,7 @@ class AsyncClient:
             shared_bytes=shared_bytes,
             device_ms_max=max(1, int(device_s * 1000)),
             name=name or kernel.entry[:64],
+            constants=constants,
         )
 
     async def submit_task(

@@ -12,6 +12,7 @@ from p2pcompute.client.arguments import Array, In, InOut, Out, Value, dtype_name
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.client.signature import TEXTURE_OBJECT, SourceParameter, parameters_of
 from p2pcompute.client.textures import TextureArgument
+from p2pcompute.compute import binding, ptx
 from p2pcompute.compute.compiler import CompiledSource, EntrySignature
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits, merkle
@@ -23,6 +24,8 @@ SCALAR_OF_PTX: Final = {
 }  # fmt: skip
 """What a PTX parameter type is, when the source does not say: PTX writes int as u32."""
 
+CONSTANT: Final = "constant "
+"""How the names of buffers begin that variables are set from: no parameter of C++ has such a name."""
 Dim = int | Sequence[int]
 
 
@@ -72,8 +75,10 @@ def make_task(
     shared_bytes: int,
     device_ms_max: int,
     name: str,
+    constants: Mapping[str, Array] | None = None,
 ) -> Task:
-    """Check everything that can be checked here, and build the task. Raises UsageError with one clear sentence."""
+    """Check everything that can be checked here, and build the task. `constants`: variables of the source, by name,
+    and what they hold from the start. Raises UsageError with one clear sentence."""
     entry = find_entry(compiled, kernel)
     texts = (kernel.source, *kernel.headers.values())
     known = next((found for text in texts if (found := parameters_of(text, kernel.entry)) is not None), None)
@@ -111,6 +116,8 @@ def make_task(
                     f"parameter {parameter.name} of {kernel.entry} is a struct; those cannot be given here"
                 )
             arguments.append(Argument(value=scalar_bytes(value, dtype, f"argument {parameter.name}")))
+    for variable, array in (constants or {}).items():
+        buffers.append(_buffer(SourceParameter(f"{CONSTANT}{variable}", True, ""), In(array), blobs))
     text = compiled.ptx.encode()
     sources = {kernel.name: kernel.source.encode(), **{name: text.encode() for name, text in kernel.headers.items()}}
     blobs += [text, *sources.values()]
@@ -126,7 +133,10 @@ def make_task(
         memory_bytes_max=max(limits.MIB, sum(b.size_bytes for b in buffers)),
         defines=tuple(sorted(kernel.defines.items())),
         instances=(kernel.entry,) if "<" in kernel.entry else (),
+        constants=tuple((variable, f"{CONSTANT}{variable}") for variable in constants or ()),
     )
+    if constants:
+        list(binding.constants(manifest, ptx.parse(compiled.ptx)))
     return Task(encode_manifest(manifest), text, tuple(blobs), tuple(outputs))
 
 

@@ -114,3 +114,39 @@ def test_a_bad_grid_is_refused(grid: Any) -> None:
 def test_a_block_of_too_many_threads_is_refused() -> None:
     with pytest.raises(UsageError, match="threads"):
         build(block=(32, 32, 2), **good())
+
+
+PTX_WITH_VARIABLES = """.version 8.4
+.target sm_75
+.address_size 64
+.const .align 4 .b8 weights[16];
+.visible .entry saxpy(.param .u32 n, .param .f32 a, .param .u64 x, .param .u64 y)
+{
+ret;
+}
+"""
+
+
+def with_constants(**constants: np.ndarray) -> Task:
+    compiled = CompiledSource(PTX_WITH_VARIABLES, "toolchain", "", (SIGNATURE,))
+    sizes: dict[str, Any] = {"grid": 1, "block": 1, "shared_bytes": 0, "device_ms_max": 1}
+    return make_task(KERNEL, compiled, (), good(), name="t", constants=constants, **sizes)
+
+
+def test_variables_are_set_from_buffers_of_their_own() -> None:
+    manifest = decode_manifest(with_constants(weights=np.arange(4, dtype=np.int32)).manifest)
+    assert manifest.constants == (("weights", "constant weights"),)
+    assert [b.name for b in manifest.inputs] == ["x", "y", "constant weights"]
+
+
+@pytest.mark.parametrize(
+    ("constants", "sentence"),
+    [
+        ({"weight": np.zeros(1, np.int32)}, "the PTX has no variable 'weight'"),
+        ({"weights": np.zeros(5, np.int32)}, "variable weights has 16 bytes, buffer constant weights 20"),
+        ({"weights": np.zeros(0, np.int32)}, "argument constant weights is empty"),
+    ],
+)
+def test_variables_that_do_not_fit_are_told(constants: dict[str, np.ndarray], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        with_constants(**constants)

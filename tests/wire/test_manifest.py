@@ -113,6 +113,11 @@ FAULTS = {
     "texture: and pointer": with_launch(arguments=(Argument("x", texture=TEXTURE), Argument("x"))),
     "too many macros": replace(GOOD, defines=(("A", "1"),) * (limits.DEFINES_MAX + 1)),
     "a macro too long": replace(GOOD, defines=(("A", "1" * (limits.DEFINE_BYTES_MAX + 1)),)),
+    "variable: set twice": replace(GOOD, constants=(("c", "x"), ("c", "x"))),
+    "variable: no buffer": replace(GOOD, constants=(("c", "nothing"),)),
+    "variable: from an output": replace(GOOD, constants=(("c", "y"),)),
+    "variable: no name": replace(GOOD, constants=(("", "x"),)),
+    "too many variables": replace(GOOD, constants=tuple((f"c{n}", "x") for n in range(limits.CONSTANTS_MAX + 1))),
     "too many instances": replace(GOOD, instances=("k<1>",) * (limits.INSTANCES_MAX + 1)),
 }
 
