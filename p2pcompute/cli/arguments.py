@@ -54,6 +54,17 @@ def named_arguments(
     return values
 
 
+def constants(texts: Iterable[str]) -> dict[str, Array]:
+    """Arrays for variables of the source, NAME=FILE.npy. Raises UsageError."""
+    found: dict[str, Array] = {}
+    for text in texts:
+        name, file = _split(text, "--constant", "weights=w.npy")
+        if name in found:
+            raise UsageError(f"variable {name} is given twice")
+        found[name] = _load(Path(file), "r")
+    return found
+
+
 def with_tolerances(values: dict[str, Value], texts: Iterable[str]) -> dict[str, Value]:
     """Outputs that need only be close: NAME=ulp:4 or NAME=rtol:1e-6, or both. Raises UsageError."""
     from p2pcompute.client.arguments import InOut, Out

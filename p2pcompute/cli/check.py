@@ -54,6 +54,7 @@ class Call:
     out: Annotated[list[str] | None, Parameter(help="Array to fill, NAME=DTYPE:SHAPE.")] = None
     scalar: Annotated[list[str] | None, Parameter(help="Number, NAME=VALUE or NAME=VALUE:DTYPE.")] = None
     texture: Annotated[list[str] | None, Parameter(help="Texture to read, NAME=FILE.npy:2d,linear,...")] = None
+    constant: Annotated[list[str] | None, Parameter(help="Array that a variable holds, NAME=FILE.npy.")] = None
     shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
     include: Annotated[list[str] | None, Parameter(help="Folder with headers of one's own.")] = None
     define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
@@ -125,6 +126,7 @@ async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
         shared_bytes=call.shared,
         device_ms_max=limits.DEVICE_MS_MAX,
         name=kernel.entry[:64],
+        constants=arguments.constants(call.constant or ()),
     )
     return task, compiled.lines
 

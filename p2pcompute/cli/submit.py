@@ -102,6 +102,7 @@ def run(
     out: list[str] | None = None,
     scalar: list[str] | None = None,
     texture: list[str] | None = None,
+    constant: list[str] | None = None,
     tolerance: list[str] | None = None,
     shared: int = 0,
     define: list[str] | None = None,
@@ -131,6 +132,7 @@ def run(
         scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32.
         texture: Texture to read, NAME=FILE.npy:2d,WORDS; words: clamp border wrap mirror linear normalized as_float
             layered.
+        constant: Array that a __constant__ or __device__ variable holds from the start, NAME=FILE.npy.
         tolerance: How close results of an output must be that are not the same bits, NAME=ulp:4 or NAME=rtol:1e-6.
         shared: Bytes of dynamic shared memory.
         define: Macro for the compiler, A=B; may be given several times.
@@ -155,6 +157,7 @@ def run(
             "grid": arguments.parse_dims(grid, "--grid"),
             "block": arguments.parse_dims(block, "--block"),
             "shared_bytes": shared,
+            "constants": arguments.constants(constant or ()),
             "device_s": device_s,
             "name": name,
         },

@@ -58,6 +58,20 @@ def test_a_kernel_runs_and_its_evidence_holds(command: Command, files: Path, thr
     assert command("audit", "all.p2p") == 0
 
 
+def test_variables_of_the_source_are_set(command: Command, files: Path, through: tuple[str, ...]) -> None:
+    Path("weigh.cu").write_text(
+        "__constant__ float weights[4];\n__device__ int scale = 3;\n"
+        'extern "C" __global__ void weigh(float *y) { y[threadIdx.x] = weights[threadIdx.x] * scale; }\n'
+    )
+    np.save("w.npy", np.array([1, 2, 3], np.float32))
+    what = ("weigh.cu", "--entry", "weigh", "--grid", "1", "--block", "4", "--out", "y=f32:4")
+    assert command("run", *what, "--constant", "weights=w.npy", *through) == 0, command.err
+    assert np.load("results/y.npy").tolist() == [3, 6, 9, 0]
+    assert command("kernel", "check", *what, "--constant", "weights=w.npy") == 0, command.err
+    assert command("run", *what, "--constant", "weight=w.npy", *through) == 2
+    assert "the PTX has no variable 'weight'" in command.err
+
+
 def test_what_was_promised_leaves_by_the_operators_command_and_what_came_is_booked(
     command: Command, files: Path, through: tuple[str, ...], provider: Provider
 ) -> None:
