@@ -47,7 +47,7 @@ def constants(manifest: Manifest, module: ptx.Module) -> Iterator[tuple[str, int
 
 
 def set_constants(manifest: Manifest, module: ptx.Module, memory: ptx.Memory) -> None:
-    """Before the first launch, and before single blocks are run. `memory` holds the manifest's buffers in order.
+    """Before the first launch. `memory` holds the manifest's buffers in order.
     Raises as `constants` does."""
     _, digest = canonical_form(module)
     for name, number, size_bytes in constants(manifest, module):

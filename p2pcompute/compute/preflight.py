@@ -91,7 +91,6 @@ def check_blocks(
     """
     module = ptx.parse(ptx_text)
     memory = ptx.Memory(arrays)
-    binding.set_constants(manifest, module, memory)
     notes = [interpret.BufferNote(b.name, True, DTYPES[b.dtype]) for b in manifest.buffers]
     whole = next(itertools.islice(_launches(manifest, module, memory), launch, None), None)
     if whole is None:

@@ -19,7 +19,7 @@ from p2pcompute.compute import binding, blockwork, jobs, ptx, sandbox, shared
 from p2pcompute.compute.artifact import find_entry, load_artifact, warm_text
 from p2pcompute.compute.channel import ChildChannel
 from p2pcompute.compute.serving import Serving
-from p2pcompute.errors import SandboxError
+from p2pcompute.errors import SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Launch, Manifest
@@ -70,8 +70,9 @@ class Worker:
         program = self._program(memory_map[: place.ptx_size_bytes])
         everything = np.frombuffer(memory_map, np.uint8)
         memory = ptx.Memory([everything[offset : offset + size] for offset, size in place.buffers])
-        binding.set_constants(manifest, program.module, memory)
         room = blockwork.Room(descriptors[1], order)
+        if manifest.constants:
+            raise UsageError("the task sets variables, which are no part of a state")
         work = blockwork.Work(manifest, program.module, memory, order.launch, self._threads, self.serving.abort)
         prepared = work.prepare(order.question, program.kernel)
         self.serving.say_started()

@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from p2pcompute.compute import cuda_worker
+from p2pcompute.compute import blocks, cuda_worker
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
+from p2pcompute.compute.sampling.task import eligible_fault
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Manifest, Role
@@ -81,3 +82,19 @@ async def test_what_does_not_fit_is_refused(
 ) -> None:
     result = await engine.run(task(text, constant), text, {name: array.tobytes() for name, array in GIVEN.items()})
     assert (result.status, result.reason) == (JobStatus.REFUSED, reason)
+
+
+async def test_single_blocks_are_not_recomputed(text: bytes) -> None:
+    engine = CpuEngine(threads=1, memory_bytes_max=64 * limits.MIB)
+    state = {name: array.tobytes() for name, array in GIVEN.items()} | {"out": bytes(16)}
+    try:
+        asked = task(text, ("weights", "w"))
+        found = await blocks.log_blocks(engine, asked, text, state, launch=0, blocks=[0])
+        assert (found.result.status, found.result.reason) == (
+            JobStatus.REFUSED,
+            "the task sets variables, which are no part of a state",
+        )
+        assert "sets variables" in eligible_fault(asked, text)
+        assert await run(engine, text, asked) == [2, 3, 5, 7]
+    finally:
+        await engine.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from p2pcompute.wire import limits
@@ -25,6 +26,11 @@ def test_repeats_are_steps_of_the_same_launch() -> None:
 def test_a_step_that_does_not_exist_has_no_launch(step: int) -> None:
     with pytest.raises(IndexError):
         launch_of(task(2, 1, 3), step)
+
+
+def test_a_task_that_sets_variables_keeps_no_states() -> None:
+    made = msgspec.structs.replace(task(1), constants=(("c", "IN"),))
+    assert "sets variables" in snapshot_fault(made)
 
 
 def test_a_state_holds_every_buffer_but_pure_inputs() -> None:
