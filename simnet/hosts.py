@@ -52,6 +52,8 @@ NODES_MAX: Final = 30
 class SimulatedEngine:
     """node.engines.Engine: takes virtual time, gives what the node's character says."""
 
+    quarantine = ""
+
     def __init__(self, node: HostNode) -> None:
         self._node = node
 

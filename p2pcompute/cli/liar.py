@@ -27,6 +27,10 @@ class LyingEngine:
 
     honest: Engine
 
+    @property
+    def quarantine(self) -> str:
+        return self.honest.quarantine
+
     async def run(
         self,
         manifest: Manifest,

@@ -7,15 +7,15 @@ result = await engine.run(manifest, ptx_text, {"x": data})
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from p2pcompute.compute import blocks, jobs, running, sandbox
+from p2pcompute.compute import blocks, jobs, running
 from p2pcompute.compute.child import Child
-from p2pcompute.compute.engine import EngineResult, OnStep
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.compute.ptx.blocklist import BlockList
 from p2pcompute.compute.shared import SharedMemory, State
-from p2pcompute.compute.supervisor import Bounds, Supervisor
+from p2pcompute.compute.slot import Slot
+from p2pcompute.compute.supervisor import Bounds
 from p2pcompute.errors import UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest, encode_manifest, manifest_fault
@@ -28,11 +28,9 @@ public ones the largest took 2 s to parse and compile. A kernel looks at the abo
 within a millisecond."""
 
 
-class CpuEngine:
-    """One slot: runs one job at a time, each on up to `threads` cores and `memory_bytes_max` of buffers.
-
-    The worker starts with the first job (or `start`), serves many, and is replaced after a crash. Close with `aclose`.
-    With `jail` off, a machine that lacks layers of the sandbox runs jobs too: `isolation` then says `none`.
+class CpuEngine(Slot):
+    """A slot whose jobs run on up to `threads` cores. With `jail` off, a machine that lacks layers of the sandbox runs
+    jobs too: `isolation` then says `none`.
     """
 
     name: ClassVar[str] = "cpu"
@@ -43,66 +41,13 @@ class CpuEngine:
     def __init__(self, *, threads: int, memory_bytes_max: int, jail: bool = True) -> None:
         if threads < 1 or memory_bytes_max < 1:
             raise UsageError("an engine needs at least one thread and one byte of memory")
-        self.memory_bytes_max = memory_bytes_max
-        self._worker = Supervisor(
+        numbers = (threads, memory_bytes_max, int(jail))
+        super().__init__(
             "CPU engine",
-            lambda: Child(("-m", _WORKER_MODULE), jobs.REPLY_BYTES_MAX, threads, memory_bytes_max, int(jail)),
+            lambda: Child(("-m", _WORKER_MODULE), jobs.REPLY_BYTES_MAX, *numbers),
             _BOUNDS,
+            memory_bytes_max,
         )
-
-    @property
-    def isolation(self) -> str:
-        """The isolation level for offers: `jail` or `none`."""
-        return sandbox.available().level
-
-    @property
-    def worker_pid(self) -> int | None:
-        """The worker's process id; None when there is none now."""
-        return self._worker.worker_pid
-
-    async def start(self) -> None:
-        """Have a jailed, warm worker. Raises SandboxError when this machine cannot jail it or it cannot start."""
-        async with self._worker.turn() as evicted:
-            if not evicted:
-                await self._worker.ensure()
-
-    def pause(self) -> None:
-        """Stop at once, a job in the middle, whose time stands still; jobs that come wait. Until `resume`."""
-        self._worker.pause()
-
-    def resume(self) -> None:
-        """Go on where `pause` stopped."""
-        self._worker.resume()
-
-    async def evict(self, why: str) -> None:
-        """While paused: give all memory back; a job in the middle is CRASHED, and so is each that comes."""
-        await self._worker.evict(why)
-
-    async def aclose(self) -> None:
-        """Kill the worker and wait until it is gone. The engine may be used again afterwards."""
-        await self._worker.drop()
-
-    async def run(
-        self,
-        manifest: Manifest,
-        ptx_text: bytes,
-        inputs: Mapping[str, bytes | memoryview],
-        *,
-        on_step: OnStep | None = None,
-    ) -> EngineResult:
-        """Run the manifest's launches in order. `inputs` has the bytes of every IN and INOUT buffer. With `on_step`
-        every state is shown to it, which counts as no device time, and `outputs` stays empty.
-
-        Never raises for what a stranger could cause: bad PTX, sizes and crashes are statuses. Cancelling kills the
-        worker before the cancellation goes on. Raises SandboxError when no worker can be jailed here.
-        """
-        fault = running.job_fault(manifest, ptx_text, inputs, self.memory_bytes_max)
-        if fault:
-            return EngineResult(JobStatus.REFUSED, reason=fault)
-        async with self._worker.turn() as evicted:
-            if evicted:
-                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(evicted))
-            return await running.run_job(self._worker, manifest, ptx_text, inputs, on_step)
 
     async def ask(
         self,

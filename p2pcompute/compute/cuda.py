@@ -16,10 +16,11 @@ from typing import ClassVar, Final
 
 import trio
 
-from p2pcompute.compute import child, jobs, running, sandbox
+from p2pcompute.compute import child, jobs, running
 from p2pcompute.compute.child import Child
 from p2pcompute.compute.engine import EngineResult, OnStep
-from p2pcompute.compute.supervisor import Bounds, Supervisor
+from p2pcompute.compute.slot import Slot
+from p2pcompute.compute.supervisor import Bounds
 from p2pcompute.errors import DeviceError, LocalError, SandboxError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -46,14 +47,13 @@ _UUID: Final = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,88}", re.ASCII)
 _INDEX_MAX: Final = 63
 
 
-class CudaEngine:
-    """One slot: runs one job at a time on one device, with `memory_bytes_max` of buffers.
+class CudaEngine(Slot):
+    """A slot whose jobs run on one device.
 
     `device` is the UUID as nvidia-smi -L shows it, of a GPU or a MIG instance, or a number in the order of PCI. The
     worker serves `jobs_per_worker` jobs and is replaced then: without the parameter as many as come, or only one where
     kernels can reach the worker's own memory (docs/spec/engines.md, 4.5). It is replaced, too, after a crash, a missed
-    deadline and a kernel's fault; the next one runs nothing until it sees the device's memory free again. Close with
-    `aclose`.
+    deadline and a kernel's fault; the next one runs nothing until it sees the device's memory free again.
     """
 
     name: ClassVar[str] = "cuda"
@@ -69,10 +69,9 @@ class CudaEngine:
         if memory_bytes_max < 1 or (jobs_per_worker is not None and jobs_per_worker < 1):
             raise UsageError("an engine needs at least one byte of memory, and a worker at least one job")
         self.device_id = str(device)
-        self.memory_bytes_max = memory_bytes_max
+        super().__init__("CUDA engine", self._spawn, _BOUNDS, memory_bytes_max)
         self._jail = jail
         self._jobs_per_worker = jobs_per_worker
-        self._worker = Supervisor("CUDA engine", self._spawn, _BOUNDS)
         self._served = 0
         self._free_bytes: int | None = None
         self._fault = ""
@@ -97,68 +96,31 @@ class CudaEngine:
         return self.device.capability
 
     @property
-    def isolation(self) -> str:
-        """The isolation level for offers: `jail` or `none`."""
-        return sandbox.available().level
-
-    @property
     def quarantine(self) -> str:
         """Why nothing runs on the device at present, as a sentence; empty when all is well."""
         return self._fault
 
-    @property
-    def worker_pid(self) -> int | None:
-        """The worker's process id; None when there is none now."""
-        return self._worker.worker_pid
-
-    async def start(self) -> None:
-        """Have a jailed, warm worker. Raises SandboxError when this machine cannot jail it, DeviceError when the device
-        is missing, too old or in quarantine."""
-        async with self._worker.turn() as evicted:
-            if not evicted:
-                await self._ensure()
-
-    def pause(self) -> None:
-        """Stop at once, a job in the middle, whose time stands still; jobs that come wait. Until `resume`."""
-        self._worker.pause()
-
-    def resume(self) -> None:
-        """Go on where `pause` stopped."""
-        self._worker.resume()
-
-    async def evict(self, why: str) -> None:
-        """While paused: give all memory back; a job in the middle is CRASHED, and so is each that comes."""
-        await self._worker.evict(why)
-
     async def aclose(self) -> None:
         """Kill the worker and wait until it is gone. The engine may be used again afterwards."""
-        await self._worker.drop()
+        await super().aclose()
         self._free_bytes = None
 
-    async def run(
+    async def _run(
         self,
         manifest: Manifest,
         ptx_text: bytes,
         inputs: Mapping[str, bytes | memoryview],
-        *,
-        on_step: OnStep | None = None,
+        on_step: OnStep | None,
     ) -> EngineResult:
-        """As CpuEngine.run. A device that cannot be used is REFUSED, with the reason. Raises SandboxError when no
-        worker can be jailed here."""
-        fault = running.job_fault(manifest, ptx_text, inputs, self.memory_bytes_max)
-        if fault:
-            return EngineResult(JobStatus.REFUSED, reason=fault)
-        async with self._worker.turn() as evicted:
-            if evicted:
-                return EngineResult(JobStatus.CRASHED, reason=jobs.sentence(evicted))
-            try:
-                await self._ensure()
-            except DeviceError as error:
-                await self._worker.drop()
-                return EngineResult(JobStatus.REFUSED, reason=jobs.sentence(str(error)))
-            copying_s = _copying_s(manifest, pauses=on_step is not None)
-            result = await running.run_job(self._worker, manifest, ptx_text, inputs, on_step, copying_s=copying_s)
-            await self._count()
+        """A device that cannot be used is REFUSED, with the reason."""
+        try:
+            await self._ensure()
+        except DeviceError as error:
+            await self._worker.drop()
+            return EngineResult(JobStatus.REFUSED, reason=jobs.sentence(str(error)))
+        copying_s = _copying_s(manifest, pauses=on_step is not None)
+        result = await running.run_job(self._worker, manifest, ptx_text, inputs, on_step, copying_s=copying_s)
+        await self._count()
         if result.status is JobStatus.OK and result.device_us > manifest.device_ms_max * 1000:
             reason = f"the kernels ran longer than {manifest.device_ms_max} ms"
             return EngineResult(JobStatus.TIMEOUT, device_us=result.device_us, reason=reason, log=result.log)
@@ -189,19 +151,31 @@ class CudaEngine:
         """Have a worker that sees the device's memory free. Raises as `start` does."""
         if self._worker.is_running:
             return
-        if self._free_bytes is None and not self._fault:
-            await self._worker.ensure()
-            self._free_bytes = self.device.free_bytes
-            return
         if self._fault and trio.current_time() < self._retry_at:
             raise DeviceError(self._fault)
+        if self._free_bytes is None and not self._fault:
+            await self._first()
+            return
         missing = await self._recover()
         if missing:
-            self._fault = f"device {self.device_id} is out of service: {missing}; it is tried again in a while"
-            self._retry_at = trio.current_time() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, QUARANTINE_S[1])
+            self._shut(missing)
             raise DeviceError(self._fault)
         self._fault, self._pause_s = "", QUARANTINE_S[0]
+
+    async def _first(self) -> None:
+        """The first worker since the engine was made or closed sees how much is free."""
+        try:
+            await self._worker.ensure()
+        except DeviceError as error:
+            self._shut(str(error))
+            raise
+        self._free_bytes = self.device.free_bytes
+
+    def _shut(self, why: str) -> None:
+        """Into quarantine."""
+        self._fault = f"device {self.device_id} is out of service: {why}; it is tried again in a while"
+        self._retry_at = trio.current_time() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, QUARANTINE_S[1])
 
     async def _recover(self) -> str:
         """Start processes until one sees the memory that was free before. Why none did, as a part of a sentence."""

@@ -17,7 +17,11 @@ from p2pcompute.wire.steps import snapshot_fault, state_buffers
 
 
 class Engine(Protocol):
-    """What runs one manifest at a time; compute.cpu.CpuEngine is one."""
+    """What runs one manifest at a time; compute.cpu.CpuEngine is one. `quarantine`: why its device cannot be used at
+    present; empty when it can."""
+
+    @property
+    def quarantine(self) -> str: ...
 
     async def run(
         self,
@@ -31,12 +35,13 @@ class Engine(Protocol):
 
 
 class Engines:
-    """Lends a free engine to each run; runs beyond their number wait their turn."""
+    """Lends a free engine to each run; runs beyond their number wait their turn. An engine in quarantine is only lent
+    when all are."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
         self._all = tuple(engines)
         self._free = list(engines)
-        self._room = trio.CapacityLimiter(max(1, len(engines)))
+        self._waiting = trio.lowlevel.ParkingLot()
 
     async def aclose(self) -> None:
         """Kill every worker."""
@@ -61,12 +66,23 @@ class Engines:
         """An engine for as long as the block runs, when one is free. Raises LocalError when there is none at all."""
         if not self._all:
             raise LocalError("this node has no engine")
-        async with self._room:
-            engine = self._free.pop()
-            try:
-                yield engine
-            finally:
-                self._free.append(engine)
+        engine = await self._taken()
+        try:
+            yield engine
+        finally:
+            self._free.append(engine)
+            self._waiting.unpark()
+
+    async def _taken(self) -> Engine:
+        """A free engine; waits for one whose device can be used, if there is any."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            is_any = any(not engine.quarantine for engine in self._all)
+            fit = [engine for engine in self._free if not (is_any and engine.quarantine)]
+            if fit:
+                self._free.remove(fit[-1])
+                return fit[-1]
+            await self._waiting.park()
 
     @staticmethod
     async def _run_on(engine: Engine, manifest: Manifest, keeper: _Keeper) -> JobOutcome:

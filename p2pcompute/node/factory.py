@@ -148,8 +148,9 @@ async def open_provider(
         async with open_peer(home, keyring, config, engines, checkers) as peer, open_service() as nursery:
             node = LocalNode(peer)
             await nursery.start(serve_control, node, layout.control_socket)
-            peer.remarks += [f"not sold: {passed}" for passed in fleet.passed]
-            await nursery.start(sell, peer, fleet, await appraise(fleet), nvml)
+            terms, failed = await appraise(fleet)
+            peer.remarks += [f"not sold: {passed}" for passed in (*fleet.passed, *failed)]
+            await nursery.start(sell, peer, fleet, terms, nvml)
             try:
                 yield peer, node
             finally:

@@ -37,12 +37,6 @@ class Fleet:
         """Process ids of those that run."""
         return [engine.worker_pid for engine in self.engines if engine.worker_pid is not None]
 
-    @property
-    def fault(self) -> str:
-        """Why no device can be used at present; empty when one can."""
-        faults = [engine.quarantine if isinstance(engine, CudaEngine) else "" for engine in self.engines]
-        return "" if "" in faults else faults[0]
-
 
 def muster(config: Config, nvml: Nvml | None, missing: DeviceError | None = None) -> Fleet:
     """The engines that the configuration asks for. `nvml` is None where it cannot be opened, for the reason `missing`.

@@ -6,6 +6,7 @@ goes on if they leave again soon; after `patience_s` it is given up, and its mem
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from p2pcompute.compute.nvml import Gpu, Nvml, Reading
+from p2pcompute.errors import DeviceError, SandboxError
 from p2pcompute.node.fleet import Fleet
 from p2pcompute.node.sharing import Sample, Sharer
 from p2pcompute.node.usage import Inputs, Processors
@@ -22,10 +24,16 @@ if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings type stubs that hide trio.TaskStatus
 
 LOOK_S: Final = 0.5
+TEND_S: Final = 15.0
+"""Between looks at devices in quarantine."""
 
 
 class Pausable(Protocol):
-    """What runs jobs and can be stopped: an engine."""
+    """What runs jobs and can be stopped: an engine. `quarantine`: why its device cannot be used; empty when it can."""
+
+    @property
+    def quarantine(self) -> str: ...
+    async def start(self) -> None: ...
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
@@ -56,7 +64,6 @@ class Gauges:
         return Sample(
             mono_ms=time.monotonic_ns() // 1_000_000,
             minute=60 * local.tm_hour + local.tm_min,
-            fault=self._fleet.fault,
             cpu_percent=self._processors.others_percent(workers),
             gpu_percent=_most(others_percent(reading, workers) for reading in readings),
             strangers=_most(_strangers(reading, workers) for reading in readings),
@@ -103,27 +110,55 @@ async def share(
     task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Until cancelled; started once the first look decided. The engines are paused from the first moment on that they
-    are not to run."""
-    is_open, is_told, evicted_at = False, False, trio.current_time() + patience_s
+    are not to run. A device that cannot be used closes the shop, if it is the last, and is tried again meanwhile."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_tend, engines)
+        await nursery.start(lambda task_status: _share(look, sharer, engines, shop, patience_s, task_status))
+        task_status.started()
+
+
+async def _tend(engines: Sequence[Pausable]) -> None:
+    """Try devices again; each says itself when it is time."""
+    while True:
+        await trio.sleep(TEND_S)
+        for engine in engines:
+            if engine.quarantine:
+                with contextlib.suppress(DeviceError, SandboxError):
+                    await engine.start()
+
+
+async def _share(
+    look: Callable[[], Awaitable[Sample]],
+    sharer: Sharer,
+    engines: Sequence[Pausable],
+    shop: Shop,
+    patience_s: float,
+    task_status: TaskStatus[None],
+) -> None:
+    runs, is_open, is_told, evicted_at = False, False, False, trio.current_time() + patience_s
     for engine in engines:
         engine.pause()
     while True:
         word = sharer.look(await look())
-        if word.share and not is_open:
+        if word.share and not runs:
             for engine in engines:
                 engine.resume()
-            shop.open()
-        elif is_open and not word.share:
+        elif runs and not word.share:
             for engine in engines:
                 engine.pause()
             evicted_at = trio.current_time() + patience_s
-        is_open = word.share
-        if not is_open:
-            shop.close(word.why)
-            if trio.current_time() >= evicted_at:
-                for engine in engines:
-                    await engine.evict(f"the machine's owner uses it: {word.why}")
-                evicted_at = float("inf")
+        runs = word.share
+        if not runs and trio.current_time() >= evicted_at:
+            for engine in engines:
+                await engine.evict(f"the machine's owner uses it: {word.why}")
+            evicted_at = float("inf")
+        faults = [engine.quarantine for engine in engines]
+        why = word.why or ("" if "" in faults else faults[0])
+        if why:
+            shop.close(why)
+        elif not is_open:
+            shop.open()
+        is_open = not why
         if not is_told:
             task_status.started()
             is_told = True

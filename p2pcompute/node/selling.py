@@ -53,21 +53,25 @@ def open_nvml() -> Iterator[tuple[Nvml | None, DeviceError | None]]:
         yield nvml, None
 
 
-async def appraise(fleet: Fleet) -> Terms:
+async def appraise(fleet: Fleet) -> tuple[Terms, tuple[str, ...]]:
     """Start the devices and measure them, one after the other: the slowest counts, since an offer holds for each of its
-    slots. Raises DeviceError, SandboxError, KernelError."""
-    first = fleet.engines[0]
-    if not isinstance(first, CudaEngine):
-        return _terms(first, await measure(first, PROCESSORS), "", 0, len(fleet.engines))
-    speeds = []
+    slots. A sentence for each GPU that does not start, which gives no slot. Raises DeviceError when none starts,
+    SandboxError, KernelError."""
+    if not fleet.gpus:
+        return _terms(fleet.engines[0], await measure(fleet.engines[0], PROCESSORS), "", 0, len(fleet.engines)), ()
+    started, speeds, passed = [], [], []
     for engine, gpu in zip(fleet.engines, fleet.gpus, strict=True):
         try:
             await engine.start()
         except DeviceError as error:
-            raise DeviceError(f"{gpu.name} {gpu.uuid}: {error}", "p2pcompute doctor tells more") from error
+            passed.append(f"{gpu.name} {gpu.uuid}: {error}")
+            continue
+        started.append(engine)
         speeds.append(await measure(engine, GPU))
-    memory_bytes = min(engine.memory_bytes_max for engine in fleet.engines)
-    return _terms(first, _slowest(speeds), fleet.gpus[0].name, memory_bytes, len(fleet.engines))
+    if not started:
+        raise DeviceError("; ".join(passed), "p2pcompute doctor tells more")
+    memory_bytes = min(engine.memory_bytes_max for engine in started)
+    return _terms(started[0], _slowest(speeds), fleet.gpus[0].name, memory_bytes, len(started)), tuple(passed)
 
 
 def _slowest(speeds: list[Speed]) -> Speed:

@@ -70,14 +70,12 @@ class Bounds:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """What the machine does at a moment; None where it does not say. `fault`: why no device can be used; `cpu_percent`:
-    of all processors, by others than the node; `gpu_percent`: the most of any offered GPU, by others; `strangers`:
-    processes of others on offered GPUs; `input_s`: since the last key, click or terminal line; `celsius`, `watts`: the
-    most of any offered GPU."""
+    """What the machine does at a moment; None where it does not say. `cpu_percent`: of all processors, by others than
+    the node; `gpu_percent`: the most of any offered GPU, by others; `strangers`: processes of others on offered GPUs;
+    `input_s`: since the last key, click or terminal line; `celsius`, `watts`: the most of any offered GPU."""
 
     mono_ms: int
     minute: int
-    fault: str = ""
     cpu_percent: float = 0.0
     gpu_percent: int | None = None
     strangers: int | None = None
@@ -116,10 +114,8 @@ class Sharer:
         return Word(True)
 
     def _strain(self, sample: Sample) -> str:
-        """Devices that cannot be used, or one beyond its bounds; one that was too hot must cool first."""
+        """A device beyond its bounds; one that was too hot must cool first."""
         b = self._bounds
-        if sample.fault:
-            return sample.fault
         if b.celsius_max and sample.celsius is not None:
             self._hot = sample.celsius > b.celsius_max - (b.cool_by if self._hot else 0)
             if self._hot:

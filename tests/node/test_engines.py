@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import trio
+import trio.testing
 
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.node.engines import Engines
@@ -96,3 +98,63 @@ async def test_too_many_or_too_large_states_are_refused(
     outcome = await engines.run(TOKEN, encode_manifest(await job(blobs, **changes)), blobs, snapshots=True)
     assert outcome.status is JobStatus.REFUSED
     assert reason in outcome.reason
+
+
+# Which engine is lent ------------------------------------------------------------------------------------------------
+
+
+class Named(CpuEngine):
+    """An engine whose device is well, or is not."""
+
+    well = True
+
+    @property
+    def quarantine(self) -> str:
+        return "" if self.well else "out of service"
+
+
+def two() -> tuple[Named, Named]:
+    first, second = (Named(threads=1, memory_bytes_max=1) for _ in range(2))
+    return first, second
+
+
+async def test_an_engine_in_quarantine_is_lent_only_when_all_are() -> None:
+    first, second = two()
+    pool = Engines([first, second])
+    second.well = False
+    async with pool.lend() as lent:
+        assert lent is first
+        first.well = False
+        async with pool.lend() as other:
+            assert other is second
+
+
+async def test_a_run_waits_for_an_engine_that_can_be_used(autojump_clock: trio.testing.MockClock) -> None:
+    first, second = two()
+    pool, waited = Engines([first, second]), []
+    second.well = False
+
+    async def borrow(for_s: float) -> None:
+        async with pool.lend() as lent:
+            assert lent is first
+            await trio.sleep(for_s)
+        waited.append(trio.current_time())
+
+    begin_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(borrow, 2.0)
+    assert [at_s - begin_s for at_s in waited] == pytest.approx([2.0, 4.0, 6.0])
+
+
+async def test_who_gives_up_waiting_is_passed_over(autojump_clock: trio.testing.MockClock) -> None:
+    first, second = two()
+    pool = Engines([first, second])
+    second.well = False
+    async with pool.lend():
+        with trio.move_on_after(1) as tired:
+            async with pool.lend():
+                raise AssertionError("there was no engine to lend")
+        assert tired.cancelled_caught
+    async with pool.lend() as lent:
+        assert lent is first

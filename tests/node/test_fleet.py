@@ -58,7 +58,7 @@ def test_each_gpu_has_an_engine_with_most_of_its_memory(gpus: pytest.MonkeyPatch
         ("GPU-stub-0", 75 * GIB),
         ("GPU-stub-1", 75 * GIB),
     ]
-    assert (len(fleet.gpus), fleet.passed, fleet.workers, fleet.fault) == (2, (), [], "")
+    assert (len(fleet.gpus), fleet.passed, fleet.workers) == (2, (), [])
 
 
 def test_gpus_that_are_too_old_are_passed_over() -> None:
@@ -79,19 +79,10 @@ def test_a_machine_whose_gpus_are_all_too_old_sells_processors(gpus: pytest.Monk
 
 
 @pytest.mark.usefixtures("_pycuda")
-def test_a_fleet_is_at_fault_when_all_its_devices_are(nvml: Nvml) -> None:  # noqa: F811
-    fleet = muster(Config(), nvml)
-    engine = fleet.engines[0]
-    assert isinstance(engine, CudaEngine)
-    engine._fault = "device GPU-stub-0 is out of service"
-    assert fleet.fault == "device GPU-stub-0 is out of service"
-
-
-@pytest.mark.usefixtures("_pycuda")
 def test_processors_are_sold_where_they_are_asked_for(nvml: Nvml) -> None:  # noqa: F811
     fleet = muster(Config(engine="cpu", slots=2, threads=4), nvml)
     assert [type(engine) for engine in fleet.engines] == [CpuEngine, CpuEngine]
-    assert (fleet.gpus, fleet.passed, fleet.fault) == ((), (), "")
+    assert (fleet.gpus, fleet.passed) == ((), ())
 
 
 def test_without_a_gpu_processors_are_sold_and_the_reason_is_told() -> None:

@@ -83,6 +83,19 @@ async def test_each_gpu_of_one_model_is_a_slot(machine: pytest.MonkeyPatch, tmp_
         assert (await node.status())["remarks"] == []
 
 
+async def test_a_gpu_that_does_not_start_leaves_the_others_to_sell(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setenv("STUB_GPUS", "3")
+    fake_cuda.install(tmp_path / "device", total_bytes=16 * GIB, needs_zeros=True, missing=["GPU-stub-1"])
+    factory.create_home(tmp_path / "home", "", "", "main")
+    async with factory.open_provider(tmp_path / "home", "", {"listen": LOOPBACK}) as (peer, node):
+        terms = peer.core.provider.terms
+        assert terms is not None
+        assert (terms.engine, terms.slots) == ("cuda", 2)
+        (remark,) = (await node.status())["remarks"]
+        assert remark.startswith("not sold: Stub GPU GPU-stub-1: ")
+        assert "no CUDA-capable device" in remark
+
+
 async def test_a_gpu_that_does_not_start_is_one_sentence_and_the_next_step(
     machine: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -9,9 +9,10 @@ import trio
 import trio.testing
 
 from p2pcompute.compute.nvml import Nvml, Reading
+from p2pcompute.errors import DeviceError
 from p2pcompute.node.config import Config
 from p2pcompute.node.fleet import Fleet, muster
-from p2pcompute.node.idle import LOOK_S, Gauges, others_percent, share
+from p2pcompute.node.idle import LOOK_S, TEND_S, Gauges, others_percent, share
 from p2pcompute.node.sharing import Bounds, Sample, Sharer, parse_when
 from p2pcompute.node.usage import Inputs, Processors
 from tests.compute.nvml.conftest import gpus, nvml, stub_library  # noqa: F401
@@ -27,6 +28,9 @@ class Script:
         self.done: list[tuple[float, str]] = []
         self.reasons: list[str] = []
         """Why it is closed, from look to look."""
+        self.quarantine = ""
+        self.recovers = False
+        """Whether the device can be used when it is tried again."""
         self._begin_s = 0.0
 
     async def look(self) -> Sample:
@@ -48,6 +52,11 @@ class Script:
 
     def resume(self) -> None:
         self._note("resume")
+
+    async def start(self) -> None:
+        if not self.recovers:
+            raise DeviceError(self.quarantine)
+        self.quarantine = ""
 
     async def evict(self, why: str) -> None:
         self._note(f"evict: {why}")
@@ -108,6 +117,35 @@ async def test_the_reason_is_that_of_the_moment(autojump_clock: trio.testing.Moc
     assert list(dict.fromkeys(script.reasons)) == ["1 other processes use a GPU", "quiet for less than 30 s"]
 
 
+async def test_a_device_that_cannot_be_used_is_not_offered_until_it_can(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    script = Script([])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(script.run, 200)
+        await trio.sleep(10)
+        script.quarantine = "device 0 is out of service"
+        await trio.sleep(90)
+        assert times(script, "close: device 0 is out of service") == [pytest.approx(10, abs=2 * LOOK_S)]
+        script.recovers = True
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert [what for _, what in script.done][2:] == ["open", "close: device 0 is out of service", "open"]
+    assert 100 <= times(script, "open")[1] <= 100 + TEND_S + 2 * LOOK_S
+
+
+async def test_one_device_that_can_be_used_keeps_the_offer(autojump_clock: trio.testing.MockClock) -> None:
+    script, broken = Script([]), Script([])
+    broken.quarantine = "device 1 is out of service"
+    with trio.move_on_after(60):
+        await share(script.look, Sharer(parse_when("idle"), Bounds(resume_s=30)), [broken, script], script, PATIENCE_S)
+    assert times(script, "close") == []
+    broken.recovers = True
+    with trio.move_on_after(60):
+        await share(script.look, Sharer(parse_when("idle"), Bounds(resume_s=30)), [broken, script], script, PATIENCE_S)
+    assert broken.quarantine == ""
+
+
 @pytest.mark.parametrize(
     ("reading", "percent"),
     [
@@ -136,8 +174,8 @@ async def test_gauges_read_the_machine(
     gpus.setenv("STUB_MILLIWATTS", "70999")
     inputs = Inputs(tmp_path, (), str(tmp_path / "event*"))
     sample = await Gauges(muster(Config(), nvml), Processors(tmp_path), inputs, nvml).look()
-    found = sample.gpu_percent, sample.strangers, sample.celsius, sample.watts, sample.input_s, sample.fault
-    assert found == (37, 2, 81, 70, None, "")
+    found = sample.gpu_percent, sample.strangers, sample.celsius, sample.watts, sample.input_s
+    assert found == (37, 2, 81, 70, None)
     assert 0 <= sample.minute < 1_440
 
 

@@ -102,12 +102,6 @@ def test_heat_and_power_count_at_any_hour() -> None:
     assert judge.look(Sample(2, NOON, watts=301, celsius=50)) == Word(False, "a GPU draws 301 W, more than 300")
 
 
-def test_a_device_that_cannot_be_used_is_not_shared() -> None:
-    assert (
-        sharer("always").look(Sample(0, NOON, fault="device 0 is out of service")).why == "device 0 is out of service"
-    )
-
-
 def test_a_device_that_was_too_hot_cools_before_it_is_shared() -> None:
     judge = sharer("always", Bounds(celsius_max=80, resume_s=0))
     assert not judge.look(Sample(0, NOON, celsius=81)).share

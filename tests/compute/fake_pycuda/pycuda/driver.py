@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def init(flags: int = 0) -> None:
     _errors.enter("cuInit")
     if _arguments.unsigned(flags):
         raise _errors.error("cuInit", _errors.INVALID_VALUE)
-    if SWITCHES.devices == 0:
+    if SWITCHES.devices == 0 or os.environ.get("CUDA_VISIBLE_DEVICES") in SWITCHES.missing:
         raise _errors.error("cuInit", _errors.NO_DEVICE)
     DEVICE.is_initialized = True
 
