@@ -101,6 +101,9 @@ class Instruction:
     line: int
     guard: Register | None = None
     guard_negated: bool = False
+    _read: tuple[Register, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    _written: tuple[Register, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    """What `reads` and `writes` found: every analysis asks, again and again."""
 
     def modifier(self, slot: str) -> str | None:
         for name, value in self.modifiers:
@@ -117,8 +120,18 @@ class Instruction:
         behind = [value for slot, value in self.modifiers if slot in TRAILING]
         return ".".join((self.opcode, *before, *self.types, *behind))
 
-    def reads(self) -> Iterator[Register]:
+    def reads(self) -> tuple[Register, ...]:
         """Registers whose value matters, the guard and the base of a stored-to address included."""
+        if self._read is None:
+            object.__setattr__(self, "_read", tuple(self._reads()))
+        return self._read or ()
+
+    def writes(self) -> tuple[Register, ...]:
+        if self._written is None:
+            object.__setattr__(self, "_written", tuple(self._writes()))
+        return self._written or ()
+
+    def _reads(self) -> Iterator[Register]:
         if self.guard is not None:
             yield self.guard
         for operand in self.sources:
@@ -129,7 +142,7 @@ class Instruction:
         if self.opcode in READS_CARRY:
             yield CARRY_REGISTER
 
-    def writes(self) -> Iterator[Register]:
+    def _writes(self) -> Iterator[Register]:
         for operand in self.destinations:
             if not isinstance(operand, Address):
                 yield from registers_of(operand)

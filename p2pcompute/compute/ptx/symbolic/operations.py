@@ -223,7 +223,7 @@ class Operations:
         to, given = ins.types[0], ins.types[1]
         if TYPES[given].is_float:
             return None
-        register = next(ins.writes(), None)
+        register = next(iter(ins.writes()), None)
         width = TYPES[register.type_name].bits if register is not None else TYPES[to].bits
         if TYPES[to].bits < width:
             return self._integer(ins, state, 0, to) if TYPES[to].bits <= TYPES[given].bits else None
