@@ -28,7 +28,8 @@ from p2pcompute.errors import (
 
 if TYPE_CHECKING:
     from p2pcompute.client.aio import AsyncClient, AsyncJob, Result, open_client
-    from p2pcompute.client.arguments import In, InOut, Out
+    from p2pcompute.client.arguments import In, InOut, Out, Temp
+    from p2pcompute.client.calls import Call
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.client.sync import Client, Job, as_completed
     from p2pcompute.client.textures import Texture1D, Texture2D, Texture3D
@@ -45,6 +46,8 @@ _HOME_OF = {
     "In": "client.arguments",
     "InOut": "client.arguments",
     "Out": "client.arguments",
+    "Temp": "client.arguments",
+    "Call": "client.calls",
     "Kernel": "client.kernel",
     "Client": "client.sync",
     "Job": "client.sync",
@@ -64,6 +67,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJob",
     "BudgetError",
+    "Call",
     "Client",
     "CompileError",
     "In",
@@ -79,6 +83,7 @@ __all__ = [
     "Policy",
     "RemoteError",
     "Result",
+    "Temp",
     "Texture1D",
     "Texture2D",
     "Texture3D",

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from p2pcompute.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from p2pcompute.client.arguments import Array, ScalarArgument, Value
     from p2pcompute.client.textures import TextureArgument
 
+NULL: Final = "null"
+"""A pointer to nothing, among scalars."""
 INCLUDE_FOLDERS_MAX: Final = 16
 """Folders that are looked through for headers; each #include tries all of them."""
 
@@ -25,6 +29,7 @@ def named_arguments(
     outputs: Iterable[str],
     scalars: Iterable[str],
     textures: Iterable[str] = (),
+    structs: Iterable[str] = (),
 ) -> dict[str, Value]:
     """All arguments by the parameter's name. Raises UsageError for one that is malformed or given twice."""
     from p2pcompute.client.arguments import In, InOut, Out
@@ -47,10 +52,13 @@ def named_arguments(
         add(name, Out(_empty(name, what)))
     for text in scalars:
         name, number = _split(text, "--scalar", "n=1000:i32")
-        add(name, parse_scalar(name, number))
+        add(name, None if number == NULL else parse_scalar(name, number))
     for text in textures:
         name, what = _split(text, "--texture", "t=image.npy:2d,linear,normalized,wrap")
         add(name, _texture(name, what))
+    for text in structs:
+        name, file = _split(text, "--struct", "camera=camera.npy")
+        add(name, _structure(Path(file)))
     return values
 
 
@@ -145,6 +153,15 @@ def _split(text: str, option: str, example: str) -> tuple[str, str]:
     if not separator or not name.isidentifier() or not value:
         raise UsageError(f"{option} {text[:64]!r} is not understood; write it like {option} {example}")
     return name, value
+
+
+def _structure(path: Path) -> np.void:
+    """The one element of a structured array. Raises UsageError."""
+    array = _load(path, "r")
+    if array.dtype.names is None or array.size != 1:
+        raise UsageError(f"{path} holds no single structure; save one with numpy's structured types")
+    found: np.void = array.reshape(1)[0]
+    return found
 
 
 def _texture(name: str, text: str) -> TextureArgument:

@@ -53,9 +53,11 @@ class Call:
     inout: Annotated[list[str] | None, Parameter(help="Array to read and write, NAME=FILE.npy.")] = None
     out: Annotated[list[str] | None, Parameter(help="Array to fill, NAME=DTYPE:SHAPE.")] = None
     scalar: Annotated[list[str] | None, Parameter(help="Number, NAME=VALUE or NAME=VALUE:DTYPE.")] = None
+    struct: Annotated[list[str] | None, Parameter(help="Structure, NAME=FILE.npy.")] = None
     texture: Annotated[list[str] | None, Parameter(help="Texture to read, NAME=FILE.npy:2d,linear,...")] = None
     constant: Annotated[list[str] | None, Parameter(help="Array that a variable holds, NAME=FILE.npy.")] = None
     shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
+    repeats: Annotated[int, Parameter(help="Launch the kernel so many times in a row.")] = 1
     include: Annotated[list[str] | None, Parameter(help="Folder with headers of one's own.")] = None
     define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
     steps: Annotated[int, Parameter(help="The most instructions to go through, of all threads.")] = STEPS_DEFAULT
@@ -97,6 +99,7 @@ def check_file(file: Path, call: Call, *, as_json: bool) -> int:
 
 
 async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
+    from p2pcompute.client import calls
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.client.task import make_task
     from p2pcompute.node import factory
@@ -105,8 +108,14 @@ async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
     include = arguments.folders(call.include or ())
     kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()), include=include)
     named = arguments.named_arguments(
-        call.inputs or (), call.inout or (), call.out or (), call.scalar or (), call.texture or ()
+        call.inputs or (),
+        call.inout or (),
+        call.out or (),
+        call.scalar or (),
+        call.texture or (),
+        call.struct or (),
     )
+    grid, block = arguments.parse_dims(call.grid, "--grid"), arguments.parse_dims(call.block, "--block")
     instances = (kernel.entry,) if "<" in kernel.entry else ()
     async with factory.compiler() as compiler:
         compiled = await compiler.compile(
@@ -119,11 +128,7 @@ async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
     task = make_task(
         kernel,
         compiled,
-        (),
-        named,
-        grid=arguments.parse_dims(call.grid, "--grid"),
-        block=arguments.parse_dims(call.block, "--block"),
-        shared_bytes=call.shared,
+        [calls.Call(named, grid, block, "", call.shared, call.repeats)],
         device_ms_max=limits.DEVICE_MS_MAX,
         name=kernel.entry[:64],
         constants=arguments.constants(call.constant or ()),

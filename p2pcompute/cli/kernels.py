@@ -87,6 +87,7 @@ def kernel_check(*kernels: str, scale: int = 1, call: Call = CALL, options: Json
 
 async def _check(specs: list[KernelSpec], scale: int) -> list[dict[str, object]]:
     from p2pcompute.cli.demo import arguments_of
+    from p2pcompute.client.calls import Call
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.client.local import run_here
     from p2pcompute.client.task import make_task
@@ -104,11 +105,7 @@ async def _check(specs: list[KernelSpec], scale: int) -> list[dict[str, object]]
                 task = make_task(
                     kernel,
                     compiled,
-                    (),
-                    arguments_of(spec, work),
-                    grid=work.grid,
-                    block=work.block,
-                    shared_bytes=work.shared_bytes,
+                    [Call(arguments_of(spec, work), work.grid, work.block, "", work.shared_bytes)],
                     device_ms_max=limits.DEVICE_MS_MAX,
                     name=spec.name,
                 )

@@ -20,7 +20,7 @@ from p2pcompute.errors import NoPeersError, UsageError
 
 if TYPE_CHECKING:
     from p2pcompute.client.aio import AsyncClient, AsyncJob, Result
-    from p2pcompute.client.arguments import Value
+    from p2pcompute.client.calls import Call
     from p2pcompute.client.kernel import Kernel
     from p2pcompute.wire.policy import Policy
 
@@ -81,7 +81,7 @@ class _Order:
     """What the command line asks for, parsed."""
 
     kernel: Kernel
-    values: Mapping[str, Value]
+    call: Call
     task: Mapping[str, object]
     policy: Policy
     terms: Mapping[str, object]
@@ -102,9 +102,11 @@ def run(
     out: list[str] | None = None,
     scalar: list[str] | None = None,
     texture: list[str] | None = None,
+    struct: list[str] | None = None,
     constant: list[str] | None = None,
     tolerance: list[str] | None = None,
     shared: int = 0,
+    repeats: int = 1,
     define: list[str] | None = None,
     include: list[str] | None = None,
     device_s: float = 60.0,
@@ -129,12 +131,14 @@ def run(
         inputs: Array to read, NAME=FILE.npy; may be given several times, like the next three.
         inout: Array to read and write, NAME=FILE.npy.
         out: Array to fill, NAME=DTYPE:SHAPE, like z=f32:1000,10.
-        scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32.
+        scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32; NAME=null for a pointer to nothing.
         texture: Texture to read, NAME=FILE.npy:2d,WORDS; words: clamp border wrap mirror linear normalized as_float
             layered.
+        struct: Structure, NAME=FILE.npy with one element of a structured type of numpy.
         constant: Array that a __constant__ or __device__ variable holds from the start, NAME=FILE.npy.
         tolerance: How close results of an output must be that are not the same bits, NAME=ulp:4 or NAME=rtol:1e-6.
         shared: Bytes of dynamic shared memory.
+        repeats: Launch the kernel so many times in a row, on the same arrays.
         define: Macro for the compiler, A=B; may be given several times.
         include: Folder with headers of one's own; may be given several times.
         device_s: The most seconds the kernel may run; providers stop it then.
@@ -143,20 +147,20 @@ def run(
         network: Name of the network.
         name: What to call the task [default: the entry].
     """
+    from p2pcompute.client.calls import Call
     from p2pcompute.client.kernel import Kernel
 
+    values = arguments.with_tolerances(
+        arguments.named_arguments(inputs or (), inout or (), out or (), scalar or (), texture or (), struct or ()),
+        tolerance or (),
+    )
+    shape = arguments.parse_dims(grid, "--grid"), arguments.parse_dims(block, "--block")
     order = _Order(
         kernel=Kernel.from_file(
             file, entry, defines=arguments.defines(define or ()), include=arguments.folders(include or ())
         ),
-        values=arguments.with_tolerances(
-            arguments.named_arguments(inputs or (), inout or (), out or (), scalar or (), texture or ()),
-            tolerance or (),
-        ),
+        call=Call(values, *shape, "", shared, repeats),
         task={
-            "grid": arguments.parse_dims(grid, "--grid"),
-            "block": arguments.parse_dims(block, "--block"),
-            "shared_bytes": shared,
             "constants": arguments.constants(constant or ()),
             "device_s": device_s,
             "name": name,
@@ -183,7 +187,7 @@ async def _run(order: _Order, common: Common) -> None:
         )
     client_options = {"bootstrap": order.bootstrap, "network": order.network, "passphrase": common.passphrase()}
     async with open_client(common.root, **client_options) as client:  # type: ignore[arg-type]
-        task = await client.prepare(order.kernel, order.values, **order.task)  # type: ignore[arg-type]
+        task = await client.prepare(order.kernel, [order.call], **order.task)  # type: ignore[arg-type]
         await _wait_for_offers(client, order.policy.replicas)
         async with following(client.node, quiet=common.json) as progress:
             job = await client.submit_task(task, policy=order.policy, **order.terms)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +15,9 @@ import trio
 
 from p2pcompute import errors
 from p2pcompute.client.arguments import Array, Value
+from p2pcompute.client.calls import Call, Dim
 from p2pcompute.client.kernel import Kernel
-from p2pcompute.client.task import Dim, Task, make_task
+from p2pcompute.client.task import Task, make_task
 from p2pcompute.compute.compiler import CompiledSource, Compiler
 from p2pcompute.errors import P2PComputeError, RemoteError
 from p2pcompute.node import factory
@@ -57,9 +58,10 @@ class AsyncClient:
         self.node, self._compiler = node, compiler
         self._compiled: dict[tuple[object, ...], CompiledSource] = {}
 
-    async def compile(self, kernel: Kernel) -> CompiledSource:
-        """Compile once; later calls with the same kernel cost nothing. Raises CompileError."""
-        instances = (kernel.entry,) if "<" in kernel.entry else ()
+    async def compile(self, kernel: Kernel, entries: Iterable[str] = ()) -> CompiledSource:
+        """Compile once; later calls with the same kernel cost nothing. `entries`: instances of templates beside the
+        kernel's own. Raises CompileError."""
+        instances = tuple(dict.fromkeys(entry for entry in (kernel.entry, *entries) if "<" in entry))
         key = (
             kernel.source,
             kernel.name,
@@ -82,9 +84,11 @@ class AsyncClient:
         *positional: Value,
         arguments: Mapping[str, Value] | None = None,
         constants: Mapping[str, Array] | None = None,
-        grid: Dim,
-        block: Dim,
+        calls: Sequence[Call] = (),
+        grid: Dim | None = None,
+        block: Dim | None = None,
         shared_bytes: int = 0,
+        repeats: int = 1,
         replicas: int = 2,
         quorum: int | None = None,
         policy: Policy | None = None,
@@ -101,22 +105,21 @@ class AsyncClient:
         these two: p2pcompute.replicate, adaptive or sample.
 
         Arguments go by position or by the parameter's name in the source; `arguments` takes names that collide with
-        options. `constants` sets variables of the source (`__constant__` or `__device__`) before the kernel begins.
+        options. `repeats` launches the kernel so many times in a row. `calls` are several launches instead of one, in
+        order, on memory they share. `constants` sets variables of the source (`__constant__` or `__device__`) before
+        the first.
         `budget` is micro-credits, `needs` what is asked of providers beyond the kernel's own memory and time;
         `device_s` bounds the kernel, `timeout_s` the whole job. Raises UsageError and CompileError before
         anything is sent.
         """
-        task = await self.prepare(
-            kernel,
-            {**(arguments or {}), **named},
-            positional,
-            grid=grid,
-            block=block,
-            shared_bytes=shared_bytes,
-            device_s=device_s,
-            name=name,
-            constants=constants,
-        )
+        given = {**(arguments or {}), **named}
+        if calls and (given or positional or (grid, block, shared_bytes, repeats) != (None, None, 0, 1)):
+            raise errors.UsageError("with calls, arguments and shapes stand in each call")
+        if not calls:
+            if grid is None or block is None:
+                raise errors.UsageError("a launch needs a grid and a block")
+            calls = [Call(given, grid, block, "", shared_bytes, repeats, positional)]
+        task = await self.prepare(kernel, calls, device_s=device_s, name=name, constants=constants)
         return await self.submit_task(
             task,
             policy=policy or replicate(replicas, quorum),
@@ -129,26 +132,18 @@ class AsyncClient:
     async def prepare(
         self,
         kernel: Kernel,
-        named: Mapping[str, Value],
-        positional: Sequence[Value] = (),
+        calls: Sequence[Call],
         *,
-        grid: Dim,
-        block: Dim,
-        shared_bytes: int = 0,
         device_s: float = DEVICE_S_DEFAULT,
         name: str = "",
         constants: Mapping[str, Array] | None = None,
     ) -> Task:
         """Compile and check everything that needs no peer. Raises UsageError and CompileError."""
-        compiled = await self.compile(kernel)
+        compiled = await self.compile(kernel, [call.entry for call in calls])
         return make_task(
             kernel,
             compiled,
-            positional,
-            named,
-            grid=grid,
-            block=block,
-            shared_bytes=shared_bytes,
+            calls,
             device_ms_max=max(1, int(device_s * 1000)),
             name=name or kernel.entry[:64],
             constants=constants,

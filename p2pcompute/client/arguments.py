@@ -69,8 +69,47 @@ class Out:
         return cls(np.empty(shape, dtype), ulp, rtol)
 
 
+@dataclasses.dataclass(frozen=True)
+class Temp:
+    """Memory for the launches of one task alone: zeros at first, and gone afterwards."""
+
+    shape: int | tuple[int, ...]
+    dtype: npt.DTypeLike
+
+    @classmethod
+    def like(cls, array: Array) -> Temp:
+        """As large as an array, and of its type."""
+        return cls(array.shape, array.dtype)
+
+    @property
+    def array(self) -> Array:
+        """Something of this shape and type, without memory of its own."""
+        return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+
+
 ScalarArgument = np.generic | int | float | bool
-Value = In | Out | InOut | TextureArgument | ScalarArgument
+Value = In | Out | InOut | Temp | TextureArgument | ScalarArgument | bytes | None
+"""`bytes` and numpy's structured scalars are structures, laid out as in C; None is a null pointer."""
+
+
+def _unpadded(value: np.void) -> Array:
+    """The same with zeros between its fields, where numpy leaves whatever lay in memory."""
+    clean = np.zeros((), value.dtype)
+    for name in value.dtype.names or ():
+        field = value[name]
+        clean[name] = _unpadded(field) if isinstance(field, np.void) else field
+    return clean
+
+
+def structure_bytes(value: bytes | np.void, size_bytes: int, what: str) -> bytes:
+    """A structure's bytes. Raises UsageError when it has not that size."""
+    data = value if isinstance(value, bytes) else _unpadded(value).tobytes()
+    if len(data) != size_bytes:
+        raise UsageError(
+            f"{what} has {len(data)} bytes; the kernel's structure takes {size_bytes} (numpy pads as C does "
+            "with np.dtype(…, align=True))"
+        )
+    return data
 
 
 def scalar_bytes(value: ScalarArgument, dtype: str, what: str) -> bytes:

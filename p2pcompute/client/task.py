@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from p2pcompute.client.arguments import Array, In, InOut, Out, Value, dtype_name, scalar_bytes
+from p2pcompute.client.arguments import (
+    Array,
+    In,
+    InOut,
+    Out,
+    Temp,
+    Value,
+    dtype_name,
+    scalar_bytes,
+    structure_bytes,
+)
+from p2pcompute.client.calls import Call, Dim
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.client.signature import TEXTURE_OBJECT, SourceParameter, parameters_of
 from p2pcompute.client.textures import TextureArgument
 from p2pcompute.compute import binding, ptx
-from p2pcompute.compute.compiler import CompiledSource, EntrySignature
+from p2pcompute.compute.compiler import CompiledSource, EntrySignature, ParameterSignature
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits, merkle
-from p2pcompute.wire.manifest import Argument, Buffer, Comparison, Launch, Manifest, Role, Source, encode_manifest
+from p2pcompute.wire.manifest import (
+    DTYPES,
+    Argument,
+    Buffer,
+    Comparison,
+    Launch,
+    Manifest,
+    Role,
+    Source,
+    encode_manifest,
+)
 
 SCALAR_OF_PTX: Final = {
     "u8": "u8", "s8": "i8", "b8": "u8", "u16": "u16", "s16": "i16", "b16": "u16", "u32": "u32", "s32": "i32",
@@ -26,7 +48,8 @@ SCALAR_OF_PTX: Final = {
 
 CONSTANT: Final = "constant "
 """How the names of buffers begin that variables are set from: no parameter of C++ has such a name."""
-Dim = int | Sequence[int]
+_POINTER_BYTES: Final = 8
+Memory = In | Out | InOut | Temp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,77 +90,120 @@ def find_entry(compiled: CompiledSource, kernel: Kernel) -> EntrySignature:
 def make_task(
     kernel: Kernel,
     compiled: CompiledSource,
-    positional: Sequence[Value],
-    named: Mapping[str, Value],
+    calls: Sequence[Call],
     *,
-    grid: Dim,
-    block: Dim,
-    shared_bytes: int,
     device_ms_max: int,
     name: str,
     constants: Mapping[str, Array] | None = None,
 ) -> Task:
     """Check everything that can be checked here, and build the task. `constants`: variables of the source, by name,
     and what they hold from the start. Raises UsageError with one clear sentence."""
-    entry = find_entry(compiled, kernel)
-    texts = (kernel.source, *kernel.headers.values())
-    known = next((found for text in texts if (found := parameters_of(text, kernel.entry)) is not None), None)
-    if known is None or len(known) != len(entry.parameters):
-        known = tuple(SourceParameter(f"arg{i}", False, "") for i in range(len(entry.parameters)))
-    values = _in_order(entry, known, positional, named)
-    arguments: list[Argument] = []
-    buffers: list[Buffer] = []
-    blobs: list[bytes | memoryview] = []
-    outputs: list[tuple[str, np.dtype[Any], tuple[int, ...], Array]] = []
-    for parameter, ptx_parameter, value in zip(known, entry.parameters, values, strict=True):
-        is_texture = parameter.dtype == TEXTURE_OBJECT
-        if isinstance(value, TextureArgument):
-            if ptx_parameter.size_bytes != 8 or parameter.pointer or (parameter.dtype and not is_texture):
-                raise UsageError(f"parameter {parameter.name} of {kernel.entry} is no texture object")
-            buffers.append(_buffer(SourceParameter(parameter.name, True, ""), In(value.elements()), blobs))
-            arguments.append(Argument(buffer=parameter.name, texture=value.view()))
-        elif is_texture:
-            raise UsageError(
-                f"parameter {parameter.name} of {kernel.entry} is a texture object; give it Texture1D, 2D or 3D"
-            )
-        elif isinstance(value, In | Out | InOut):
-            if ptx_parameter.size_bytes != 8 or (parameter.dtype and not parameter.pointer):
-                raise UsageError(f"parameter {parameter.name} of {kernel.entry} is no pointer; give it a scalar")
-            buffers.append(_buffer(parameter, value, blobs))
-            arguments.append(Argument(buffer=parameter.name))
-            if not isinstance(value, In):
-                outputs.append((parameter.name, value.array.dtype, value.array.shape, value.array))
-        else:
-            if parameter.pointer:
-                raise UsageError(f"parameter {parameter.name} of {kernel.entry} is a pointer; give it In, Out or InOut")
-            dtype = parameter.dtype or SCALAR_OF_PTX.get(ptx_parameter.type_name.lstrip("."), "")
-            if not dtype:
-                raise UsageError(
-                    f"parameter {parameter.name} of {kernel.entry} is a struct; those cannot be given here"
-                )
-            arguments.append(Argument(value=scalar_bytes(value, dtype, f"argument {parameter.name}")))
+    memory = _Memory()
+    launches = tuple(_launch(kernel, compiled, call, memory) for call in calls)
     for variable, array in (constants or {}).items():
-        buffers.append(_buffer(SourceParameter(f"{CONSTANT}{variable}", True, ""), In(array), blobs))
+        memory.add(f"{CONSTANT}{variable}", "", In(array))
     text = compiled.ptx.encode()
     sources = {kernel.name: kernel.source.encode(), **{name: text.encode() for name, text in kernel.headers.items()}}
-    blobs += [text, *sources.values()]
+    entries = dict.fromkeys(call.entry or kernel.entry for call in calls)
     manifest = Manifest(
         name=name,
         toolchain=compiled.toolchain,
         sources=tuple(Source(name, merkle.blob_root(source), len(source)) for name, source in sources.items()),
         ptx_root=merkle.blob_root(text),
         ptx_size_bytes=len(text),
-        buffers=tuple(buffers),
-        launches=(Launch(entry.name, dims(grid, "grid"), dims(block, "block"), tuple(arguments), shared_bytes),),
+        buffers=tuple(memory.buffers),
+        launches=launches,
         device_ms_max=device_ms_max,
-        memory_bytes_max=max(limits.MIB, sum(b.size_bytes for b in buffers)),
+        memory_bytes_max=max(limits.MIB, sum(b.size_bytes for b in memory.buffers)),
         defines=tuple(sorted(kernel.defines.items())),
-        instances=(kernel.entry,) if "<" in kernel.entry else (),
+        instances=tuple(entry for entry in entries if "<" in entry),
         constants=tuple((variable, f"{CONSTANT}{variable}") for variable in constants or ()),
     )
     if constants:
         list(binding.constants(manifest, ptx.parse(compiled.ptx)))
-    return Task(encode_manifest(manifest), text, tuple(blobs), tuple(outputs))
+    return Task(encode_manifest(manifest), text, (*memory.blobs, text, *sources.values()), tuple(memory.outputs))
+
+
+class _Memory:
+    """The buffers of a task, one for each object that arguments name, and the blobs they start from."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.blobs: list[bytes | memoryview] = []
+        self.outputs: list[tuple[str, np.dtype[Any], tuple[int, ...], Array]] = []
+        self._names: dict[int, tuple[object, Buffer]] = {}
+
+    def name_of(self, parameter: SourceParameter, value: Memory | TextureArgument) -> str:
+        """Of the buffer that a parameter is given: named after the first one, and numbered if there are more of that
+        name. Raises UsageError."""
+        _, known = self._names.get(id(value), (value, None))
+        if known is None:
+            taken = {buffer.name for buffer in self.buffers}
+            names = itertools.chain([parameter.name], (f"{parameter.name}.{n}" for n in itertools.count(2)))
+            name = next(name for name in names if name not in taken)
+            argument = In(value.elements()) if isinstance(value, TextureArgument) else value
+            known = self.add(name, "" if isinstance(value, TextureArgument) else parameter.dtype, argument)
+            self._names[id(value)] = value, known
+        elif parameter.dtype not in ("", TEXTURE_OBJECT, known.dtype):
+            raise UsageError(f"argument {parameter.name} has dtype {known.dtype}; the kernel wants {parameter.dtype}")
+        return known.name
+
+    def add(self, name: str, dtype: str, value: Memory) -> Buffer:
+        """Raises UsageError, also where `dtype` is not the array's, unless it is empty."""
+        buffer, data = _buffer(name, dtype, value)
+        self.buffers.append(buffer)
+        if data is not None:
+            self.blobs.append(data)
+        if isinstance(value, Out | InOut):
+            self.outputs.append((name, value.array.dtype, value.array.shape, value.array))
+        return buffer
+
+
+def _launch(kernel: Kernel, compiled: CompiledSource, call: Call, memory: _Memory) -> Launch:
+    if call.entry:
+        kernel = dataclasses.replace(kernel, entry=call.entry)
+    entry = find_entry(compiled, kernel)
+    texts = (kernel.source, *kernel.headers.values())
+    known = next((found for text in texts if (found := parameters_of(text, kernel.entry)) is not None), None)
+    if known is None or len(known) != len(entry.parameters):
+        known = tuple(SourceParameter(f"arg{i}", False, "") for i in range(len(entry.parameters)))
+    values = _in_order(entry, known, call.position, call.arguments)
+    arguments = [
+        _argument(kernel, parameter, signature, value, memory)
+        for parameter, signature, value in zip(known, entry.parameters, values, strict=True)
+    ]
+    grid, block = dims(call.grid, "grid"), dims(call.block, "block")
+    return Launch(entry.name, grid, block, tuple(arguments), call.shared_bytes, call.repeats)
+
+
+def _argument(
+    kernel: Kernel, parameter: SourceParameter, signature: ParameterSignature, value: Value, memory: _Memory
+) -> Argument:
+    """Raises UsageError where the value does not go with the parameter."""
+    what = f"parameter {parameter.name} of {kernel.entry}"
+    is_texture, is_word = parameter.dtype == TEXTURE_OBJECT, signature.size_bytes == _POINTER_BYTES
+    if isinstance(value, TextureArgument):
+        if not is_word or parameter.pointer or (parameter.dtype and not is_texture):
+            raise UsageError(f"{what} is no texture object")
+        return Argument(buffer=memory.name_of(parameter, value), texture=value.view())
+    if is_texture:
+        raise UsageError(f"{what} is a texture object; give it Texture1D, 2D or 3D")
+    if isinstance(value, Memory) or value is None:
+        if not is_word or (parameter.dtype and not parameter.pointer):
+            raise UsageError(f"{what} is no pointer; give it a scalar")
+        if value is None:
+            return Argument(value=bytes(_POINTER_BYTES))
+        return Argument(buffer=memory.name_of(parameter, value))
+    if parameter.pointer:
+        raise UsageError(f"{what} is a pointer; give it In, Out, InOut or Temp")
+    if isinstance(value, bytes | np.void):
+        return Argument(value=structure_bytes(value, signature.size_bytes, f"argument {parameter.name}"))
+    dtype = parameter.dtype or SCALAR_OF_PTX.get(signature.type_name.lstrip("."), "")
+    if not dtype or DTYPES[dtype] != signature.size_bytes:
+        raise UsageError(
+            f"{what} is a structure of {signature.size_bytes} bytes; give it bytes or a structured scalar of numpy"
+        )
+    return Argument(value=scalar_bytes(value, dtype, f"argument {parameter.name}"))
 
 
 def _in_order(
@@ -160,29 +226,27 @@ def _in_order(
     return [values[n] for n in names]
 
 
-def _buffer(parameter: SourceParameter, value: In | Out | InOut, blobs: list[bytes | memoryview]) -> Buffer:
+def _buffer(name: str, dtype: str, value: Memory) -> tuple[Buffer, memoryview | None]:
+    """A buffer, and what it starts from if not from zeros."""
     array = value.array
     if not isinstance(array, np.ndarray):
-        raise UsageError(f"argument {parameter.name} must wrap a numpy array, not {type(array).__name__}")
-    dtype = dtype_name(array.dtype, f"argument {parameter.name}")
-    if parameter.dtype and parameter.dtype != dtype:
-        raise UsageError(f"argument {parameter.name} has dtype {dtype}; the kernel wants {parameter.dtype}")
+        raise UsageError(f"argument {name} must wrap a numpy array, not {type(array).__name__}")
+    found = dtype_name(array.dtype, f"argument {name}")
+    if dtype not in ("", found):
+        raise UsageError(f"argument {name} has dtype {found}; the kernel wants {dtype}")
     if array.size == 0:
-        raise UsageError(f"argument {parameter.name} is empty")
-    if not isinstance(value, In) and not array.flags.writeable:
-        raise UsageError(f"argument {parameter.name} is read-only; an output must be writeable")
-    role = {In: Role.IN, Out: Role.OUT, InOut: Role.INOUT}[type(value)]
-    root = b""
-    if role is not Role.OUT:
-        data = np.ascontiguousarray(array).data.cast("B")
-        root = merkle.blob_root(data)
-        blobs.append(data)
-    return Buffer(parameter.name, dtype, tuple(array.shape), role, root, *_comparison(parameter.name, value))
+        raise UsageError(f"argument {name} is empty")
+    if isinstance(value, Out | InOut) and not array.flags.writeable:
+        raise UsageError(f"argument {name} is read-only; an output must be writeable")
+    role = {In: Role.IN, Out: Role.OUT, InOut: Role.INOUT, Temp: Role.TEMP}[type(value)]
+    data = np.ascontiguousarray(array).data.cast("B") if isinstance(value, In | InOut) else None
+    root = b"" if data is None else merkle.blob_root(data)
+    return Buffer(name, found, tuple(array.shape), role, root, *_comparison(name, value)), data
 
 
-def _comparison(name: str, value: In | Out | InOut) -> tuple[Comparison, int, int]:
+def _comparison(name: str, value: Memory) -> tuple[Comparison, int, int]:
     """How copies of an output are compared: (comparison, ulp_max, rtol_ppb)."""
-    if isinstance(value, In) or not (value.ulp or value.rtol):
+    if isinstance(value, In | Temp) or not (value.ulp or value.rtol):
         return Comparison.EXACT, 0, 0
     rtol_ppb = round(value.rtol * 1e9)
     if not 0 <= value.ulp < 2**31 or not 0 <= rtol_ppb <= 10**9 or not (value.ulp or rtol_ppb):

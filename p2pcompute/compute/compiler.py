@@ -160,11 +160,14 @@ async def compile_cuda(
 
 def source_name(entry: str) -> str:
     """What the source calls a kernel, from its mangled name (Itanium C++ ABI, 5.1): the plain or innermost name."""
-    rest = entry[3:] if entry.startswith("_ZN") else entry[2:] if entry.startswith("_Z") else ""
+    is_nested = entry.startswith("_ZN")
+    rest = entry[3:] if is_nested else entry[2:] if entry.startswith("_Z") else ""
     name = entry
     while match := re.match(r"\d+", rest):
         length = int(match[0])
         name, rest = rest[match.end() :][:length], rest[match.end() + length :]
+        if not is_nested:  # what follows are the types of its parameters
+            break
     return name
 
 

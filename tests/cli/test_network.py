@@ -72,6 +72,27 @@ def test_variables_of_the_source_are_set(command: Command, files: Path, through:
     assert "the PTX has no variable 'weight'" in command.err
 
 
+def test_a_kernel_is_launched_again_and_given_a_structure(
+    command: Command, files: Path, through: tuple[str, ...]
+) -> None:
+    Path("grow.cu").write_text(
+        "struct Line { float slope; double start; };\n"
+        'extern "C" __global__ void grow(Line line, float *y, const float *more) {\n'
+        "    y[threadIdx.x] = line.slope * y[threadIdx.x] + (float)line.start + (more ? more[0] : 0.0f);\n}\n"
+    )
+    np.save("line.npy", np.array((2.0, 1.0), np.dtype([("slope", np.float32), ("start", np.float64)], align=True)))
+    np.save("ones.npy", np.ones(4, np.float32))
+    what = ("grow.cu", "--entry", "grow", "--grid", "1", "--block", "4", "--inout", "y=ones.npy", "--repeats", "3")
+    given = ("--struct", "line=line.npy", "--scalar", "more=null")
+    assert command("run", *what, *given, *through) == 0, command.err
+    assert np.load("results/y.npy").tolist() == [15, 15, 15, 15]
+    assert command("kernel", "check", *what, *given) == 0, command.err
+    assert command("run", *what, "--struct", "line=ones.npy", "--scalar", "more=null", *through) == 2
+    assert "ones.npy holds no single structure" in command.err
+    assert command("run", *what, "--scalar", "line=2", "--scalar", "more=null", *through) == 2
+    assert "is a structure of 16 bytes" in command.err
+
+
 def test_what_was_promised_leaves_by_the_operators_command_and_what_came_is_booked(
     command: Command, files: Path, through: tuple[str, ...], provider: Provider
 ) -> None:

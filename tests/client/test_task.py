@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from p2pcompute.client.arguments import In, InOut, Out
+from p2pcompute.client.arguments import In, InOut, Out, Temp, Value, structure_bytes
+from p2pcompute.client.calls import Call
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.client.signature import parameters_of
 from p2pcompute.client.task import Task, make_task
@@ -37,7 +38,7 @@ COMPILED = CompiledSource(".version 8.4", "toolchain", "", (SIGNATURE,))
 
 
 def build(kernel: Kernel = KERNEL, grid: Any = 4, block: Any = 256, **named: Any) -> Task:
-    return make_task(kernel, COMPILED, (), named, grid=grid, block=block, shared_bytes=0, device_ms_max=1000, name="t")
+    return make_task(kernel, COMPILED, [Call(named, grid, block)], device_ms_max=1000, name="t")
 
 
 def good() -> dict[str, Any]:
@@ -69,7 +70,7 @@ def test_a_task_names_its_blobs_and_packs_its_scalars() -> None:
 
 def test_arguments_may_come_by_position() -> None:
     values = tuple(good().values())
-    task = make_task(KERNEL, COMPILED, values, {}, grid=1, block=1, shared_bytes=0, device_ms_max=1, name="t")
+    task = make_task(KERNEL, COMPILED, [Call({}, 1, 1, position=values)], device_ms_max=1, name="t")
     assert len(decode_manifest(task.manifest).buffers) == 2
 
 
@@ -129,8 +130,7 @@ ret;
 
 def with_constants(**constants: np.ndarray) -> Task:
     compiled = CompiledSource(PTX_WITH_VARIABLES, "toolchain", "", (SIGNATURE,))
-    sizes: dict[str, Any] = {"grid": 1, "block": 1, "shared_bytes": 0, "device_ms_max": 1}
-    return make_task(KERNEL, compiled, (), good(), name="t", constants=constants, **sizes)
+    return make_task(KERNEL, compiled, [Call(good(), 1, 1)], device_ms_max=1, name="t", constants=constants)
 
 
 def test_variables_are_set_from_buffers_of_their_own() -> None:
@@ -150,3 +150,130 @@ def test_variables_are_set_from_buffers_of_their_own() -> None:
 def test_variables_that_do_not_fit_are_told(constants: dict[str, np.ndarray], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         with_constants(**constants)
+
+
+# Several launches ----------------------------------------------------------------------------------------------------
+
+
+def of_calls(*calls: Call, compiled: CompiledSource = COMPILED) -> Task:
+    return make_task(KERNEL, compiled, calls, device_ms_max=1000, name="t")
+
+
+def call(**change: Value) -> Call:
+    return Call({**good(), **change}, grid=1, block=8)
+
+
+def test_what_several_calls_are_given_is_one_buffer() -> None:
+    x, y = In(np.ones(8, np.float32)), InOut(np.ones(8, np.float32))
+    task = of_calls(call(x=x, y=y), call(x=x, y=y, a=2.0))
+    manifest = decode_manifest(task.manifest)
+    assert [(b.name, b.role) for b in manifest.buffers] == [("x", Role.IN), ("y", Role.INOUT)]
+    assert [a.buffer for launch in manifest.launches for a in launch.arguments if a.buffer] == ["x", "y"] * 2
+    assert len(task.outputs) == 1
+
+
+def test_buffers_of_one_name_are_numbered() -> None:
+    back, forth = InOut(np.ones(8, np.float32)), Temp.like(np.ones(8, np.float32))
+    manifest = decode_manifest(of_calls(call(x=back, y=forth), call(x=forth, y=back), call()).manifest)
+    assert [(b.name, b.role) for b in manifest.buffers] == [
+        ("x", Role.INOUT),
+        ("y", Role.TEMP),
+        ("x.2", Role.IN),
+        ("y.2", Role.INOUT),
+    ]
+    assert [[a.buffer for a in launch.arguments if a.buffer] for launch in manifest.launches] == [
+        ["x", "y"], ["y", "x"], ["x.2", "y.2"],
+    ]  # fmt: skip
+
+
+def test_temporary_memory_starts_from_nothing_and_is_no_output() -> None:
+    task = of_calls(call(y=Temp((2, 4), np.float32)), call())
+    manifest = decode_manifest(task.manifest)
+    assert [(b.name, b.shape, b.role, b.root) for b in manifest.buffers if b.role is Role.TEMP] == [
+        ("y", (2, 4), Role.TEMP, b"")
+    ]
+    assert [name for name, *_ in task.outputs] == ["y.2"]
+
+
+def test_a_call_repeats() -> None:
+    repeated = Call(good(), grid=1, block=8, repeats=50, shared_bytes=64)
+    (launch,) = decode_manifest(of_calls(repeated).manifest).launches
+    assert (launch.repeats, launch.shared_bytes) == (50, 64)
+
+
+@pytest.mark.parametrize(
+    ("calls", "sentence"),
+    [
+        ([Call(good(), 1, 8, repeats=0)], "launch 0: repeats must be 1 to"),
+        ([Call(good(), 1, 8)] * 1025, "a task needs 1 to 1024 launches"),
+        ([], "a task needs"),
+        ([Call(good(), 1, 8, entry="absent")], "has no kernel 'absent'"),
+        ([Call({**good(), "y": Temp(8, np.float32)}, 1, 8)], "at least one output"),
+    ],
+)
+def test_wrong_calls_are_refused(calls: list[Call], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        of_calls(*calls)
+
+
+def test_one_buffer_for_parameters_of_two_types_is_refused() -> None:
+    integers = Kernel(SOURCE.replace("float *y", "int *y"), "saxpy", "saxpy.cu")
+    both = InOut(np.ones(8, np.float32))
+    with pytest.raises(UsageError, match="argument y has dtype f32; the kernel wants i32"):
+        build(integers, **{**good(), "x": both, "y": both})
+
+
+# Structures and null pointers ----------------------------------------------------------------------------------------
+
+STRUCTURED = SOURCE.replace("float a", "struct Scale a")
+PAIR = np.dtype([("factor", np.float32), ("shift", np.float64)], align=True)
+PAIRS = CompiledSource(
+    ".version 8.4",
+    "toolchain",
+    "",
+    (
+        EntrySignature(
+            "saxpy", "saxpy", (SIGNATURE.parameters[0], ParameterSignature("b8", 16, 8), *SIGNATURE.parameters[2:])
+        ),
+    ),
+)
+
+
+BYTES = np.float32(2).tobytes() + bytes(4) + np.float64(3).tobytes()
+
+
+def dirty() -> np.void:
+    """2 and 3, with something between them that nobody meant."""
+    found: np.void = np.frombuffer(BYTES[:4] + b"junk" + BYTES[8:], PAIR)[0]
+    return found
+
+
+@pytest.mark.parametrize("value", [dirty(), BYTES])
+def test_a_structure_is_given_as_its_bytes_and_nothing_between(value: Value) -> None:
+    task = make_task(Kernel(STRUCTURED, "saxpy"), PAIRS, [call(a=value)], device_ms_max=1, name="t")
+    assert decode_manifest(task.manifest).launches[0].arguments[1].value == BYTES
+
+
+def test_structures_in_structures_are_cleaned_too() -> None:
+    kind = np.dtype([("pair", PAIR), ("last", np.uint8)], align=True)
+    outer = np.frombuffer(BYTES[:4] + b"junk" + BYTES[8:] + b"\1moresun", kind)[0]
+    assert structure_bytes(outer, 24, "it") == BYTES + b"\1" + bytes(7)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (bytes(12), "argument a has 12 bytes; the kernel's structure takes 16"),
+        (2.0, "parameter a of saxpy is a structure of 16 bytes"),
+        (None, "parameter a of saxpy is no pointer"),
+    ],
+)
+def test_a_wrong_structure_is_refused(value: Value, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make_task(Kernel(STRUCTURED, "saxpy"), PAIRS, [call(a=value)], device_ms_max=1, name="t")
+
+
+def test_none_is_a_null_pointer() -> None:
+    manifest = decode_manifest(build(**{**good(), "x": None}).manifest)
+    assert manifest.launches[0].arguments[2].value == bytes(8)
+    assert [b.name for b in manifest.buffers] == ["y"]

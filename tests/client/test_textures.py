@@ -10,6 +10,7 @@ import pytest
 
 from p2pcompute.cli.arguments import folders, named_arguments
 from p2pcompute.client.arguments import In, Out
+from p2pcompute.client.calls import Call
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.client.local import run_here
 from p2pcompute.client.task import Task, make_task
@@ -39,7 +40,7 @@ async def compiled(kernel: Kernel = KERNEL) -> CompiledSource:
 
 
 def task(of: CompiledSource, **named: Any) -> Task:
-    return make_task(KERNEL, of, (), named, grid=2, block=32, shared_bytes=0, device_ms_max=10_000, name="t")
+    return make_task(KERNEL, of, [Call(named, 2, 32)], device_ms_max=10_000, name="t")
 
 
 async def test_a_kernel_reads_an_image_through_a_texture() -> None:

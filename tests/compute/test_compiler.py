@@ -239,7 +239,13 @@ async def test_bad_arguments_are_refused(
 
 @pytest.mark.parametrize(
     ("entry", "name"),
-    [("saxpy", "saxpy"), ("_Z5saxpyifPKfPf", "saxpy"), ("_ZN1a5scaleEPf", "scale"), ("_Z4plusIfEvPT_", "plus")],
+    [
+        ("saxpy", "saxpy"),
+        ("_Z5saxpyifPKfPf", "saxpy"),
+        ("_ZN1a5scaleEPf", "scale"),
+        ("_Z4plusIfEvPT_", "plus"),
+        ("_Z4step3RodPf", "step"),
+    ],
 )
 def test_source_names_are_read_from_mangled_ones(entry: str, name: str) -> None:
     assert compiler_module.source_name(entry) == name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from p2pcompute.client.arguments import Out
+from p2pcompute.client.calls import Call
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.client.local import run_here
 from p2pcompute.client.task import make_task
@@ -22,9 +23,8 @@ async def _run(engine: CpuEngine, kernel: Kernel, out: np.ndarray, **scalars: in
     async with Compiler() as compiler:
         sources = {**kernel.headers, kernel.name: kernel.source}
         compiled = await compiler.compile(sources, kernel.name)
-    arguments = {"out": Out(out), **scalars}
-    shape = {"grid": 1, "block": out.size, "shared_bytes": 0, "device_ms_max": 10_000}
-    task = make_task(kernel, compiled, (), arguments, name="test", **shape)  # type: ignore[arg-type]
+    call = Call({"out": Out(out), **scalars}, grid=1, block=out.size)
+    task = make_task(kernel, compiled, [call], device_ms_max=10_000, name="test")
     outputs, _ = await run_here(task, engine)
     out[...] = outputs["out"]
 

@@ -14,6 +14,7 @@ import trio
 from p2pcompute.cli.liar import LyingEngine
 from p2pcompute.client.aio import open_client
 from p2pcompute.client.arguments import In, InOut, Out
+from p2pcompute.client.calls import Call
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.errors import BudgetError, KernelError, NoPeersError, P2PComputeError, VerificationError
@@ -25,7 +26,7 @@ from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.matching import Needs
 from p2pcompute.protocol.receipts import audit
 from p2pcompute.wire.fraud import FraudProof, decode_fraud, encode_fraud
-from p2pcompute.wire.manifest import Manifest, decode_manifest, encode_manifest
+from p2pcompute.wire.manifest import Manifest
 from p2pcompute.wire.policy import replicate, sample
 from tests.node.market import SAXPY, open_market
 
@@ -130,6 +131,7 @@ class LateLiar:
     """Computes two steps, bends the state after the third, and states that nothing changes from then on."""
 
     honest: Engine
+    quarantine = ""
 
     async def run(
         self,
@@ -156,10 +158,7 @@ class LateLiar:
 async def test_the_first_false_step_decides_though_later_ones_rest_on_it(tmp_path: Path) -> None:
     async with open_market(tmp_path, [LateLiar, None, None], prices=[1, 500, 600]) as (client, peers):
         arguments, _ = saxpy_arguments()
-        once = await client.prepare(SAXPY, arguments, grid=40, block=256)
-        launch, replace = decode_manifest(once.manifest).launches[0], msgspec.structs.replace
-        manifest = replace(decode_manifest(once.manifest), launches=(replace(launch, repeats=5),))
-        task = dataclasses.replace(once, manifest=encode_manifest(manifest))
+        task = await client.prepare(SAXPY, [Call(arguments, 40, 256, repeats=5)])
         with trio.fail_after(60):
             job = await client.submit_task(task, policy=replicate(2, 2, referee=True))
             result = await job.result()
@@ -203,6 +202,7 @@ class OtherBits:
     """An honest engine whose sums run in another order: the last bit of each float differs."""
 
     honest: Engine
+    quarantine = ""
 
     async def run(
         self,
