@@ -118,7 +118,7 @@ class AsyncClient:
         if not calls:
             if grid is None or block is None:
                 raise errors.UsageError("a launch needs a grid and a block")
-            calls = [Call(given, grid, block, "", shared_bytes, repeats, positional)]
+            calls = [Call(given, grid, block, "", shared_bytes, repeats, position=positional)]
         task = await self.prepare(kernel, calls, device_s=device_s, name=name, constants=constants)
         return await self.submit_task(
             task,

@@ -173,7 +173,10 @@ def _launch(kernel: Kernel, compiled: CompiledSource, call: Call, memory: _Memor
         for parameter, signature, value in zip(known, entry.parameters, values, strict=True)
     ]
     grid, block = dims(call.grid, "grid"), dims(call.block, "block")
-    return Launch(entry.name, grid, block, tuple(arguments), call.shared_bytes, call.repeats)
+    until = next((a.buffer for a, value in zip(arguments, values, strict=True) if value is call.until), "")
+    if call.until is not None and not until:
+        raise UsageError(f"{kernel.entry} is to repeat until something is zero that is none of its arguments")
+    return Launch(entry.name, grid, block, tuple(arguments), call.shared_bytes, call.repeats, until)
 
 
 def _argument(

@@ -184,6 +184,9 @@ class _Run:
         for number, (launch, function, parameters) in enumerate(prepared):
             self._last = number
             self.need(launch)
+            if launch.until:
+                self._until(launch, function, parameters)
+                continue
             if not self._pauses:
                 self._timed(launch, function, parameters, launch.repeats)
                 continue
@@ -193,6 +196,19 @@ class _Run:
                 self._fetch(state_buffers(self._manifest))
                 self._serving.pause()
         self._settle()
+
+    def _until(self, launch: Launch, function: Any, parameters: bytes) -> None:
+        """Again and again, each time with the flag fetched."""
+        number = self._numbers[launch.until]
+        offset, size = self._place.buffers[number]
+        self._memory.bring(self._everything, self._place, self._gpu.stream, [number])
+        for _ in range(launch.repeats):
+            self._gpu.driver.memset_d8_async(self._memory.address(number), 0, size, self._gpu.stream)
+            self._timed(launch, function, parameters, 1)
+            self._settle()
+            self._fetch((number,))
+            if not self._everything[offset : offset + size].any():
+                return
 
     def _timed(self, launch: Launch, function: Any, parameters: bytes, repeats: int) -> None:
         stream, make_event = self._gpu.stream, self._gpu.driver.Event

@@ -66,7 +66,8 @@ def preflight(
     module = ptx.parse(ptx_text)
     memory = ptx.Memory([_array(buffer.size_bytes, inputs.get(buffer.name)) for buffer in manifest.buffers])
     binding.set_constants(manifest, module, memory)
-    notes = [interpret.BufferNote(b.name, b.is_input, DTYPES[b.dtype]) for b in manifest.buffers]
+    flags = {launch.until for launch in manifest.launches}
+    notes = [interpret.BufferNote(b.name, b.is_input or b.name in flags, DTYPES[b.dtype]) for b in manifest.buffers]
     launches = list(_launches(manifest, module, memory))
     result = interpret.check(module, memory, notes, launches, steps_max=steps_max, progress=progress)
     judged = _judged(ptx.parse(ptx.canonicalise(module)), manifest, result)
@@ -95,7 +96,7 @@ def check_blocks(
     whole = next(itertools.islice(_launches(manifest, module, memory), launch, None), None)
     if whole is None:
         raise UsageError(f"there is no launch {launch}; the manifest has {len(manifest.launches)}")
-    some = replace(whole, repeats=1, listed=tuple(blocks))
+    some = replace(whole, repeats=1, flag=None, listed=tuple(blocks))
     return interpret.check(module, memory, notes, [some], steps_max=steps_max)
 
 
@@ -114,8 +115,9 @@ def _launches(manifest: Manifest, module: ptx.Module, memory: ptx.Memory) -> Ite
         if entry is None:
             raise UsageError(f"the PTX has no kernel {launch.entry[:64]!r}")
         parameters = ptx.pack_parameters(entry, binding.parameter_values(manifest, launch, memory))
+        flag = next((memory.array(i) for i, b in enumerate(manifest.buffers) if b.name == launch.until), None)
         yield interpret.CheckedLaunch(
-            launch.entry, launch.grid, launch.block, parameters, launch.shared_bytes, launch.repeats
+            launch.entry, launch.grid, launch.block, parameters, launch.shared_bytes, launch.repeats, flag
         )
 
 

@@ -10,6 +10,7 @@ from p2pcompute.compute.engine import EngineResult, OnStep
 from p2pcompute.compute.supervisor import Bounds, Supervisor
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest
+from p2pcompute.wire.steps import snapshot_fault
 
 
 class Slot:
@@ -75,7 +76,8 @@ class Slot:
         cannot be used. Cancelling kills the worker before the cancellation goes on. Raises SandboxError when no worker
         can be jailed here.
         """
-        fault = running.job_fault(manifest, ptx_text, inputs, self.memory_bytes_max)
+        fault = snapshot_fault(manifest) if on_step is not None else ""
+        fault = fault or running.job_fault(manifest, ptx_text, inputs, self.memory_bytes_max)
         if fault:
             return EngineResult(JobStatus.REFUSED, reason=fault)
         async with self._worker.turn() as evicted:

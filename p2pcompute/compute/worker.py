@@ -106,8 +106,12 @@ class Worker:
         """A pause while the parent reads a state counts as no device time."""
         start_ns = time.perf_counter_ns()
         threads, abort, log = self._threads, self.serving.abort, ""
+        names = [buffer.name for buffer in manifest.buffers]
         for number, (launch, (kernel, parameters)) in enumerate(zip(manifest.launches, prepared)):
+            flag = memory.array(names.index(launch.until)) if launch.until else None
             for repeat in range(launch.repeats):
+                if flag is not None:
+                    flag[:] = 0
                 result = kernel.launch(
                     memory, parameters, launch.grid, launch.shared_bytes, threads=threads, abort=abort
                 )
@@ -118,6 +122,8 @@ class Worker:
                     return msgspec.structs.replace(
                         _stopped(result, launch, number, repeat, device_us), log=jobs.printable(log)
                     )
+                if flag is not None and not flag.any():
+                    break
                 if job.pauses:
                     start_ns += self.serving.pause()
         device_us = (time.perf_counter_ns() - start_ns) // 1000

@@ -13,7 +13,7 @@ from p2pcompute.errors import LocalError, P2PComputeError
 from p2pcompute.protocol.machine import JobOutcome, JobStatus
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire.manifest import Manifest, decode_manifest
-from p2pcompute.wire.steps import snapshot_fault, state_buffers
+from p2pcompute.wire.steps import state_buffers
 
 
 class Engine(Protocol):
@@ -86,9 +86,6 @@ class Engines:
 
     @staticmethod
     async def _run_on(engine: Engine, manifest: Manifest, keeper: _Keeper) -> JobOutcome:
-        fault = snapshot_fault(manifest) if keeper.snapshots else ""
-        if fault:
-            return JobOutcome(JobStatus.REFUSED, reason=fault)
         ptx_text = keeper.blobs.read(manifest.ptx_root)
         inputs = {b.name: keeper.blobs.mapped(b.root) for b in manifest.inputs}
         try:

@@ -87,7 +87,8 @@ class Argument(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 
 class Launch(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """One kernel launch, or `repeats` of them in a row. `entry` is the name in the PTX; `shared_bytes` is dynamic
-    shared memory."""
+    shared memory. `until`: the buffer that is zeroed before each of them, and if it is still all zeros after one, that
+    was the last."""
 
     entry: str
     grid: tuple[int, int, int]
@@ -95,6 +96,7 @@ class Launch(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     arguments: tuple[Argument, ...]
     shared_bytes: int = 0
     repeats: int = 1
+    until: str = ""
 
     @property
     def textures(self) -> tuple[Texture, ...]:
@@ -272,9 +274,22 @@ def _launches_fault(m: Manifest) -> str:
             return f"launch {i}: more than {limits.ARGUMENTS_MAX} arguments"
         if sum(8 if a.buffer else len(a.value) for a in launch.arguments) > limits.ARGUMENT_BYTES_MAX:
             return f"launch {i}: arguments take more than {limits.ARGUMENT_BYTES_MAX} bytes"
-        fault = _arguments_fault(launch, by_name)
+        fault = _arguments_fault(launch, by_name) or _until_fault(launch, by_name)
         if fault:
             return f"launch {i}: {fault}"
+    return ""
+
+
+def _until_fault(launch: Launch, buffers: Mapping[str, Buffer]) -> str:
+    if not launch.until:
+        return ""
+    flag = buffers.get(launch.until)
+    if flag is None or flag.is_pure_input:
+        return f"it repeats until {launch.until[:32]!r} is zero, which is no buffer that it could write"
+    if not 0 < flag.size_bytes <= limits.FLAG_BYTES_MAX:
+        return f"it repeats until {flag.name} is zero, which must have 1 to {limits.FLAG_BYTES_MAX} bytes"
+    if any(a.buffer == flag.name and a.texture is not None for a in launch.arguments):
+        return f"it repeats until {flag.name} is zero, and reads that as a texture"
     return ""
 
 

@@ -34,6 +34,8 @@ def snapshot_fault(manifest: Manifest) -> str:
     """Why the states of this task cannot all be kept, as a sentence; empty when they can."""
     if manifest.constants:
         return "the task sets variables, which are no part of a state: single blocks of it cannot be recomputed"
+    if any(launch.until for launch in manifest.launches):
+        return "the task repeats a launch until a buffer is zero: how many states it has shows only then"
     steps = step_count(manifest)
     if steps > limits.SNAPSHOT_STEPS_MAX:
         return f"the task has {steps} steps; the states of at most {limits.SNAPSHOT_STEPS_MAX} are kept"

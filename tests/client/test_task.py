@@ -201,9 +201,17 @@ def test_a_call_repeats() -> None:
     assert (launch.repeats, launch.shared_bytes) == (50, 64)
 
 
+def test_a_call_repeats_until_an_argument_is_zero() -> None:
+    flag = Temp(8, np.float32)
+    until = Call({**good(), "y": flag}, 1, 8, repeats=9, until=flag)
+    launch = decode_manifest(of_calls(until, call()).manifest).launches[0]
+    assert (launch.repeats, launch.until) == (9, "y")
+
+
 @pytest.mark.parametrize(
     ("calls", "sentence"),
     [
+        ([Call(good(), 1, 8, until=Temp(1, np.int32))], "until something is zero that is none of its arguments"),
         ([Call(good(), 1, 8, repeats=0)], "launch 0: repeats must be 1 to"),
         ([Call(good(), 1, 8)] * 1025, "a task needs 1 to 1024 launches"),
         ([], "a task needs"),

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import msgspec
 import numpy as np
 import pytest
 
-from p2pcompute.compute import blocks, cuda_worker
+from p2pcompute.compute import blocks
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
 from p2pcompute.compute.sampling.task import eligible_fault
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import Manifest, Role
-from tests.compute import fake_cuda
 from tests.compute.conftest import Compiled
 from tests.compute.manifests import buffer, launch, manifest
 
 UUID = "GPU-6e2c0c3e-5d4e-4f6a-9b60-2c1d0e9f8a7b"
 GIVEN = {"w": np.array([2, 3, 5, 7], np.int32), "s": np.array([10], np.int32)}
-
-
-@pytest.fixture(params=["cpu", "cuda"])
-async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CpuEngine | CudaEngine]:
-    made: CpuEngine | CudaEngine = CpuEngine(threads=1, memory_bytes_max=64 * limits.MIB)
-    if request.param == "cuda":
-        fake_cuda.install(tmp_path, total_bytes=limits.GIB, needs_zeros=True)
-        program = tuple(fake_cuda.command(tmp_path, cuda_worker.__name__)[3:])
-        made = type("FakeCuda", (CudaEngine,), {"_PROGRAM": program})(UUID, memory_bytes_max=64 * limits.MIB)
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture
@@ -53,21 +38,21 @@ async def run(engine: CpuEngine | CudaEngine, text: bytes, asked: Manifest) -> l
 
 
 async def test_variables_hold_what_the_task_gives_and_the_next_task_knows_nothing_of_it(
-    engine: CpuEngine | CudaEngine, text: bytes
+    either: CpuEngine | CudaEngine, text: bytes
 ) -> None:
-    assert await run(engine, text, task(text, ("weights", "w"), ("scale", "s"))) == [20, 30, 50, 70]
-    assert await run(engine, text, task(text, ("weights", "w"))) == [2, 3, 5, 7]
-    assert await run(engine, text, task(text)) == [1, 1, 1, 1]
+    assert await run(either, text, task(text, ("weights", "w"), ("scale", "s"))) == [20, 30, 50, 70]
+    assert await run(either, text, task(text, ("weights", "w"))) == [2, 3, 5, 7]
+    assert await run(either, text, task(text)) == [1, 1, 1, 1]
 
 
 async def test_what_a_kernel_adds_to_a_variable_stays_for_the_next_launch(
-    engine: CpuEngine | CudaEngine, text: bytes
+    either: CpuEngine | CudaEngine, text: bytes
 ) -> None:
-    assert await run(engine, text, task(text, ("calls", "s"), repeats=2)) == [111, 111, 111, 111]
+    assert await run(either, text, task(text, ("calls", "s"), repeats=2)) == [111, 111, 111, 111]
 
 
-async def test_a_buffer_may_be_shorter_than_its_variable(engine: CpuEngine | CudaEngine, text: bytes) -> None:
-    assert await run(engine, text, task(text, ("weights", "s"))) == [10, 1, 1, 1]
+async def test_a_buffer_may_be_shorter_than_its_variable(either: CpuEngine | CudaEngine, text: bytes) -> None:
+    assert await run(either, text, task(text, ("weights", "s"))) == [10, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +63,9 @@ async def test_a_buffer_may_be_shorter_than_its_variable(engine: CpuEngine | Cud
     ],
 )
 async def test_what_does_not_fit_is_refused(
-    engine: CpuEngine | CudaEngine, text: bytes, constant: tuple[str, str], reason: str
+    either: CpuEngine | CudaEngine, text: bytes, constant: tuple[str, str], reason: str
 ) -> None:
-    result = await engine.run(task(text, constant), text, {name: array.tobytes() for name, array in GIVEN.items()})
+    result = await either.run(task(text, constant), text, {name: array.tobytes() for name, array in GIVEN.items()})
     assert (result.status, result.reason) == (JobStatus.REFUSED, reason)
 
 

@@ -56,11 +56,13 @@ def seeds() -> Mapping[str, bytes]:
                 (32, 4, 1),
                 shared_bytes=1_024,
                 repeats=3,
+                until="t",
                 arguments=(Argument(buffer="x"), Argument(value=b"\0\0\x80?"), Argument(buffer="t")),
             ),
         ),
         device_ms_max=60_000,
         memory_bytes_max=2**20,
+        constants=(("c", "x"),),
     )
     return {
         "small": encode_manifest(small),

@@ -98,6 +98,11 @@ def manifests(draw: st.DrawFn) -> Manifest:
         shared_bytes=st.integers(0, 227 * 1024),
         repeats=st.integers(1, 1_000_000),
     )
+    flags = [b.name for b in buffers if not b.is_pure_input and 0 < b.size_bytes <= 4096]
+    if flags:
+        launch = st.builds(
+            lambda one, flag: msgspec.structs.replace(one, until=flag), launch, st.sampled_from(["", *flags])
+        )
     return Manifest(
         name=draw(_names),
         toolchain=draw(_names),

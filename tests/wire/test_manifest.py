@@ -113,6 +113,11 @@ FAULTS = {
     "texture: and pointer": with_launch(arguments=(Argument("x", texture=TEXTURE), Argument("x"))),
     "too many macros": replace(GOOD, defines=(("A", "1"),) * (limits.DEFINES_MAX + 1)),
     "a macro too long": replace(GOOD, defines=(("A", "1" * (limits.DEFINE_BYTES_MAX + 1)),)),
+    "until: no buffer": with_launch(until="nothing"),
+    "until: an input": with_launch(until="x"),
+    "until: too large a flag": replace(
+        with_launch(until="y"), buffers=(GOOD.buffers[0], replace(GOOD.buffers[1], shape=(1025,)))
+    ),
     "variable: set twice": replace(GOOD, constants=(("c", "x"), ("c", "x"))),
     "variable: no buffer": replace(GOOD, constants=(("c", "nothing"),)),
     "variable: from an output": replace(GOOD, constants=(("c", "y"),)),

@@ -33,6 +33,12 @@ def test_a_task_that_sets_variables_keeps_no_states() -> None:
     assert "sets variables" in snapshot_fault(made)
 
 
+def test_a_task_that_repeats_until_something_is_zero_keeps_no_states() -> None:
+    made = task(1)
+    made = msgspec.structs.replace(made, launches=(msgspec.structs.replace(made.launches[0], until="OUT"),))
+    assert "until a buffer is zero" in snapshot_fault(made)
+
+
 def test_a_state_holds_every_buffer_but_pure_inputs() -> None:
     assert state_buffers(task(1)) == (0, 2, 3)
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 from p2pcompute.compute.ptx import layout
 from p2pcompute.compute.ptx.canonicalise import canonicalise
@@ -32,7 +33,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckedLaunch:
-    """One launch, `repeats` times. `parameters` is their packed block, `shared_bytes` the dynamic shared memory. With
+    """One launch, `repeats` times. `parameters` is their packed block, `shared_bytes` the dynamic shared memory.
+    `flag` is memory that is zeroed before each repeat, and if it is still all zeros after one, that was the last. With
     `listed` only blocks of these numbers (x fastest) run.
     """
 
@@ -42,6 +44,7 @@ class CheckedLaunch:
     parameters: bytes
     shared_bytes: int = 0
     repeats: int = 1
+    flag: NDArray[np.uint8] | None = None
     listed: tuple[int, ...] | None = None
 
     @property
@@ -136,6 +139,8 @@ class _Checker:
         if shared_bytes > SHARED_BYTES_MAX:
             raise UsageError(f"Kernel '{launch.entry}' asks for {shared_bytes} bytes of shared memory.")
         for _ in range(launch.repeats):
+            if launch.flag is not None:
+                launch.flag[:] = 0
             self._arena.begin_launch()
             watch.ordering = Ordering()
             for linear in launch.numbers:
@@ -145,6 +150,8 @@ class _Checker:
                 self.threads += block.size
                 if self._progress is not None:
                     self._progress(self.blocks, total)
+            if launch.flag is not None and not launch.flag.any():
+                break
 
 
 def _check_shape(launch: CheckedLaunch, module: Module) -> None:
