@@ -267,8 +267,8 @@ TRIALS: Final[dict[str, Trial]] = {
     ),
     "half paid": Trial(
         Scenario(providers=3, credit=500_000, work=Work(tasks=1, output_kb=1_024)),
-        plan=(Partition(at_ms=3_920, for_ms=15_000, nodes="provider0"), Restore("requester", 3_940)),
-        seeds=1,
+        plan=(Partition(at_ms=3_620, for_ms=15_000, nodes="provider0"), Restore("requester", 3_640)),
+        seeds=40,  # it must strike in the few moments between a cheque and its part
     ),
     "half paid, asleep": Trial(
         Scenario(providers=3, credit=500_000, work=Work(tasks=1, output_kb=1_024), until_ms=400_000),

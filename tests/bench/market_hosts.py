@@ -53,6 +53,8 @@ PTX: Final = b"//"
 class Waiting:
     """node.engines.Engine: takes the time that the task's name says."""
 
+    quarantine = ""
+
     async def run(
         self,
         manifest: Manifest,
