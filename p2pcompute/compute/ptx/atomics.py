@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from p2pcompute.compute.ptx import layout, tally
+from p2pcompute.compute.ptx import counters, layout, tally
 from p2pcompute.compute.ptx.access import Access
-from p2pcompute.compute.ptx.checked import FORMAL, row_lines
+from p2pcompute.compute.ptx.checked import FORMAL, row_lines, team_function
+from p2pcompute.compute.ptx.counters import BYTE_MAX, Counter
+from p2pcompute.compute.ptx.flow import Graph
 from p2pcompute.compute.ptx.ir import Address, Instruction, Register
 from p2pcompute.compute.ptx.llvmtext import each_lane, vector
 from p2pcompute.compute.ptx.registers import SCALAR, VECTOR, Frame
@@ -26,8 +30,9 @@ _INTEGER: Final = {
 
 
 class Atomics:
-    def __init__(self, frame: Frame, access: Access) -> None:
+    def __init__(self, frame: Frame, access: Access, graph: Graph) -> None:
         self._frame = frame
+        self._counters = counters.find(graph)
         self._code = frame.code
         self._access = access
         self._read = {r.name for i in frame.entry.instructions() for r in i.reads()}
@@ -46,9 +51,10 @@ class Atomics:
         values = [self._frame.read(operand, type_name, VECTOR, ins) for operand in ins.sources[1:]]
         values += ["zeroinitializer"] * (2 - len(values))
         fixed = self._access.helper_arguments(space, ins.line)
-        places = f"<{WARP} x i64> {self._access.address(shape, VECTOR)}, <{WARP} x i1> {self._frame.active(ins)}"
-        passed = f"{fixed}, {places}, {vector(llvm)} {values[0]}, {vector(llvm)} {values[1]}"
-        old = self._code.value(f"call {vector(llvm)} @{name}({passed})")
+        kind = self._code.vector(llvm)
+        passed = f"{fixed}, {self._places(ins, shape)}, {kind} {values[0]}, {kind} {values[1]}"
+        name = self._for_all(name, {"v": llvm, "w": llvm}, llvm)
+        old = self._code.value(f"call {kind} @{name}({passed})")
         self._access.leave_if_trapped()
         for target in ins.destinations:
             self._frame.write(target, old, type_name, VECTOR, ins)
@@ -61,12 +67,61 @@ class Atomics:
             self._code.helpers[name] = tally.function(name, ins, others, is_uniform=is_uniform)
             declaration = tally.declaration(ins)
             self._code.declarations.update([declaration] if declaration else [])
+        name = self._for_all(name, {}, "", f"{llvm} %s") if is_uniform else self._for_all(name, {"v": llvm})
         passed = frame.read(value, shape.type_name, SCALAR if is_uniform else VECTOR, ins)
-        kind = llvm if is_uniform else vector(llvm)
-        places = f"<{WARP} x i64> {self._access.address(shape, VECTOR)}, <{WARP} x i1> {frame.active(ins)}"
-        fixed = self._access.helper_arguments(shape.space, ins.line)
-        self._code.do(f"call void @{name}({fixed}, {places}, {kind} {passed})")
-        self._access.leave_if_trapped()
+        counter = self._counters.get(id(ins)) if is_uniform else None
+        with self._counted(ins, shape, counter, passed):
+            kind = llvm if is_uniform else self._code.vector(llvm)
+            fixed = self._access.helper_arguments(shape.space, ins.line)
+            self._code.do(f"call void @{name}({fixed}, {self._places(ins, shape)}, {kind} {passed})")
+            self._access.leave_if_trapped()
+
+    @contextlib.contextmanager
+    def _counted(self, ins: Instruction, shape: Shape, counter: Counter | None, value: str) -> Iterator[None]:
+        """Count in one go where all lanes are active and all counters inside; else as the block of this `with` does."""
+        size, code, ops = TYPES[shape.type_name].size_bytes, self._code, self._frame.ops(SCALAR)
+        if counter is None or counter.scale % size or not self._frame.kind(counter.base.name).is_uniform:
+            yield
+            return
+        at = ops.by("add", "i64", self._word(counter.base, SCALAR), counter.offset_bytes)
+        end = ops.by("add", "i64", at, counter.scale * BYTE_MAX + size)
+        fits = ops.two("and", "i1", ops.compare("ule", "i64", end, "%shared.bytes"), ops.compare("ult", "i64", at, end))
+        fits = ops.two("and", "i1", fits, ops.compare("eq", "i64", ops.by("and", "i64", at, size - 1), "0"))
+        all_lanes = ops.compare("eq", code.word, code.word_of(self._frame.active(ins)), "-1")
+        go, apart, done = code.fresh("count"), code.fresh("apart"), code.fresh("counted")
+        code.do(f"br i1 {ops.two('and', 'i1', fits, all_lanes)}, label %{go}, label %{apart}, !prof !2")
+        code.label(go)
+        name, llvm = (
+            f"count_{ins.modifier('op')}_{ins.types[0]}_{counter.scale}_{code.lanes}",
+            TYPES[shape.type_name].llvm,
+        )
+        code.helpers.setdefault(name, tally.of_bytes(name, ins, counter.scale, code.lanes))
+        index = self._word(counter.index, VECTOR)
+        numbers = code.value(f"trunc {code.vector('i64')} {index} to {code.vector('i8')}")
+        first = code.value(f"getelementptr i8, ptr %shared, i64 {at}")
+        code.do(f"call void @{name}(ptr {first}, {code.vector('i8')} {numbers}, {llvm} {value})")
+        code.do(f"br label %{done}")
+        code.label(apart)
+        yield
+        code.do(f"br label %{done}")
+        code.label(done)
+
+    def _word(self, register: Register, mode: int) -> str:
+        """An unsigned register as 64 bits."""
+        name = f"u{TYPES[register.type_name].bits}"
+        return self._frame.ops(mode).resize(TYPES[name].llvm, self._frame.read(register, name, mode), "i64")
+
+    def _places(self, ins: Instruction, shape: Shape) -> str:
+        """Addresses and mask, as helpers take them."""
+        lanes = self._code.vector("i64"), self._code.vector("i1")
+        return f"{lanes[0]} {self._access.address(shape, VECTOR)}, {lanes[1]} {self._frame.active(ins)}"
+
+    def _for_all(self, name: str, values: Mapping[str, str], result: str = "", scalars: str = "") -> str:
+        """The name of a warp's helper, or of one that calls it for both warps of a team."""
+        if self._code.lanes == WARP:
+            return name
+        self._code.helpers.setdefault(f"{name}_team", team_function(name, values, result, scalars))
+        return f"{name}_team"
 
     def _operation(self, ins: Instruction, llvm: str, space: str) -> str:
         """%old from %one and %x (and %y); the memory of a block belongs to one host thread, so shared needs no lock."""

@@ -9,6 +9,7 @@ is done for lanes behind it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2pcompute.compute.ptx import layout
@@ -236,27 +237,32 @@ class Checked:
                 self._code.helpers[f"{name}_mixed"] = _mixed_function(name, space, size, kind)
         if self._code.lanes == WARP:
             return name
-        self._code.helpers.setdefault(f"{name}_team", _team_function(name, llvm, kind))
+        values, result = ({"v": llvm}, "") if kind.passed else ({}, llvm)
+        self._code.helpers.setdefault(f"{name}_team", team_function(name, values, result))
         return f"{name}_team"
 
 
-def _team_function(name: str, llvm: str, kind: _Kind) -> str:
-    """The two warps of a team, one after the other, each by the function for a warp; a trap's lane is the team's."""
-    whole = vector(llvm, TEAM_LANES_MAX)
+def team_function(name: str, values: Mapping[str, str], result: str = "", scalars: str = "") -> str:
+    """The two warps of a team, one after the other, each by the function for a warp; a trap's lane is the team's. The
+    function takes these vectors (names and LLVM's types of their elements) and scalars beside addresses and mask, and
+    gives a vector of `result`, or nothing.
+    """
     order = ", ".join(f"i32 {lane}" for lane in range(TEAM_LANES_MAX))
-    result, value, nothing, done = "void", f", {whole} %v", "void", "  ret void\n"
-    if not kind.passed:
-        result, value, nothing = whole, "", f"{whole} zeroinitializer"
-        done = (
-            f"  %all = shufflevector {kind.result} %r.0, {kind.result} %r.{WARP}, <{TEAM_LANES_MAX} x i32> <{order}>\n"
-        )
+    one, whole, nothing, done = "void", "void", "void", "  ret void\n"
+    if result:
+        one, whole = vector(result), vector(result, TEAM_LANES_MAX)
+        nothing = f"{whole} zeroinitializer"
+        done = f"  %all = shufflevector {one} %r.0, {one} %r.{WARP}, <{TEAM_LANES_MAX} x i32> <{order}>\n"
         done += f"  ret {whole} %all\n"
-    lanes = f"{vector('i64', TEAM_LANES_MAX)} %a, {vector('i1', TEAM_LANES_MAX)} %m"
-    return f"""define internal {result} @{name}_team({_FIXED}, {lanes}{value}) #3 {{
+    parts = {"a": "i64", "m": "i1", **values}
+    formal = ", ".join(f"{vector(llvm, TEAM_LANES_MAX)} %{part}" for part, llvm in parts.items())
+    formal = ", ".join([formal, scalars] if scalars else [formal])
+    calls = [_one_warp(name, parts, one, scalars, first) for first in (0, WARP)]
+    return f"""define internal {whole} @{name}_team({_FIXED}, {formal}) #3 {{
 entry:
-{_one_warp(name, llvm, kind, 0)}  br i1 %fine.0, label %second, label %out, !prof !2
+{calls[0]}  br i1 %fine.0, label %second, label %out, !prof !2
 second:
-{_one_warp(name, llvm, kind, WARP)}  br i1 %fine.{WARP}, label %whole, label %failed, !prof !2
+{calls[1]}  br i1 %fine.{WARP}, label %whole, label %failed, !prof !2
 failed:
   %lane.p = getelementptr i8, ptr %state, i64 {layout.STATE_LANE}
   %lane = load i32, ptr %lane.p
@@ -269,16 +275,17 @@ whole:
 {done}}}"""
 
 
-def _one_warp(name: str, llvm: str, kind: _Kind, first: int) -> str:
+def _one_warp(name: str, parts: Mapping[str, str], result: str, scalars: str, first: int) -> str:
     """Call the function for a team's lanes from `first` on: %r.first, and %fine.first if none trapped."""
     order = ", ".join(f"i32 {lane}" for lane in range(first, first + WARP))
     lines, passed = "", [_FIXED]
-    for part, element in (("a", "i64"), ("m", "i1"), *((("v", llvm),) if kind.passed else ())):
+    for part, element in parts.items():
         every = vector(element, TEAM_LANES_MAX)
         lines += f"  %{part}.{first} = shufflevector {every} %{part}, {every} poison, <{WARP} x i32> <{order}>\n"
         passed.append(f"{vector(element)} %{part}.{first}")
-    target = "" if kind.passed else f"%r.{first} = "
-    return f"""{lines}  {target}call {kind.result} @{name}({", ".join(passed)})
+    passed += [scalars] if scalars else []
+    target = "" if result == "void" else f"%r.{first} = "
+    return f"""{lines}  {target}call {result} @{name}({", ".join(passed)})
   %kind.{first} = load i32, ptr %state
   %fine.{first} = icmp eq i32 %kind.{first}, 0
 """

@@ -20,7 +20,7 @@ from blake3 import blake3
 from p2pcompute.compute.ptx.layout import ENTRY_POINT
 from p2pcompute.errors import PtxError
 
-ENGINE_VERSION: Final = "12"
+ENGINE_VERSION: Final = "13"
 """Part of every cache key: raise it with any change of the generated code."""
 
 _PASSES: Final = (

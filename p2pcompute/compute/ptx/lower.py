@@ -116,7 +116,7 @@ class _Lowering:
         self._bounds = Bounds(self._frame)
         self._access = Access(self._frame, Checked(self._code), self._bounds)
         self._touch = Touch(self._frame, self._access) if is_logged else None
-        self._atomics = Atomics(self._frame, self._access)
+        self._atomics = Atomics(self._frame, self._access, self._graph)
         self._output = Output(self._frame, self._access)
         self._warpwide = WarpWide(self._frame, self._access)
         self._textures = Textures(self._frame, self._access)

@@ -5,7 +5,8 @@ checked at once and then written out one after the other, without a branch; a wa
 the way of all atomics. The addresses go through memory (hence `volatile`): taken out of a vector register by
 extraction they come so late that every load waits for the stores before it (20 times slower on Zen 4). They go there as
 32 bits each, which a block's memory needs no more than, and in pieces: words come back late out of a store of 64 bytes
-(1.6 times slower on Sapphire Rapids).
+(1.6 times slower on Sapphire Rapids). Numbers of counters that are bytes (see `counters`) go there as bytes, and come
+back eight at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from p2pcompute.compute.ptx.types import BITS_OF_LLVM, TYPES
 from p2pcompute.compute.ptx.uniform import WARP
 
 PIECE_BYTES: Final = 32
+WORD_BYTES: Final = 8
 _PLAIN: Final = {"add": "add", "and": "and", "or": "or", "xor": "xor"}
 
 
@@ -49,13 +51,13 @@ def declaration(ins: Instruction) -> str | None:
     return f"declare {llvm} @llvm.{sign}{operation}.{llvm}({llvm}, {llvm})"
 
 
-def _in_pieces(slot: str, llvm: str, value: str) -> str:
+def _in_pieces(slot: str, llvm: str, value: str, every: int = WARP) -> str:
     """Store a vector, PIECE_BYTES at a time."""
-    lanes = min(WARP, 8 * PIECE_BYTES // BITS_OF_LLVM[llvm])
+    lanes, kind = min(every, 8 * PIECE_BYTES // BITS_OF_LLVM[llvm]), vector(llvm, every)
     lines = ""
-    for first in range(0, WARP, lanes):
+    for first in range(0, every, lanes):
         order = ", ".join(f"i32 {lane}" for lane in range(first, first + lanes))
-        lines += f"  %{slot}.{first} = shufflevector {vector(llvm)} {value}, {vector(llvm)} poison, "
+        lines += f"  %{slot}.{first} = shufflevector {kind} {value}, {kind} poison, "
         lines += f"<{lanes} x i32> <{order}>\n  %{slot}.p{first} = getelementptr {llvm}, ptr %{slot}, i32 {first}\n"
         lines += f"  store volatile {vector(llvm, lanes)} %{slot}.{first}, ptr %{slot}.p{first}\n"
     return lines
@@ -100,4 +102,23 @@ all:
 some:
 {spread}  %r = call {kind} @{others}({FORMAL}, {kind} %v, {kind} zeroinitializer)
   ret void
+}}"""
+
+
+def of_bytes(name: str, ins: Instruction, scale: int, lanes: int) -> str:
+    """`name`: the same for counters at %first + scale * byte, all of them inside, with one scalar for all lanes."""
+    llvm, size = TYPES[ins.types[0]].llvm, TYPES[ins.types[0]].size_bytes
+    kind, words = vector("i8", lanes), ""
+    for lane in range(lanes):
+        word, place = divmod(lane, WORD_BYTES)
+        if not place:
+            words += f"  %q{word} = getelementptr i64, ptr %bytes, i32 {word}\n  %w{word} = load i64, ptr %q{word}\n"
+        words += f"  %s{lane} = lshr i64 %w{word}, {8 * place}\n  %b{lane} = and i64 %s{lane}, 255\n"
+        words += f"  %a{lane} = mul i64 %b{lane}, {scale}\n  %p{lane} = getelementptr i8, ptr %first, i64 %a{lane}\n"
+        words += f"  %o{lane} = load {llvm}, ptr %p{lane}, align {size}\n{_step(ins, llvm, lane, '%s')}"
+        words += f"  store {llvm} %n{lane}, ptr %p{lane}, align {size}\n"
+    return f"""define internal void @{name}(ptr %first, {kind} %b, {llvm} %s) #3 {{
+entry:
+  %bytes = alloca {kind}
+{_in_pieces("bytes", "i8", "%b", lanes)}{words}  ret void
 }}"""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.compute.ptx import flow, uniform
+from p2pcompute.compute.ptx import counters, flow, uniform
 from p2pcompute.compute.ptx.flow import Graph
 from p2pcompute.compute.ptx.ir import Entry, Immediate, Instruction, Special
 from p2pcompute.compute.ptx.types import TYPES
@@ -28,7 +28,7 @@ INSTRUCTIONS_MAX: Final = 200
 _APART: Final = frozenset(
     {
         *("shfl", "vote", "match", "activemask", "redux", "elect"),
-        *("atom", "red", "membar", "fence", "nanosleep", "tex", "vprintf", "__assertfail", "call"),
+        *("membar", "fence", "nanosleep", "tex", "vprintf", "__assertfail", "call"),
     }
 )
 _SHARED: Final = frozenset({"tid", "ntid", "ctaid", "nctaid"})
@@ -38,7 +38,7 @@ def analyse(
     entry: Entry, graph: Graph, block: tuple[int, int, int], types: dict[str, str], trusted: frozenset[int]
 ) -> Analysis:
     """How the lanes of a team relate, in teams of the size that suits the kernel."""
-    if _may_share(entry, graph, Layout(block)):
+    if _may_share(entry, graph, Layout(block)) and _counts_bytes(entry, graph):
         analysis = uniform.analyse(graph, Layout(block, TEAM_LANES_MAX), types, trusted)
         if meets_whole(graph, analysis) and _fits(graph, analysis, types):
             return analysis
@@ -50,6 +50,21 @@ def _may_share(entry: Entry, graph: Graph, threads: Layout) -> bool:
         return False
     every = list(entry.instructions())
     return len(every) <= INSTRUCTIONS_MAX and all(_is_alike(ins) for ins in every)
+
+
+def _counts_bytes(entry: Entry, graph: Graph) -> bool:
+    """Whether atomics are none at all, or counters of bytes and others in whatever order: those of 64 lanes with
+    addresses of their own take more registers than some processors have."""
+    atomics = [ins for ins in entry.instructions() if ins.opcode in ("atom", "red")]
+    if not atomics:
+        return True
+    read = {register.name for ins in entry.instructions() for register in ins.reads()}
+    written = {register.name for ins in atomics for register in ins.writes()}
+    return bool(counters.find(graph)) and written.isdisjoint(read) and all(map(_commutes, atomics))
+
+
+def _commutes(ins: Instruction) -> bool:
+    return ins.modifier("op") in ("add", "and", "or", "xor", "min", "max") and TYPES[ins.types[0]].kind in "bus"
 
 
 def _is_alike(ins: Instruction) -> bool:
