@@ -50,7 +50,7 @@ NODES_MAX: Final = 30
 
 
 class SimulatedEngine:
-    """node.engines.Engine: takes virtual time, gives what the node's character says."""
+    """compute.engine.Engine: takes virtual time, gives what the node's character says."""
 
     quarantine = ""
 

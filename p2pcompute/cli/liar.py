@@ -13,9 +13,8 @@ from pathlib import Path
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult, OnStep
+from p2pcompute.compute.engine import Engine, EngineResult, OnStep
 from p2pcompute.node import factory
-from p2pcompute.node.engines import Engine
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Manifest
 

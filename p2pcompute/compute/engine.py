@@ -39,13 +39,10 @@ OnStep = Callable[[Mapping[str, bytes]], Awaitable[None]]
 
 
 class Engine(Protocol):
-    """`name` is the kind (`cpu`, `cuda`); results that are not exact compare only within one `numeric_class`."""
+    """What runs one manifest at a time. `quarantine`: why its device cannot be used at present; empty when it can."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def numeric_class(self) -> str: ...
-    async def start(self) -> None: ...
+    def quarantine(self) -> str: ...
     async def run(
         self,
         manifest: Manifest,

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
 
 import trio
 
-from p2pcompute.compute.engine import EngineResult, OnStep
+from p2pcompute.compute.engine import Engine
 from p2pcompute.errors import LocalError, P2PComputeError
 from p2pcompute.protocol.machine import JobOutcome, JobStatus
 from p2pcompute.storage.blobs import BlobStore
 from p2pcompute.wire.manifest import Manifest, decode_manifest
 from p2pcompute.wire.steps import state_buffers
-
-
-class Engine(Protocol):
-    """What runs one manifest at a time; compute.cpu.CpuEngine is one. `quarantine`: why its device cannot be used at
-    present; empty when it can."""
-
-    @property
-    def quarantine(self) -> str: ...
-
-    async def run(
-        self,
-        manifest: Manifest,
-        ptx_text: bytes,
-        inputs: Mapping[str, bytes | memoryview],
-        *,
-        on_step: OnStep | None = None,
-    ) -> EngineResult: ...
-    async def aclose(self) -> None: ...
 
 
 class Engines:

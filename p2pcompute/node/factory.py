@@ -13,12 +13,12 @@ import trio
 
 from p2pcompute.compute.compiler import Compiler
 from p2pcompute.compute.cpu import CpuEngine
+from p2pcompute.compute.engine import Engine
 from p2pcompute.compute.sandbox import available
 from p2pcompute.errors import HomeError, SandboxError, UsageError
 from p2pcompute.node.api import LocalNode, NodeApi
 from p2pcompute.node.config import Config, load_config, with_changes
 from p2pcompute.node.control import RemoteNode, serve_control
-from p2pcompute.node.engines import Engine
 from p2pcompute.node.fleet import muster
 from p2pcompute.node.keyring import Keyring, Passphrase, create_keyring, load_keyring
 from p2pcompute.node.peer import Peer, open_peer

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from p2pcompute.compute.engine import Engine
 from p2pcompute.identity import keys
 from p2pcompute.node.company import Company
 from p2pcompute.node.config import Config
-from p2pcompute.node.engines import Engine, Engines
+from p2pcompute.node.engines import Engines
 from p2pcompute.node.keyring import Keyring
 from p2pcompute.node.payments import Command
 from p2pcompute.node.peers_file import PeersFile

@@ -51,7 +51,7 @@ PTX: Final = b"//"
 
 
 class Waiting:
-    """node.engines.Engine: takes the time that the task's name says."""
+    """compute.engine.Engine: takes the time that the task's name says."""
 
     quarantine = ""
 

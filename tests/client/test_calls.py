@@ -12,7 +12,7 @@ from p2pcompute.client.arguments import InOut, Out, Temp, Value
 from p2pcompute.client.calls import Call
 from p2pcompute.client.kernel import Kernel
 from p2pcompute.errors import UsageError
-from p2pcompute.wire.policy import replicate
+from p2pcompute.wire.policy import Policy, replicate, sample
 from tests.node.market import open_market
 
 HEAT = Kernel(
@@ -56,14 +56,14 @@ def heat(rod: InOut, most: Out, turns: int) -> list[Call]:
     return turn * turns + [Call(last, grid=1, block=1, entry="warmest<float>")]
 
 
-@pytest.mark.parametrize("referee", [False, True])
-async def test_launches_share_memory_and_providers_agree(tmp_path: Path, *, referee: bool) -> None:
+@pytest.mark.parametrize("policy", [replicate(2), replicate(2, referee=True), sample(8)])
+async def test_launches_share_memory_whatever_verifies_them(tmp_path: Path, policy: Policy) -> None:
     start = np.zeros(N, np.float32)
     start[N // 2] = 100.0
     rod, most = InOut(start.copy()), Out.of(1, np.float32)
     async with open_market(tmp_path, [None, None]) as (client, _):
         with trio.fail_after(60):
-            job = await client.submit(HEAT, calls=heat(rod, most, 5), policy=replicate(2, referee=referee))
+            job = await client.submit(HEAT, calls=heat(rod, most, 5), policy=policy)
             result = await job.result()
     assert np.array_equal(rod.array, cooled(start, 10))
     assert np.array_equal(result["from"], rod.array)

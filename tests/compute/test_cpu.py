@@ -20,7 +20,7 @@ import kernels_cu
 from p2pcompute.compute import jobs, worker
 from p2pcompute.compute.child import ENVIRONMENT
 from p2pcompute.compute.cpu import CpuEngine
-from p2pcompute.compute.engine import Engine, EngineResult
+from p2pcompute.compute.engine import EngineResult
 from p2pcompute.compute.shared import SharedMemory
 from p2pcompute.errors import SandboxError
 from p2pcompute.protocol.machine import JobStatus
@@ -67,7 +67,7 @@ async def test_library_kernels_agree_with_numpy(engine: CpuEngine, compiled: Com
     assert result.device_us > 0
 
 
-async def test_the_cpu_engine_is_an_engine(engine: Engine) -> None:
+async def test_an_engine_says_what_it_is(engine: CpuEngine) -> None:
     assert (engine.name, engine.numeric_class) == ("cpu", "cpu-1")
 
 

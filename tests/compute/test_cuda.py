@@ -20,7 +20,7 @@ import kernels_cu
 from p2pcompute.compute import cuda, cuda_worker, jobs
 from p2pcompute.compute.cpu import CpuEngine
 from p2pcompute.compute.cuda import CudaEngine
-from p2pcompute.compute.engine import Energy, Engine, EngineResult
+from p2pcompute.compute.engine import Energy, EngineResult
 from p2pcompute.errors import DeviceError, LocalError, UsageError
 from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire import limits
@@ -95,8 +95,8 @@ async def test_the_library_gives_the_bits_of_the_cpu_engine(
         assert result.device_us > 0
 
 
-async def test_the_cuda_engine_is_an_engine(engine_on: Made) -> None:
-    engine: Engine = engine_on()
+async def test_an_engine_says_what_it_is(engine_on: Made) -> None:
+    engine = engine_on()
     await engine.start()
     assert (engine.name, engine.numeric_class) == ("cuda", "cuda-90")
 

@@ -16,11 +16,10 @@ from p2pcompute.client.aio import open_client
 from p2pcompute.client.arguments import In, InOut, Out
 from p2pcompute.client.calls import Call
 from p2pcompute.client.kernel import Kernel
-from p2pcompute.compute.engine import EngineResult, OnStep
+from p2pcompute.compute.engine import Engine, EngineResult, OnStep
 from p2pcompute.errors import BudgetError, KernelError, NoPeersError, P2PComputeError, VerificationError
 from p2pcompute.identity import keys
 from p2pcompute.node import factory
-from p2pcompute.node.engines import Engine
 from p2pcompute.node.fraud import Fraud, verify_fraud
 from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.matching import Needs
