@@ -14,7 +14,7 @@ from p2pcompute.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from p2pcompute.client.arguments import Array, ScalarArgument, Value
+    from p2pcompute.client.arguments import Array, InOut, Out, ScalarArgument, Value
     from p2pcompute.client.textures import TextureArgument
 
 NULL: Final = "null"
@@ -71,6 +71,18 @@ def constants(texts: Iterable[str]) -> dict[str, Array]:
             raise UsageError(f"variable {name} is given twice")
         found[name] = _load(Path(file), "r")
     return found
+
+
+def flag(values: dict[str, Value], name: str) -> InOut | Out | None:
+    """The output that is to become zero. Raises UsageError."""
+    from p2pcompute.client.arguments import InOut, Out
+
+    if not name:
+        return None
+    value = values.get(name)
+    if not isinstance(value, Out | InOut):
+        raise UsageError(f"--until {name[:64]}: that is no output")
+    return value
 
 
 def with_tolerances(values: dict[str, Value], texts: Iterable[str]) -> dict[str, Value]:

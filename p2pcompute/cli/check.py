@@ -58,6 +58,7 @@ class Call:
     constant: Annotated[list[str] | None, Parameter(help="Array that a variable holds, NAME=FILE.npy.")] = None
     shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
     repeats: Annotated[int, Parameter(help="Launch the kernel so many times in a row.")] = 1
+    until: Annotated[str, Parameter(help="Stop repeating when this output stays zero.")] = ""
     include: Annotated[list[str] | None, Parameter(help="Folder with headers of one's own.")] = None
     define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
     steps: Annotated[int, Parameter(help="The most instructions to go through, of all threads.")] = STEPS_DEFAULT
@@ -128,7 +129,7 @@ async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
     task = make_task(
         kernel,
         compiled,
-        [calls.Call(named, grid, block, "", call.shared, call.repeats)],
+        [calls.Call(named, grid, block, "", call.shared, call.repeats, arguments.flag(named, call.until))],
         device_ms_max=limits.DEVICE_MS_MAX,
         name=kernel.entry[:64],
         constants=arguments.constants(call.constant or ()),

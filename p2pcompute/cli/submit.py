@@ -107,6 +107,7 @@ def run(
     tolerance: list[str] | None = None,
     shared: int = 0,
     repeats: int = 1,
+    until: str = "",
     define: list[str] | None = None,
     include: list[str] | None = None,
     device_s: float = 60.0,
@@ -139,6 +140,7 @@ def run(
         tolerance: How close results of an output must be that are not the same bits, NAME=ulp:4 or NAME=rtol:1e-6.
         shared: Bytes of dynamic shared memory.
         repeats: Launch the kernel so many times in a row, on the same arrays.
+        until: Stop repeating when this output, which is zeroed before each launch, is still zero after one.
         define: Macro for the compiler, A=B; may be given several times.
         include: Folder with headers of one's own; may be given several times.
         device_s: The most seconds the kernel may run; providers stop it then.
@@ -159,7 +161,7 @@ def run(
         kernel=Kernel.from_file(
             file, entry, defines=arguments.defines(define or ()), include=arguments.folders(include or ())
         ),
-        call=Call(values, *shape, "", shared, repeats),
+        call=Call(values, *shape, "", shared, repeats, arguments.flag(values, until)),
         task={
             "constants": arguments.constants(constant or ()),
             "device_s": device_s,

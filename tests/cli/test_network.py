@@ -72,6 +72,21 @@ def test_variables_of_the_source_are_set(command: Command, files: Path, through:
     assert "the PTX has no variable 'weight'" in command.err
 
 
+def test_a_kernel_is_launched_until_nothing_moves(command: Command, files: Path, through: tuple[str, ...]) -> None:
+    Path("halve.cu").write_text(
+        'extern "C" __global__ void halve(int *x, int *moved, int *rounds) {\n'
+        "    if (x[threadIdx.x] > 1) { x[threadIdx.x] /= 2; atomicOr(moved, 1); }\n"
+        "    if (threadIdx.x == 0) rounds[0]++;\n}\n"
+    )
+    np.save("eights.npy", np.array([8, 5, 1], np.int32))
+    what = ("halve.cu", "--entry", "halve", "--grid", "1", "--block", "3", "--inout", "x=eights.npy")
+    np.save("none.npy", np.zeros(1, np.int32))
+    given = ("--out", "moved=i32:1", "--inout", "rounds=none.npy", "--repeats", "100", "--until", "moved")
+    assert command("run", *what, *given, *through) == 0, command.err
+    assert [np.load(f"results/{name}.npy").tolist() for name in ("x", "moved", "rounds")] == [[1, 1, 1], [0], [4]]
+    assert command("kernel", "check", *what, *given) == 0, command.err
+
+
 def test_a_kernel_is_launched_again_and_given_a_structure(
     command: Command, files: Path, through: tuple[str, ...]
 ) -> None:
@@ -87,6 +102,8 @@ def test_a_kernel_is_launched_again_and_given_a_structure(
     assert command("run", *what, *given, *through) == 0, command.err
     assert np.load("results/y.npy").tolist() == [15, 15, 15, 15]
     assert command("kernel", "check", *what, *given) == 0, command.err
+    assert command("run", *what, *given, *through, "--until", "line") == 2
+    assert "--until line: that is no output" in command.err
     assert command("run", *what, "--struct", "line=ones.npy", "--scalar", "more=null", *through) == 2
     assert "ones.npy holds no single structure" in command.err
     assert command("run", *what, "--scalar", "line=2", "--scalar", "more=null", *through) == 2
