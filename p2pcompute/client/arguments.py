@@ -83,8 +83,11 @@ class Temp:
 
     @property
     def array(self) -> Array:
-        """Something of this shape and type, without memory of its own."""
-        return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+        """Something of this shape and type, without memory of its own. Raises UsageError."""
+        try:
+            return np.broadcast_to(np.zeros((), self.dtype), self.shape)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"there is no memory of shape {self.shape} and type {self.dtype}: {error}") from error
 
 
 ScalarArgument = np.generic | int | float | bool

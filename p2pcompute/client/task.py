@@ -99,12 +99,14 @@ def make_task(
     """Check everything that can be checked here, and build the task. `constants`: variables of the source, by name,
     and what they hold from the start. Raises UsageError with one clear sentence."""
     memory = _Memory()
-    launches = tuple(_launch(kernel, compiled, call, memory) for call in calls)
+    entries = {
+        entry: _entry(kernel, compiled, entry) for entry in dict.fromkeys(c.entry or kernel.entry for c in calls)
+    }
+    launches = tuple(_launch(entries[call.entry or kernel.entry], call, memory) for call in calls)
     for variable, array in (constants or {}).items():
         memory.add(f"{CONSTANT}{variable}", "", In(array))
     text = compiled.ptx.encode()
     sources = {kernel.name: kernel.source.encode(), **{name: text.encode() for name, text in kernel.headers.items()}}
-    entries = dict.fromkeys(call.entry or kernel.entry for call in calls)
     manifest = Manifest(
         name=name,
         toolchain=compiled.toolchain,
@@ -159,31 +161,42 @@ class _Memory:
         return buffer
 
 
-def _launch(kernel: Kernel, compiled: CompiledSource, call: Call, memory: _Memory) -> Launch:
-    if call.entry:
-        kernel = dataclasses.replace(kernel, entry=call.entry)
-    entry = find_entry(compiled, kernel)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Entry:
+    """A kernel as the user names it, as the PTX has it, and what the source says of its parameters."""
+
+    name: str
+    signature: EntrySignature
+    parameters: tuple[SourceParameter, ...]
+
+
+def _entry(kernel: Kernel, compiled: CompiledSource, name: str) -> _Entry:
+    """Raises UsageError where there is none of that name."""
+    signature = find_entry(compiled, dataclasses.replace(kernel, entry=name))
     texts = (kernel.source, *kernel.headers.values())
-    known = next((found for text in texts if (found := parameters_of(text, kernel.entry)) is not None), None)
-    if known is None or len(known) != len(entry.parameters):
-        known = tuple(SourceParameter(f"arg{i}", False, "") for i in range(len(entry.parameters)))
-    values = _in_order(entry, known, call.position, call.arguments)
+    known = next((found for text in texts if (found := parameters_of(text, name)) is not None), None)
+    if known is None or len(known) != len(signature.parameters):
+        known = tuple(SourceParameter(f"arg{i}", False, "") for i in range(len(signature.parameters)))
+    return _Entry(name, signature, known)
+
+
+def _launch(entry: _Entry, call: Call, memory: _Memory) -> Launch:
+    values = _in_order(entry.signature, entry.parameters, call.position, call.arguments)
     arguments = [
-        _argument(kernel, parameter, signature, value, memory)
-        for parameter, signature, value in zip(known, entry.parameters, values, strict=True)
+        _argument(f"parameter {parameter.name} of {entry.name}", parameter, signature, value, memory)
+        for parameter, signature, value in zip(entry.parameters, entry.signature.parameters, values, strict=True)
     ]
     grid, block = dims(call.grid, "grid"), dims(call.block, "block")
     until = next((a.buffer for a, value in zip(arguments, values, strict=True) if value is call.until), "")
     if call.until is not None and not until:
-        raise UsageError(f"{kernel.entry} is to repeat until something is zero that is none of its arguments")
-    return Launch(entry.name, grid, block, tuple(arguments), call.shared_bytes, call.repeats, until)
+        raise UsageError(f"{entry.name} is to repeat until something is zero that is none of its arguments")
+    return Launch(entry.signature.name, grid, block, tuple(arguments), call.shared_bytes, call.repeats, until)
 
 
 def _argument(
-    kernel: Kernel, parameter: SourceParameter, signature: ParameterSignature, value: Value, memory: _Memory
+    what: str, parameter: SourceParameter, signature: ParameterSignature, value: Value, memory: _Memory
 ) -> Argument:
     """Raises UsageError where the value does not go with the parameter."""
-    what = f"parameter {parameter.name} of {kernel.entry}"
     is_texture, is_word = parameter.dtype == TEXTURE_OBJECT, signature.size_bytes == _POINTER_BYTES
     if isinstance(value, TextureArgument):
         if not is_word or parameter.pointer or (parameter.dtype and not is_texture):

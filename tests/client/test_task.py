@@ -212,6 +212,8 @@ def test_a_call_repeats_until_an_argument_is_zero() -> None:
     ("calls", "sentence"),
     [
         ([Call(good(), 1, 8, until=Temp(1, np.int32))], "until something is zero that is none of its arguments"),
+        ([Call({**good(), "y": Temp(-1, np.float32)}, 1, 8)], "no memory of shape -1"),
+        ([Call({**good(), "y": Temp(8, "colour")}, 1, 8)], "no memory of shape 8 and type colour"),
         ([Call(good(), 1, 8, repeats=0)], "launch 0: repeats must be 1 to"),
         ([Call(good(), 1, 8)] * 1025, "a task needs 1 to 1024 launches"),
         ([], "a task needs"),
