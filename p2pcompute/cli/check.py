@@ -166,6 +166,7 @@ def _described(found: Preflight, lines: Lines) -> dict[str, object]:
             }
             for each in found.samples
         ],
+        "sampling_refused": found.stateless,
         "findings": [_row(finding, lines) for finding in result.findings],
         "findings_left_out": result.left_out,
         "checked_threads": result.threads,
@@ -215,7 +216,9 @@ def _tell(found: Preflight, lines: Lines) -> None:
     else:
         what = "this run" if result.is_complete else "the blocks that were checked"
         output.put(f"blocks: independent, as observed in {what} (no proof for other arguments)")
-    for each in found.samples:
+    if found.stateless:
+        output.put(f"sampling: no: {found.stateless}")
+    for each in found.samples if not found.stateless else ():
         output.put(f"sampling: {_SAMPLING[each.tier.value]}")
         for why in each.reasons:
             output.put(f"  {_source(why.line, lines)}: {_in_source(why.sentence, lines)} (rule {why.rule})")

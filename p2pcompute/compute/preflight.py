@@ -23,6 +23,7 @@ from p2pcompute.compute.sampling import Eligibility, eligibility
 from p2pcompute.errors import UsageError
 from p2pcompute.wire import limits
 from p2pcompute.wire.manifest import DTYPES, Manifest, manifest_fault
+from p2pcompute.wire.steps import snapshot_fault
 
 MEMORY_BYTES_MAX: Final = limits.GIB
 """Of all buffers together: each is copied, so that a check changes nothing."""
@@ -43,6 +44,8 @@ class Preflight:
     result: CheckResult
     samples: tuple[Eligibility, ...] = ()
     """Of each launch: may its blocks be recomputed one by one?"""
+    stateless: str = ""
+    """Why the task keeps no states, without which no blocks are recomputed, as a sentence; empty when it does."""
 
 
 def preflight(
@@ -75,7 +78,7 @@ def preflight(
         eligibility(module, launch.entry, kernel_launch(manifest, module, number))
         for number, launch in enumerate(manifest.launches)
     )
-    return replace(judged, samples=samples)
+    return replace(judged, samples=samples, stateless=snapshot_fault(manifest))
 
 
 def check_blocks(

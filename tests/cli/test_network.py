@@ -67,7 +67,8 @@ def test_variables_of_the_source_are_set(command: Command, files: Path, through:
     what = ("weigh.cu", "--entry", "weigh", "--grid", "1", "--block", "4", "--out", "y=f32:4")
     assert command("run", *what, "--constant", "weights=w.npy", *through) == 0, command.err
     assert np.load("results/y.npy").tolist() == [3, 6, 9, 0]
-    assert command("kernel", "check", *what, "--constant", "weights=w.npy") == 0, command.err
+    assert command("kernel", "check", *what, "--constant", "weights=w.npy", "--json") == 0, command.err
+    assert command.last["sampling_refused"].startswith("the task sets variables")
     assert command("run", *what, "--constant", "weight=w.npy", *through) == 2
     assert "the PTX has no variable 'weight'" in command.err
 
