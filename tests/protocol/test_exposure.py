@@ -12,8 +12,8 @@ from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Grant, JobOutcome, JobStatus
 from p2pcompute.wire import documents as d
 from p2pcompute.wire.manifest import Buffer, Comparison, Role, encode_manifest
+from tests.protocol.desk import REQUESTER, STEPS, Desk, code, desk_at
 from tests.protocol.stage import MANIFEST, delegation, key_of, replaced, right
-from tests.protocol.test_provider import REQUESTER, STEPS, Desk, code, desk_at
 
 CEILING = 1_000_000
 """Of the task that a Desk assigns."""

@@ -17,8 +17,8 @@ from p2pcompute.protocol import records
 from p2pcompute.protocol.machine import Effect, Fetch, JobOutcome, JobStatus, Persist, RunJob
 from p2pcompute.storage.journal import Journal
 from p2pcompute.wire import documents as d
+from tests.protocol.desk import DATA, REQUESTER, STRANGER, Desk, code
 from tests.protocol.stage import NETWORK, right, terms, verify_once
-from tests.protocol.test_provider import DATA, REQUESTER, STRANGER, Desk, code
 
 TASKS = 4
 """One that is paid, one that is aborted, one that fails, and one that is never assigned."""

@@ -11,8 +11,8 @@ from p2pcompute.protocol import leasing, records
 from p2pcompute.protocol.lease import LEASE, Caps
 from p2pcompute.protocol.reservation import NONE
 from p2pcompute.wire import documents as d
+from tests.protocol.desk import REQUESTER, STRANGER, Desk, code, desk_at
 from tests.protocol.stage import NETWORK, delegation, key_of, terms, verify_once
-from tests.protocol.test_provider import REQUESTER, STRANGER, Desk, code, desk_at
 
 
 def reserved(desk: Desk, key: KeyPair = REQUESTER, *, lease_ms: int = 15_000, assignments: int = 1) -> Any:

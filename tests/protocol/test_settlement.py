@@ -14,8 +14,8 @@ from p2pcompute.protocol.ledger import Credit
 from p2pcompute.protocol.machine import Redeem
 from p2pcompute.protocol.settlement import RETRY_MS_MAX, RETRY_MS_MIN
 from p2pcompute.wire import documents as d
+from tests.protocol.desk import REQUESTER, STEPS, Desk, code, desk_at
 from tests.protocol.stage import Actor, Stage
-from tests.protocol.test_provider import REQUESTER, STEPS, Desk, code, desk_at
 
 PRICE = 50_000
 """Of each task."""
