@@ -145,7 +145,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "commitments are told once",
         "A provider whose commitment got lost on its way does not repeat it.",
-        "loss, storm",
+        "cut now and then",
         (P, "on_response", 'return [SetTimer(f"provider.tell:{e.token}", now.mono_ms + RETRY_MS)]', "return []"),
     ),
     _mutant(

@@ -74,6 +74,11 @@ TRIALS: Final[dict[str, Trial]] = {
         Scenario(providers=7, characters=_mixed(liar=1), price_step=0, work=Work(tasks=4, replicas=3)), seeds=2
     ),
     "loss": Trial(Scenario(providers=4, slots=1, links=ROUGH_LINKS, work=Work(tasks=6, first_ms=2_300)), seeds=3),
+    "cut now and then": Trial(
+        Scenario(providers=2, work=Work(tasks=10, every_ms=500)),
+        plan=tuple(Partition(at_ms=at_ms, for_ms=350, nodes="provider0") for at_ms in range(2_000, 10_000, 1_000)),
+        seeds=8,
+    ),
     "crashes": Trial(
         Scenario(providers=4, work=Work(tasks=6, every_ms=1_000)),
         plan=(
