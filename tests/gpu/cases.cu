@@ -85,3 +85,12 @@ extern "C" __global__ void unpack(char before, Uneven uneven, char after, double
 
 __constant__ int table[4] = {3, 1, 4, 1};
 extern "C" __global__ void look_up(int *out) { out[threadIdx.x] = table[threadIdx.x & 3]; }
+
+// Halves what is above one, says whether there was any, and counts its launches.
+extern "C" __global__ void settle(int *x, int *moved, int *rounds) {
+  if (x[threadIdx.x] > 1) {
+    x[threadIdx.x] /= 2;
+    atomicOr(moved, 1);
+  }
+  if (threadIdx.x == 0) rounds[0]++;
+}

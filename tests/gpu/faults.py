@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from p2pcompute.protocol.machine import JobStatus
 from p2pcompute.wire.manifest import Role
 from tests.gpu import compiling
 from tests.gpu.client import Place, Worker, WorkerGoneError
-from tests.gpu.tasks import Given, Task
+from tests.gpu.tasks import Array, Given, Task
 
 HERE = Path(__file__).parent
 
@@ -25,6 +26,8 @@ def case(
     device_ms_max: int = 20_000,
     shared_bytes: int = 0,
     repeats: int = 1,
+    until: str = "",
+    constants: Mapping[str, Array] | None = None,
     **given: Given | int,
 ) -> Task:
     """One launch of a kernel of cases.cu. Integers are i32; buffers are outputs unless `roles` says otherwise."""
@@ -41,6 +44,8 @@ def case(
         roles=dict.fromkeys(buffers, Role.OUT) | (roles or {}),
         shared_bytes=shared_bytes,
         repeats=repeats,
+        until=until,
+        constants=constants or {},
         device_ms_max=device_ms_max,
     )
 

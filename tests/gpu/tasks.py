@@ -57,6 +57,10 @@ class Task:
     """What a manifest declares for all outputs: how far they may differ instead."""
     room_bytes: int = 0
     """Of buffers that no kernel is given and that come from nowhere: memory that is only taken."""
+    until: str = ""
+    """The argument that ends the repeats when it stays zero."""
+    constants: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    """What variables hold from the start, by name."""
 
     @property
     def buffers(self) -> dict[str, Array]:
@@ -78,6 +82,10 @@ class Task:
             for start in range(0, self.room_bytes, limits.BUFFER_BYTES_MAX)
         ]
         buffers += tuple(Buffer(f"room{n}", "u8", (size,), Role.TEMP) for n, size in enumerate(sizes))
+        buffers += tuple(
+            Buffer(f"constant {name}", DTYPES[array.dtype], array.shape, Role.IN, bytes(32))
+            for name, array in self.constants.items()
+        )
         arguments = tuple(
             Argument(buffer=name) if isinstance(value, np.ndarray) else Argument(value=value.tobytes())
             for name, value in self.given.items()
@@ -89,9 +97,12 @@ class Task:
             ptx_root=bytes(32),
             ptx_size_bytes=len(self.ptx_text),
             buffers=buffers,
-            launches=(Launch(self.entry, self.grid, self.block, arguments, self.shared_bytes, self.repeats),),
+            launches=(
+                Launch(self.entry, self.grid, self.block, arguments, self.shared_bytes, self.repeats, self.until),
+            ),
             device_ms_max=self.device_ms_max,
             memory_bytes_max=max(limits.MIB, sum(buffer.size_bytes for buffer in buffers)),
+            constants=tuple((name, f"constant {name}") for name in self.constants),
         )
 
     def _buffer(self, name: str, array: Array) -> Buffer:
@@ -106,8 +117,9 @@ class Task:
 
     def inputs(self) -> dict[str, memoryview]:
         """Of IN and INOUT buffers."""
-        wanted = (name for name, role in self.roles.items() if role in (Role.IN, Role.INOUT))
-        return {name: memoryview(np.ascontiguousarray(self.given[name]).reshape(-1)).cast("B") for name in wanted}
+        wanted = {name: self.given[name] for name, role in self.roles.items() if role in (Role.IN, Role.INOUT)}
+        wanted |= {f"constant {name}": array for name, array in self.constants.items()}
+        return {name: memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B") for name, array in wanted.items()}
 
     def shaped(self, outputs: Mapping[str, bytes]) -> dict[str, Array]:
         """What came back, as arrays."""

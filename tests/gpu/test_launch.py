@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from p2pcompute.protocol.machine import JobStatus
+from p2pcompute.wire.manifest import Role
 from tests.gpu import tasks
 from tests.gpu.client import Worker
 from tests.gpu.faults import case, ints
@@ -46,6 +47,26 @@ def test_a_kernel_gets_the_shared_memory_it_asks_for(worker: Worker, size_bytes:
 def test_constants_have_their_values(worker: Worker) -> None:
     result = worker.run(case("look_up", threads=8, out=ints(8)))
     assert np.frombuffer(result.outputs["out"], np.int32).tolist() == [3, 1, 4, 1] * 2
+
+
+def test_constants_hold_what_the_task_gives_and_the_next_task_knows_nothing_of_it(worker: Worker) -> None:
+    given = {"table": np.array([9, 8, 7], np.int32)}
+    for constants, expected in ((given, [9, 8, 7, 1]), ({}, [3, 1, 4, 1])):
+        result = worker.run(case("look_up", threads=8, out=ints(8), constants=constants))
+        assert (result.status, result.reason) == (JobStatus.OK, "")
+        assert np.frombuffer(result.outputs["out"], np.int32).tolist() == expected * 2
+
+
+@pytest.mark.parametrize(("repeats", "x", "moved", "rounds"), [(100, [1, 1, 1, 1], 0, 4), (2, [1, 2, 1, 1], 1, 2)])
+def test_a_launch_repeats_until_nothing_moves(
+    worker: Worker, repeats: int, x: list[int], moved: int, rounds: int
+) -> None:
+    given = {"x": np.array([1, 8, 5, 3], np.int32), "moved": ints(1), "rounds": ints(1)}
+    roles = {"x": Role.INOUT}
+    result = worker.run(case("settle", threads=4, roles=roles, repeats=repeats, until="moved", **given))
+    assert (result.status, result.reason) == (JobStatus.OK, "")
+    found = {name: np.frombuffer(data, np.int32).tolist() for name, data in result.outputs.items()}
+    assert found == {"x": x, "moved": [moved], "rounds": [rounds]}
 
 
 def test_module_variables_start_anew_with_every_job(worker: Worker) -> None:
