@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from p2pcompute.cli import arguments, output
+from p2pcompute.cli import output
+from p2pcompute.cli.given import Given
 from p2pcompute.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,23 +45,11 @@ _SAMPLING: Final = {
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A launch, as `p2pcompute run` takes it."""
+    """What is checked of a file, and how long."""
 
     entry: Annotated[str, Parameter(help="For a file: the __global__ function to check.")] = ""
     grid: Annotated[str, Parameter(help="For a file: blocks, like 4 or 2,2.")] = ""
     block: Annotated[str, Parameter(help="For a file: threads of a block, like 256 or 16,16.")] = ""
-    inputs: Annotated[list[str] | None, Parameter(name="--in", help="Array to read, NAME=FILE.npy.")] = None
-    inout: Annotated[list[str] | None, Parameter(help="Array to read and write, NAME=FILE.npy.")] = None
-    out: Annotated[list[str] | None, Parameter(help="Array to fill, NAME=DTYPE:SHAPE.")] = None
-    scalar: Annotated[list[str] | None, Parameter(help="Number, NAME=VALUE or NAME=VALUE:DTYPE.")] = None
-    struct: Annotated[list[str] | None, Parameter(help="Structure, NAME=FILE.npy.")] = None
-    texture: Annotated[list[str] | None, Parameter(help="Texture to read, NAME=FILE.npy:2d,linear,...")] = None
-    constant: Annotated[list[str] | None, Parameter(help="Array that a variable holds, NAME=FILE.npy.")] = None
-    shared: Annotated[int, Parameter(help="Bytes of dynamic shared memory.")] = 0
-    repeats: Annotated[int, Parameter(help="Launch the kernel so many times in a row.")] = 1
-    until: Annotated[str, Parameter(help="Stop repeating when this output stays zero.")] = ""
-    include: Annotated[list[str] | None, Parameter(help="Folder with headers of one's own.")] = None
-    define: Annotated[list[str] | None, Parameter(help="Macro for the compiler, A=B.")] = None
     steps: Annotated[int, Parameter(help="The most instructions to go through, of all threads.")] = STEPS_DEFAULT
 
 
@@ -74,20 +63,20 @@ def is_file(name: str) -> bool:
     return name.endswith(".cu") or "/" in name
 
 
-def check_file(file: Path, call: Call, *, as_json: bool) -> int:
+def check_file(file: Path, call: Call, given: Given, *, as_json: bool) -> int:
     """Print what is wrong; 0 when nothing is, else 1. Raises UsageError, CompileError, PtxError."""
     import trio
 
     from p2pcompute.client.local import check_here
 
-    for option, given in (("--entry", call.entry), ("--grid", call.grid), ("--block", call.block)):
-        if not given:
+    for option, text in (("--entry", call.entry), ("--grid", call.grid), ("--block", call.block)):
+        if not text:
             raise UsageError(f"checking a file needs {option}, as p2pcompute run does")
     if call.steps < 1:
         raise UsageError(f"--steps must be at least 1, not {call.steps}")
 
     async def check() -> tuple[Preflight, Lines]:
-        task, lines = await _prepare(file, call)
+        task, lines = await _prepare(file, call, given)
         with _progress(quiet=as_json) as progress:
             return await check_here(task, steps_max=call.steps, progress=progress), lines
 
@@ -99,24 +88,12 @@ def check_file(file: Path, call: Call, *, as_json: bool) -> int:
     return 1 if found.result.findings else 0
 
 
-async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
-    from p2pcompute.client import calls
-    from p2pcompute.client.kernel import Kernel
+async def _prepare(file: Path, call: Call, given: Given) -> tuple[Task, Lines]:
     from p2pcompute.client.task import make_task
     from p2pcompute.node import factory
     from p2pcompute.wire import limits
 
-    include = arguments.folders(call.include or ())
-    kernel = Kernel.from_file(file, call.entry, defines=arguments.defines(call.define or ()), include=include)
-    named = arguments.named_arguments(
-        call.inputs or (),
-        call.inout or (),
-        call.out or (),
-        call.scalar or (),
-        call.texture or (),
-        call.struct or (),
-    )
-    grid, block = arguments.parse_dims(call.grid, "--grid"), arguments.parse_dims(call.block, "--block")
+    kernel, launch, constants = given.kernel(file, call.entry), given.call(call.grid, call.block), given.constants()
     instances = (kernel.entry,) if "<" in kernel.entry else ()
     async with factory.compiler() as compiler:
         compiled = await compiler.compile(
@@ -129,10 +106,10 @@ async def _prepare(file: Path, call: Call) -> tuple[Task, Lines]:
     task = make_task(
         kernel,
         compiled,
-        [calls.Call(named, grid, block, "", call.shared, call.repeats, arguments.flag(named, call.until))],
+        [launch],
         device_ms_max=limits.DEVICE_MS_MAX,
         name=kernel.entry[:64],
-        constants=arguments.constants(call.constant or ()),
+        constants=constants,
     )
     return task, compiled.lines
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2pcompute.cli import check, output
 from p2pcompute.cli.check import CALL, Call
+from p2pcompute.cli.given import GIVEN, Given
 from p2pcompute.cli.options import JSON, Json
 from p2pcompute.errors import UsageError, VerificationError
 
@@ -54,7 +55,7 @@ def kernel_show(name: str, /, *, options: Json = JSON) -> None:
     output.put_json({**described, "parameters": parameters, "source": spec.source})
 
 
-def kernel_check(*kernels: str, scale: int = 1, call: Call = CALL, options: Json = JSON) -> int:
+def kernel_check(*kernels: str, scale: int = 1, call: Call = CALL, given: Given = GIVEN, options: Json = JSON) -> int:
     """Check kernels of the library, or one of your own.
 
     A name from the library is compiled, run on this machine's CPU engine and compared with its numpy reference. A file
@@ -73,7 +74,7 @@ def kernel_check(*kernels: str, scale: int = 1, call: Call = CALL, options: Json
     if any(map(check.is_file, kernels)):
         if len(kernels) > 1:
             raise UsageError("one file at a time, please: each has arguments of its own")
-        return check.check_file(Path(kernels[0]), call, as_json=options.json)
+        return check.check_file(Path(kernels[0]), call, given, as_json=options.json)
     if not 1 <= scale <= 1000:
         raise UsageError(f"--scale must be 1 to 1000, not {scale}")
     specs = [_load(name) for name in kernels or kernels_cu.names()]

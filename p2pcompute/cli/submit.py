@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from p2pcompute.cli import arguments, output
+from p2pcompute.cli import output
+from p2pcompute.cli.given import GIVEN, Given
 from p2pcompute.cli.interrupt import run_until_signal
 from p2pcompute.cli.money import format_credits, parse_credits
 from p2pcompute.cli.needs import WANTED, Wanted
@@ -97,19 +98,8 @@ def run(
     entry: str,
     grid: str,
     block: str,
-    inputs: Annotated[list[str] | None, Parameter(name="--in")] = None,
-    inout: list[str] | None = None,
-    out: list[str] | None = None,
-    scalar: list[str] | None = None,
-    texture: list[str] | None = None,
-    struct: list[str] | None = None,
-    constant: list[str] | None = None,
+    given: Given = GIVEN,
     tolerance: list[str] | None = None,
-    shared: int = 0,
-    repeats: int = 1,
-    until: str = "",
-    define: list[str] | None = None,
-    include: list[str] | None = None,
     device_s: float = 60.0,
     terms: Terms = TERMS,
     wanted: Wanted = WANTED,
@@ -129,44 +119,17 @@ def run(
         entry: The __global__ function to run, or a template instance like scale<float>.
         grid: Blocks, like 3907 or 64,64.
         block: Threads of a block, like 256 or 16,16.
-        inputs: Array to read, NAME=FILE.npy; may be given several times, like the next three.
-        inout: Array to read and write, NAME=FILE.npy.
-        out: Array to fill, NAME=DTYPE:SHAPE, like z=f32:1000,10.
-        scalar: Number, NAME=VALUE or NAME=VALUE:DTYPE, like n=1000:i32; NAME=null for a pointer to nothing.
-        texture: Texture to read, NAME=FILE.npy:2d,WORDS; words: clamp border wrap mirror linear normalized as_float
-            layered.
-        struct: Structure, NAME=FILE.npy with one element of a structured type of numpy.
-        constant: Array that a __constant__ or __device__ variable holds from the start, NAME=FILE.npy.
         tolerance: How close results of an output must be that are not the same bits, NAME=ulp:4 or NAME=rtol:1e-6.
-        shared: Bytes of dynamic shared memory.
-        repeats: Launch the kernel so many times in a row, on the same arrays.
-        until: Stop repeating when this output, which is zeroed before each launch, is still zero after one.
-        define: Macro for the compiler, A=B; may be given several times.
-        include: Folder with headers of one's own; may be given several times.
         device_s: The most seconds the kernel may run; providers stop it then.
         out_dir: Where results are written; files of the same name are replaced.
         bootstrap: Address of a peer to join through; may be given several times.
         network: Name of the network.
         name: What to call the task [default: the entry].
     """
-    from p2pcompute.client.calls import Call
-    from p2pcompute.client.kernel import Kernel
-
-    values = arguments.with_tolerances(
-        arguments.named_arguments(inputs or (), inout or (), out or (), scalar or (), texture or (), struct or ()),
-        tolerance or (),
-    )
-    shape = arguments.parse_dims(grid, "--grid"), arguments.parse_dims(block, "--block")
     order = _Order(
-        kernel=Kernel.from_file(
-            file, entry, defines=arguments.defines(define or ()), include=arguments.folders(include or ())
-        ),
-        call=Call(values, *shape, "", shared, repeats, arguments.flag(values, until)),
-        task={
-            "constants": arguments.constants(constant or ()),
-            "device_s": device_s,
-            "name": name,
-        },
+        kernel=given.kernel(file, entry),
+        call=given.call(grid, block, tolerance or ()),
+        task={"constants": given.constants(), "device_s": device_s, "name": name},
         policy=terms.policy(),
         terms=terms.options() | {"needs": wanted.needs()},
         out_dir=out_dir,

@@ -102,7 +102,7 @@ PLANTED: Final[tuple[Mutant, ...]] = (
     _mutant(
         "a slot's number does not grow",
         "Two reservations of one slot have the same number.",
-        "calm",
+        "calm, swarm 6",
         (Slots, "hold", "= slot.n + 1,", "= slot.n,"),
     ),
     _mutant(

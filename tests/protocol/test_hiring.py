@@ -60,8 +60,8 @@ def test_a_quote_above_the_offer_counts_as_none(changes: dict[str, Any]) -> None
     assert engaged(r) == [q.peer, third.peer]
 
 
-def test_a_provider_that_quotes_and_always_declines_does_not_hold_the_job_up() -> None:
-    stage, r, (fickle, q, third) = scene(3, slots=20)
+def declining(stage: Stage, fickle: Actor) -> list[bytes]:
+    """It reserves nothing any more; the requests it was asked for."""
     author = d.Author(NETWORK, fickle.peer, b"declines", fickle.key.sign)
     asked: list[bytes] = []
 
@@ -71,6 +71,12 @@ def test_a_provider_that_quotes_and_always_declines_does_not_hold_the_job_up() -
         return author.write(stage.now.wall_ms, no, lifetime_ms=9_000).raw
 
     answering(fickle, d.Reservation, decline)
+    return asked
+
+
+def test_a_provider_that_quotes_and_always_declines_does_not_hold_the_job_up() -> None:
+    stage, r, (fickle, q, third) = scene(3, slots=20)
+    asked = declining(stage, fickle)
     stage.play(r, for_ms=60_000)
     assert job_of(r).state == "done"
     assert engaged(r) == [q.peer, third.peer]
@@ -79,15 +85,7 @@ def test_a_provider_that_quotes_and_always_declines_does_not_hold_the_job_up() -
 
 def test_who_always_declines_is_not_asked_for_ever_when_nobody_else_is_left() -> None:
     stage, r, (fickle, _) = scene(2, slots=20)
-    author = d.Author(NETWORK, fickle.peer, b"declines", fickle.key.sign)
-    asked: list[bytes] = []
-
-    def decline(document: d.AnyDocument) -> bytes:
-        asked.append(document.body.request)
-        no = d.Decline(document.body.request, d.DeclineCode.BUSY, "no")
-        return author.write(stage.now.wall_ms, no, lifetime_ms=9_000).raw
-
-    answering(fickle, d.Reservation, decline)
+    asked = declining(stage, fickle)
     stage.play(r, for_ms=60_000)
     assert len(asked) == recruiting.DECLINES_MAX
 

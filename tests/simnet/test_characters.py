@@ -350,7 +350,7 @@ EVIDENCE: dict[str, Callable[[Lived], bool]] = {
 
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_a_character_does_what_it_says_and_the_honest_live_with_it(name: str) -> None:
-    assert any(EVIDENCE[name](lived(name, seed)) for seed in (1, 2, 3))
+    assert EVIDENCE[name](lived(name))
 
 
 @pytest.mark.parametrize("name", EVIDENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +12,7 @@ from p2pcompute.errors import UsageError
 from p2pcompute.protocol import verification
 from p2pcompute.protocol.ledger import Ledger
 from p2pcompute.protocol.reservation import Slots
-from simnet.mutants.campaign import Mutant, catch, check_trial
+from simnet.mutants.campaign import Mutant, catch, check_trial, verdict_on
 from simnet.mutants.command import run
 from simnet.mutants.mechanical import FUNCTIONS, LEFT_OUT, mechanical, mutations
 from simnet.mutants.patch import planted, rewritten, source_of
@@ -53,17 +54,18 @@ EXPECTED = {
     "the deadline for commitments is not kept": "no-task-lost",
 }
 """What catches them, of the fast ones."""
-OR_SOONER = {
-    "a slot's number does not grow": "no-honest-convicted",
-    "a true result is outvoted": "it breaks",
-    "what is to leave is not journaled": "it breaks",
-}
-"""What may catch them before, as chance has it."""
+
+
+def sightings(mutant: Mutant) -> Iterator[str]:
+    """What catches it in each world of its trials."""
+    for trial in map(TRIALS.__getitem__, mutant.trials):
+        with trial.room(), mutant.plant():
+            yield from (by for by, _ in map(verdict_on, trial.worlds()))
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_planted_bug_is_caught_by_the_invariant_it_breaks(name: str) -> None:
-    assert catch(BY_NAME[name]).by in (EXPECTED[name], OR_SOONER.get(name))
+    assert EXPECTED[name] in sightings(BY_NAME[name])
 
 
 def test_there_are_at_least_thirty_and_each_has_a_name_a_sentence_and_a_world_of_its_own() -> None:

@@ -35,12 +35,14 @@ Definitions = Mapping[str, Instruction]
 def find(graph: Graph) -> dict[int, Counter]:
     """The counters of instructions, by the id of each: of those whose address is computed in the same piece of code,
     from registers that one instruction writes."""
+    if not any(_counts(ins) for block in graph.blocks for ins in block.core):
+        return {}
     once = invariants.written_once(graph)
     found: dict[int, Counter] = {}
     for block in graph.blocks:
         before: dict[str, Instruction] = {}
         for ins in block.core:
-            if ins.opcode in ("atom", "red") and ins.modifier("space") == "shared":
+            if _counts(ins):
                 counter = _counter(ins, before)
                 if counter is not None:
                     found[id(ins)] = counter
@@ -48,6 +50,10 @@ def find(graph: Graph) -> dict[int, Counter]:
                 if register.name in once:
                     before[register.name] = ins
     return found
+
+
+def _counts(ins: Instruction) -> bool:
+    return ins.opcode in ("atom", "red") and ins.modifier("space") == "shared"
 
 
 def _counter(ins: Instruction, before: Definitions) -> Counter | None:

@@ -25,13 +25,12 @@ _PLAIN: Final = {"add": "add", "and": "and", "or": "or", "xor": "xor"}
 
 
 def fits(ins: Instruction, space: str, *, is_read: bool) -> bool:
-    kind = TYPES[ins.types[0]]
-    return (
-        space == "shared"
-        and not is_read
-        and kind.kind in "bus"
-        and (ins.modifier("op") in _PLAIN or ins.modifier("op") in ("min", "max"))
-    )
+    return space == "shared" and not is_read and commutes(ins)
+
+
+def commutes(ins: Instruction) -> bool:
+    """Whether memory ends up the same in whatever order lanes do it."""
+    return TYPES[ins.types[0]].kind in "bus" and (ins.modifier("op") in _PLAIN or ins.modifier("op") in ("min", "max"))
 
 
 def _step(ins: Instruction, llvm: str, lane: int, value: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pcompute.compute.ptx import counters, flow, uniform
+from p2pcompute.compute.ptx import counters, flow, tally, uniform
 from p2pcompute.compute.ptx.flow import Graph
 from p2pcompute.compute.ptx.ir import Entry, Immediate, Instruction, Special
 from p2pcompute.compute.ptx.types import TYPES
@@ -60,11 +60,7 @@ def _counts_bytes(entry: Entry, graph: Graph) -> bool:
         return True
     read = {register.name for ins in entry.instructions() for register in ins.reads()}
     written = {register.name for ins in atomics for register in ins.writes()}
-    return bool(counters.find(graph)) and written.isdisjoint(read) and all(map(_commutes, atomics))
-
-
-def _commutes(ins: Instruction) -> bool:
-    return ins.modifier("op") in ("add", "and", "or", "xor", "min", "max") and TYPES[ins.types[0]].kind in "bus"
+    return written.isdisjoint(read) and all(map(tally.commutes, atomics)) and bool(counters.find(graph))
 
 
 def _is_alike(ins: Instruction) -> bool:
